@@ -1,0 +1,58 @@
+# petct-node: everything from a fresh clone.  `make demo` and `make test` set up what is missing.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+# one math thread a process: the tests run side by side
+TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup peers demo test lint format bundle bench test-viewer viewer-setup faults clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+$(VENV)/stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 3; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Run once:  sudo apt-get install -y python3-venv" >&2; rm -rf $(VENV); exit 3; }
+	@echo "Installing pinned packages into $(VENV) …"
+	@# torch first and alone, so that the pinned build is the one every other package finds
+	@$(BIN)/pip install -q -c constraints.txt torch
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/stamp ## virtual environment with pinned packages
+
+peers: ## Orthanc, DCMTK and validators from Debian, where missing
+	@sh deploy/debian-peers.sh
+
+demo: setup peers ## the main job, once: a study in by C-STORE, its report out in Orthanc (STUDY=folder, KEEP=1)
+	@$(BIN)/petct-node demo $(if $(STUDY),--study '$(STUDY)') $(if $(KEEP),--keep)
+
+test: setup peers ## all tests but the browser's
+	@$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal -q --ignore=tests/viewer
+
+lint: setup ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## let ruff put the code in order
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bundle: setup ## train the demonstration model again, into inference/bundles/demo
+	@$(BIN)/petct-node train demo --out inference/bundles/demo --overwrite
+
+bench: setup ## the pipeline against a plain script, side by side
+	@$(BIN)/python tests/benchmarks/pipeline.py
+
+viewer-setup: setup
+	@sh deploy/debian-peers.sh --viewer
+	@sh tests/viewer/setup.sh
+
+test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results
+	@$(TEST_ENV) $(BIN)/pytest -q tests/viewer
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache

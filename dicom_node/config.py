@@ -1,0 +1,264 @@
+"""One settings object, read once at the start, validated as a whole.
+
+A TOML file (``--config FILE``, or ``$PETCT_NODE_CONFIG``, or ``petct-node.toml`` in the working folder) and the
+environment: ``PETCT_NODE__SECTION__KEY`` overrides ``[section] key``.  Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "PETCT_NODE__"
+DEFAULT_FILE = Path("petct-node.toml")
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and the loopback ranges; a name other than localhost counts as outside."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ae_title(value: str) -> str:
+    if not 1 <= len(value.strip()) <= 16 or "\\" in value or not value.isascii() or not value.isprintable():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash (DICOM PS3.5 6.2)")
+    return value.strip()
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Node(_Section):
+    """Who this node is and where it keeps its state."""
+
+    data_dir: Path = Field(Path("~/.local/share/petct-node"), description="spool, database and results live below it")
+    serial: str = Field("1", max_length=64, description="Device Serial Number in every result")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
+    log_json: bool = Field(False, description="one JSON object a line instead of text")
+
+    @model_validator(mode="after")
+    def _expand(self) -> Node:
+        object.__setattr__(self, "data_dir", self.data_dir.expanduser().absolute())
+        return self
+
+
+class Peer(_Section):
+    """One modality or archive that may send to us."""
+
+    ae_title: AETitle = Field(description="its calling AE title")
+    address: str | None = Field(None, description="its IP address or network (CIDR); empty: any address")
+
+
+class Receive(_Section):
+    """The DICOM Storage SCP."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback needs [[receive.peers]]")
+    port: Port = Field(11112, description="TCP port; 0 picks a free one")
+    ae_title: AETitle = Field("PETCTNODE", description="our AE title")
+    peers: tuple[Peer, ...] = Field((), description="who may send; empty: anyone on loopback")
+    processes: int = Field(2, ge=1, le=64, description="receiver processes on the listening socket")
+    max_associations: int = Field(50, ge=1, le=1000, description="open associations per process")
+    idle_timeout_s: Seconds = Field(60.0, description="an association silent for so long is aborted")
+    acse_timeout_s: Seconds = Field(10.0, description="time to negotiate an association")
+    disk_reserve_mb: int = Field(1024, ge=0, description="below this much free space C-STORE answers 0xA700")
+    max_instance_mb: int = Field(2048, ge=1, description="largest data set taken")
+
+
+class Assemble(_Section):
+    """When a study is complete (design: evidence first, timers last)."""
+
+    ct_quiet_s: Seconds = Field(0.3, description="shortest pause after the last CT slice before the pair is tested")
+    quiet_s: Seconds = Field(15.0, description="pause after release, where no evidence says complete")
+    quiet_open_s: Seconds = Field(60.0, description="the same while an association is still open")
+    give_up_s: Seconds = Field(600.0, description="a study with holes is refused after this pause")
+    margin_mm: float = Field(
+        20.0, ge=0, le=500, description="CT slices this far beyond the PET still belong to the pair"
+    )
+
+
+class Infer(_Section):
+    """The model and what it runs on."""
+
+    bundle: str = Field("demo", description="a bundle's name, or the path of its folder")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0: all cores")
+    time_limit_s: Seconds = Field(900.0, description="an analysis that takes longer is stopped")
+    attempts: int = Field(3, ge=1, le=10, description="tries of an analysis that crashed before it is set aside")
+
+
+class Database(_Section):
+    """Index and workflow state."""
+
+    url: str = Field("", description="SQLAlchemy URL of the workflow database; empty: SQLite below data_dir")
+
+
+class OrthancDestination(_Section):
+    """An Orthanc, through its REST API."""
+
+    kind: Literal["orthanc"] = "orthanc"
+    name: str = Field(description="used in logs and receipts", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    url: str = Field(description="for example http://127.0.0.1:8042", pattern=r"^https?://")
+    username: str | None = Field(None, description="Orthanc user, where it asks for one")
+    password: SecretStr | None = Field(None, description="its password; better as an environment variable")
+    timeout_s: Seconds = Field(30.0, description="per request")
+    allow_demonstration: bool = Field(False, description="let demonstration models deliver beyond loopback")
+
+
+class DimseDestination(_Section):
+    """Any archive, by C-STORE; confirmed by the C-STORE status (and C-FIND where it answers)."""
+
+    kind: Literal["dimse"] = "dimse"
+    name: str = Field(description="used in logs and receipts", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    host: str = Field(description="its address")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(description="its DICOM port")
+    ae_title: AETitle = Field(description="its AE title")
+    timeout_s: Seconds = Field(30.0, description="for connecting, negotiating and each answer")
+    allow_demonstration: bool = Field(False, description="let demonstration models deliver beyond loopback")
+
+
+Destination = Annotated[OrthancDestination | DimseDestination, Field(discriminator="kind")]
+
+
+class Deliver(_Section):
+    """Where results go, and how long we go on trying."""
+
+    destinations: tuple[Destination, ...] = Field(
+        (), description="[[deliver.destinations]]; none: results stay on disk"
+    )
+    retry_first_s: Seconds = Field(1.0, description="first pause after a destination did not answer; doubles")
+    retry_longest_s: Seconds = Field(60.0, description="longest pause between tries; we never give up")
+    refusals: bool = Field(
+        True, description="deliver 'not analysed because …' for pairs a person expects an answer for"
+    )
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    node: Node = Node()
+    receive: Receive = Receive()
+    assemble: Assemble = Assemble()
+    infer: Infer = Infer()
+    database: Database = Database()
+    deliver: Deliver = Deliver()
+
+    @model_validator(mode="after")
+    def _outside_needs_peers(self) -> Settings:
+        if not is_loopback(self.receive.host) and not self.receive.peers:
+            raise ValueError(
+                f"receive.host = {self.receive.host} is beyond loopback, and receive.peers is empty: "
+                "name who may send, with [[receive.peers]] ae_title = …"
+            )
+        names = [d.name for d in self.deliver.destinations]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"deliver.destinations: name used twice: {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file over default; no .env files, no secret folders."""
+        file = _file_being_read
+        toml = (TomlConfigSettingsSource(settings_cls, toml_file=file),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def spool_dir(self) -> Path:
+        """Received instances."""
+        return self.node.data_dir / "spool"
+
+    @property
+    def results_dir(self) -> Path:
+        """One folder per pair and model: its result set."""
+        return self.node.data_dir / "results"
+
+    @property
+    def index_file(self) -> Path:
+        """SQLite file of the index."""
+        return self.node.data_dir / "index.sqlite"
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Installed bundles, searched before the packaged ones."""
+        return self.node.data_dir / "bundles"
+
+    @property
+    def workflow_url(self) -> str:
+        """Where the workflow engine keeps its state."""
+        return self.database.url or f"sqlite:///{self.node.data_dir / 'workflow.sqlite'}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message lists every fault with what is allowed."""
+
+
+_file_being_read: Path | None = None
+
+
+def config_file(given: Path | None = None) -> Path | None:
+    """The file that applies: the given one, $PETCT_NODE_CONFIG, ./petct-node.toml, or none."""
+    if given is None and (named := os.environ.get("PETCT_NODE_CONFIG")):
+        given = Path(named)
+    if given is not None:
+        if not given.is_file():
+            raise ConfigError(f"no configuration file at {given}")
+        return given
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def read_settings(given: Path | None = None) -> Settings:
+    """Read file and environment.
+
+    Raises ConfigError with all faults together, each with its key, what was found and what is allowed.
+    """
+    global _file_being_read  # pydantic-settings builds its sources from the class, so the file goes by this door
+    _file_being_read = config_file(given)
+    try:
+        return Settings()
+    except ValidationError as error:
+        where = str(_file_being_read or "the environment")
+        faults = "\n".join(f"  {_fault(e)}" for e in error.errors())
+        raise ConfigError(f"{error.error_count()} fault(s) in the configuration ({where}):\n{faults}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{_file_being_read} is not TOML: {error}") from None
+    finally:
+        _file_being_read = None
+
+
+def _fault(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "configuration"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key; `petct-node config` prints all keys"
+    found = error.get("input")
+    shown = "" if isinstance(found, dict | BaseModel) or "password" in key else f" (found {found!r})"
+    return f"{key}: {message}{shown}"

@@ -1,0 +1,60 @@
+"""The effective configuration as commented TOML: what `petct-node config` prints, and a valid file to start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from dicom_node.config import Settings
+
+
+def as_toml(settings: Settings) -> str:
+    """TOML with each key's meaning as a comment; secrets masked."""
+    lines = ["# petct-node, effective configuration; environment PETCT_NODE__SECTION__KEY overrides a key"]
+    for name in type(settings).model_fields:
+        section: BaseModel = getattr(settings, name)
+        summary = (type(section).__doc__ or "").strip().splitlines()[0]
+        lines += ["", f"# {summary}", f"[{name}]", *_keys(section), *_tables(name, section)]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(settings: Settings) -> dict[str, Any]:
+    """The same as plain JSON types; pydantic masks secrets itself."""
+    dumped: dict[str, Any] = settings.model_dump(mode="json")
+    return dumped
+
+
+def _keys(section: BaseModel) -> Iterator[str]:
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, tuple) and (not value or isinstance(value[0], BaseModel)):
+            continue
+        comment = f"  # {field.description}" if field.description else ""
+        yield f"# {key} ={comment}" if value is None else f"{key} = {_toml(value)}{comment}"
+
+
+def _tables(name: str, section: BaseModel) -> Iterator[str]:
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if not isinstance(value, tuple):
+            continue
+        if not value:
+            yield f"# [[{name}.{key}]]  {field.description}"
+        for item in value:
+            yield ""
+            yield f"[[{name}.{key}]]"
+            yield from _keys(item)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return '"**********"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML basic string
+    return repr(value)

@@ -1,0 +1,208 @@
+"""`petct-node doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.config import OrthancDestination, Settings
+
+PACKAGES = ("torch", "monai", "SimpleITK", "pydicom", "pynetdicom", "highdicom", "dbos", "orthanc-api-client")
+TOOLS = {
+    "Orthanc": ("/usr/sbin/Orthanc", "demo and tests", "apt-get install orthanc orthanc-dicomweb orthanc-gdcm"),
+    "DCMTK storescu": ("/usr/bin/storescu", "tests", "apt-get install dcmtk"),
+    "dciodvfy": ("/usr/bin/dciodvfy", "tests", "apt-get install dicom3tools"),
+}
+CODECS = {
+    "JPEG 2000": "JPEG2K",
+    "JPEG-LS": "JPEGLS",
+    "HTJ2K": "HTJ2K",
+    "JPEG": "JPEG8",
+    "JPEG lossless": "LJPEG",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: ``state`` ok, note (works, but know it) or fault (will not work); ``advice`` what to do."""
+
+    thing: str
+    state: Literal["ok", "note", "fault"]
+    found: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; nothing is changed and nothing is sent."""
+    checks: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
+        _python,
+        _packages,
+        _processor,
+        _codecs,
+        _data_dir,
+        _port,
+        _bundle,
+        _destinations,
+        _tools,
+    )
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _python(_: Settings) -> Iterable[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Finding("Python", "ok" if good else "fault", version, "" if good else "use Python 3.11 or newer")
+
+
+def _packages(_: Settings) -> Iterable[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "fault", "not installed", "make setup")
+
+
+def _processor(settings: Settings) -> Iterable[Finding]:
+    cores = len(os.sched_getaffinity(0))
+    yield Finding("CPU", "ok", f"{cores} core(s)")
+    import torch
+
+    if torch.cuda.is_available():
+        yield Finding("GPU", "ok", torch.cuda.get_device_name(0))
+    elif settings.infer.device == "cuda":
+        advice = 'set infer.device = "auto", or install a CUDA build of torch and its driver'
+        yield Finding("GPU", "fault", "infer.device is cuda, and torch sees no GPU", advice)
+    else:
+        yield Finding("GPU", "note", "none: the network runs on the CPU")
+
+
+def _codecs(_: Settings) -> Iterable[Finding]:
+    import imagecodecs
+
+    for name, attribute in CODECS.items():
+        present = bool(getattr(getattr(imagecodecs, attribute), "available", False))
+        advice = "" if present else "make setup"
+        yield Finding(f"codec {name}", "ok" if present else "fault", "imagecodecs" if present else "missing", advice)
+
+
+def _data_dir(settings: Settings) -> Iterable[Finding]:
+    folder = settings.node.data_dir
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding("data folder", "fault", f"{folder}: cannot write in {existing}", "set node.data_dir")
+        return
+    free_mb = shutil.disk_usage(existing).free // 2**20
+    reserve = settings.receive.disk_reserve_mb
+    text = f"{folder}: {free_mb / 1024:.0f} GiB free"
+    if free_mb <= reserve:
+        advice = f"free some space: below {reserve} MiB every C-STORE is answered 0xA700"
+        yield Finding("data folder", "fault", text, advice)
+    else:
+        yield Finding("data folder", "ok", text)
+
+
+def _port(settings: Settings) -> Iterable[Finding]:
+    address = f"{settings.receive.host}:{settings.receive.port}"
+    family = socket.AF_INET6 if ":" in settings.receive.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.receive.host, settings.receive.port))
+        except OSError as error:
+            advice = "stop what listens there (a running node is fine), or set receive.port"
+            yield Finding("DICOM port", "note", f"{address}: {error.strerror}", advice)
+            return
+    yield Finding("DICOM port", "ok", f"{address} is free")
+
+
+def _bundle(settings: Settings) -> Iterable[Finding]:
+    from inference.bundle import find_bundle, load_bundle
+    from inference.facts import Refused
+
+    try:
+        bundle = load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir]))
+    except Refused as refused:
+        yield Finding("model bundle", "fault", refused.reason, "set infer.bundle to an installed bundle")
+        return
+    yield Finding("model bundle", "ok", f"{bundle.name} {bundle.version}, {bundle.digest[:12]}")
+
+
+def _destinations(settings: Settings) -> Iterable[Finding]:
+    if not settings.deliver.destinations:
+        yield Finding("destinations", "note", "none: results stay on disk", "add [[deliver.destinations]]")
+    for destination in settings.deliver.destinations:
+        name = f"destination {destination.name}"
+        if isinstance(destination, OrthancDestination):
+            yield _orthanc(name, destination)
+        else:
+            yield _echo(name, destination.host, destination.port, destination.ae_title, destination.timeout_s)
+
+
+def _orthanc(name: str, destination: OrthancDestination) -> Finding:
+    import httpx
+
+    auth = (destination.username, _secret(destination)) if destination.username else None
+    try:
+        answer = httpx.get(f"{destination.url}/system", auth=auth, timeout=5.0)
+        answer.raise_for_status()
+        return Finding(name, "ok", f"Orthanc {answer.json()['Version']} at {destination.url}")
+    except httpx.HTTPStatusError as error:
+        return Finding(name, "fault", f"HTTP {error.response.status_code}", "check username and password")
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        advice = "start it, or mend deliver.destinations; results wait until it answers"
+        return Finding(name, "fault", f"{destination.url}: {type(error).__name__}", advice)
+
+
+def _secret(destination: OrthancDestination) -> str:
+    return destination.password.get_secret_value() if destination.password else ""
+
+
+def _echo(name: str, host: str, port: int, ae_title: str, timeout_s: float) -> Finding:
+    from pynetdicom import AE
+    from pynetdicom.sop_class import Verification
+
+    entity = AE("PETCTNODE")
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = min(timeout_s, 5.0)
+    entity.add_requested_context(Verification)
+    association = entity.associate(host, port, ae_title=ae_title)
+    if not association.is_established:
+        return Finding(name, "fault", f"{ae_title} at {host}:{port} does not accept us", "check address and AE titles")
+    association.send_c_echo()
+    association.release()
+    return Finding(name, "ok", f"{ae_title} at {host}:{port} answers C-ECHO")
+
+
+def _tools(_: Settings) -> Iterable[Finding]:
+    for name, (path, purpose, advice) in TOOLS.items():
+        present = Path(path).exists() or (name == "Orthanc" and "ORTHANC" in os.environ)
+        yield Finding(
+            name,
+            "ok" if present else "note",
+            path if present else f"missing (for {purpose})",
+            "" if present else advice,
+        )
+
+
+def print_findings(findings: Iterable[Finding], console: Console) -> None:
+    """For people: one line each, with what to do."""
+    mark = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "fault": "[red]fault[/red]"}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "", "found", "what to do"):
+        table.add_column(heading)
+    for finding in findings:
+        table.add_row(mark[finding.state], finding.thing, finding.found, finding.advice)
+    console.print(table)

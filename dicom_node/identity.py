@@ -1,0 +1,52 @@
+"""Who writes the results: this installation's Device UID, and the record of one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dicom_node import NODE_VERSION
+from dicom_node.config import Settings
+from inference.facts import Run
+
+MACHINE_ID = Path("/etc/machine-id")
+RESULT_FORMAT = 1  # raised when the same input and model come out as other bytes: it changes every derived UID
+
+
+def derived_uid(*parts: str) -> str:
+    """A UID that is a digest of its parts: 2.25 and a version 8 UUID (DICOM PS3.5 B.2, RFC 9562)."""
+    digest = bytearray(hashlib.sha256("\x1f".join(("petct-node", *parts)).encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return f"2.25.{int.from_bytes(digest, 'big')}"
+
+
+def device_uid(serial: str) -> str:
+    """Stable per installation: of the machine's id (hashed, never shown) and the configured serial number."""
+    machine = MACHINE_ID.read_text().strip() if MACHINE_ID.is_file() else platform.node()
+    return derived_uid("device", machine, serial)
+
+
+def settings_digest(*, use_given_region: bool) -> str:
+    """SHA-256 of what, beside input and model, changes the results."""
+    settings = {"result_format": RESULT_FORMAT, "use_given_region": use_given_region}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def now_dt() -> str:
+    """The present time as DICOM DT with offset."""
+    return datetime.now(UTC).astimezone().strftime("%Y%m%d%H%M%S.%f%z")
+
+
+def make_run(settings: Settings, started_at: str, *, use_given_region: bool = True) -> Run:
+    """The record of a run that began at ``started_at`` (DICOM DT with offset)."""
+    return Run(
+        started_at=started_at,
+        device_uid=device_uid(settings.node.serial),
+        serial=settings.node.serial,
+        node_version=NODE_VERSION,
+        settings_digest=settings_digest(use_given_region=use_given_region),
+    )

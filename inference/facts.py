@@ -1,0 +1,326 @@
+"""The facts that cross from one step to the next: receive → assemble → infer → report.
+
+Frozen dataclasses and nothing else.  Every array is indexed (slice, row, column); every affine is 4×4
+and takes the homogeneous voxel index (slice, row, column, 1), at voxel centres, to the patient's LPS
+coordinates in millimetres (DICOM PS3.3 C.7.6.2.1.1), in the Frame of Reference named beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
+    """We do not go on, and say why.
+
+    ``code`` is a row of the refusal table (``dicom_node/errors.py``), stable for machines; ``reason`` is a plain
+    sentence that names the thing, the rule and what to do, without patient data; ``facts`` are UIDs, expected
+    and found values.
+    """
+
+    def __init__(self, code: str, reason: str, **facts: object) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+        self.facts = facts
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A visible warning that travels into every result: a stable code and a plain sentence."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP instance as it lies on disk.
+
+    ``attributes`` holds the header values that assembly, SUV and geometry need, keyed by DICOM keyword, as plain
+    JSON types (str, int, float, list, nested dict for sequence items); an attribute that is absent is not a key,
+    one that is empty is ``None``.  ``pixel_offset``/``pixel_length`` locate the value of an uncompressed
+    little-endian Pixel Data in the file (bytes); for compressed or multi-frame-encoded data ``pixel_offset`` is -1.
+    ``sha256`` is the hex digest of the file's data set as stored (from the end of the meta header on).
+    """
+
+    path: str
+    sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    pixel_offset: int
+    pixel_length: int
+    attributes: Mapping[str, Any]
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """The attribute's value; ``default`` where it is absent or empty."""
+        value = self.attributes.get(keyword)
+        return default if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The instances of one series chosen for the pair, sorted along the slice normal, and why it was chosen."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    instances: tuple[Instance, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A PET series with the CT series that belongs to it, and, where one was sent, a human's region (RTSTRUCT or SEG).
+
+    ``story`` is the list of choices made and their reasons, in plain sentences, for people.
+    """
+
+    pet: Series
+    ct: Series
+    region: Instance | None
+    cautions: tuple[Caution, ...] = ()
+    story: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content: SOP Instance UIDs and bytes of all instances, in any order of arrival."""
+        instances = [*self.pet.instances, *self.ct.instances, *([self.region] if self.region else [])]
+        lines = sorted(f"{i.sop_instance_uid} {i.sha256}" for i in instances)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A regular image volume.
+
+    ``array``: (slice, row, column).  ``affine``: 4×4, (slice, row, column, 1) → LPS mm.
+    """
+
+    array: npt.NDArray[Any]
+    affine: FloatArray
+    frame_of_reference_uid: str
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distances between voxel centres along (slice, row index, column index), mm."""
+        k, r, c = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(k), float(r), float(c)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+    def to_lps(self, index: npt.ArrayLike) -> FloatArray:
+        """Voxel indices (…, 3) as (slice, row, column) → LPS mm (…, 3)."""
+        lps_mm: FloatArray = np.asarray(index, float) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return lps_mm
+
+    def to_index(self, lps_mm: npt.ArrayLike) -> FloatArray:
+        """LPS mm (…, 3) → fractional voxel indices (slice, row, column) (…, 3)."""
+        inverse = np.linalg.inv(self.affine)
+        index: FloatArray = np.asarray(lps_mm, float) @ inverse[:3, :3].T + inverse[:3, 3]
+        return index
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A set of voxels of a grid, kept as its box: ``mask`` (slice, row, column) lies at ``start`` in the full array."""
+
+    start: tuple[int, int, int]
+    mask: BoolArray
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Indexing of the full array that gives the box."""
+        k, r, c = (slice(s, s + n) for s, n in zip(self.start, self.mask.shape, strict=True))
+        return k, r, c
+
+    def full(self, shape: tuple[int, ...]) -> BoolArray:
+        """The region as a Boolean array of the whole grid."""
+        out = np.zeros(shape, bool)
+        out[self.slices] = self.mask
+        return out
+
+    @classmethod
+    def of(cls, full: BoolArray) -> Region:
+        """Crop a full-grid mask to its bounding box.  An empty mask gives a box of size 0 at the origin."""
+        where = [np.flatnonzero(full.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        if any(w.size == 0 for w in where):
+            return cls((0, 0, 0), np.zeros((0, 0, 0), bool))
+        box = tuple(slice(int(w[0]), int(w[-1]) + 1) for w in where)
+        return cls((box[0].start, box[1].start, box[2].start), full[box].copy())
+
+
+@dataclass(frozen=True, slots=True)
+class SuvRule:
+    """How stored values become SUVbw: SUVbw = stored × Rescale Slope of the slice × factor of the slice (g/ml).
+
+    ``factors``: one per slice, in the order of ``Pair.pet.instances``.  ``rule``: the rule applied, as one line.
+    ``inputs``: what went in (weight_kg, dose_bq, half_life_s, injection_time, decay_correction, units …).
+    ``reference_time``: DICOM DT text, or "" where the data were already normalised.
+    """
+
+    suv_type: str
+    factors: tuple[float, ...]
+    rule: str
+    inputs: Mapping[str, str | float]
+    reference_time: str
+    cautions: tuple[Caution, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One lesion with its measures on the PET grid.
+
+    ``region`` is the lesion: for a given RTSTRUCT/SEG the voxels whose centre lies inside it, without thresholding; for
+    an automatic one, the region grown.  ``suv_max``, ``suv_mean``, ``volume_ml``, ``mean_hu`` are of ``region``;
+    ``mtv_*`` and ``tlg`` of ``mtv``, the voxels of ``region`` at or above ``mtv_threshold`` (SUVbw) connected to the
+    maximum.  SUVpeak: largest mean over a 1 ml sphere.  TLG = mtv_ml × mtv_suv_mean.
+    ``source``: "RTSTRUCT", "SEG" or "automatic".  ``tracking_name``: "Lesion 1", … ``centroid_lps_mm``: of ``region``.
+    """
+
+    number: int
+    tracking_name: str
+    source: str
+    region: Region
+    mtv: Region
+    suv_max: float
+    suv_mean: float
+    suv_peak: float
+    volume_ml: float
+    mean_hu: float
+    mtv_ml: float
+    mtv_threshold: float
+    mtv_suv_mean: float
+    tlg: float
+    centroid_lps_mm: tuple[float, float, float]
+    max_lps_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept (DICOM PS3.3 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Which model spoke.
+
+    ``digest``: SHA-256 of the bundle's manifest.  ``backend``: e.g. "torch cpu"; ``precision``: "fp32".
+
+    ``statement`` must stand in every SR and on every picture ("" where there is none).  ``demonstration``: trained on
+    phantoms, delivered to loopback only.  ``status_code``, ``probability_code``: concepts of the model's own target.
+    ``preprocessing_digest``: settings of ``inference.inputs``.
+    """
+
+    name: str
+    version: str
+    digest: str
+    backend: str
+    precision: str
+    target: str
+    demonstration: bool
+    statement: str
+    status_code: Code
+    probability_code: Code
+    preprocessing_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Probability of the model's target, calibrated, with the ensemble's interval.
+
+    ``status``: "reported", "indeterminate" (interval crosses the threshold), "withheld" (model does not apply), "none"
+    (no lesion to look at).  ``probability``/``interval`` are None unless reported or indeterminate, 0..1.
+    ``applicability``: "inside", "outside" or "unknown", with ``applicability_reasons``.
+    ``label``: True when the probability is at or above the bundle's threshold, None unless reported.
+    """
+
+    status: Literal["reported", "indeterminate", "withheld", "none"]
+    probability: float | None
+    interval: tuple[float, float] | None
+    label: bool | None
+    applicability: Literal["inside", "outside", "unknown"]
+    applicability_reasons: tuple[str, ...] = ()
+    member_probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saliency:
+    """Head-only Grad-CAM on the PET grid, scaled to 0..1 over its box; zero outside it.
+
+    ``array``: float32 (slice, row, column), the box at ``start`` in the PET grid.  ``cell_mm``: edge of one cell of
+    the network's last block: nothing finer than that may be read from it.  ``raw_max``: maximum before scaling.
+    """
+
+    start: tuple[int, int, int]
+    array: npt.NDArray[np.float32]
+    cell_mm: float
+    raw_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything the report needs; nothing in it is read again.
+
+    ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid.  ``lesions``: largest MTV first, but the
+    one given to the model (index lesion) always first.  ``timings_s``: seconds per stage.
+    """
+
+    pair: Pair
+    suv: Volume
+    ct: Volume
+    rule: SuvRule
+    lesions: tuple[Lesion, ...]
+    prediction: Prediction
+    saliency: Saliency | None
+    model: ModelFacts
+    cautions: tuple[Caution, ...]
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the analysis, recorded once at its start so that a repeat writes the same bytes.
+
+    ``started_at``: DICOM DT text with offset, e.g. "20260101120000.000000+0000".  ``device_uid`` is stable per
+    installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
+    """
+
+    started_at: str
+    device_uid: str
+    serial: str
+    node_version: str
+    settings_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One finished DICOM file of a result set.  ``kind``: seg, sr, sr_viewer, key_image, heatmap."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    path: Path
+    sha256: str

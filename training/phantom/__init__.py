@@ -1,0 +1,1 @@
+"""Phantoms with a planted, known signal (methods A0)."""
