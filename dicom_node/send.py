@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import pydicom
-import pynetdicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, MediaStorageDirectoryStorage
-from pynetdicom import _config, evt
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification
+from pynetdicom import _config
 from pynetdicom.status import GENERAL_STATUS, STORAGE_SERVICE_CLASS_STATUS, code_to_category
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressDisplay
 
+from dicom_node.association import Peer
 from inference.facts import Refused
 
 # send the file's data set as it lies on disk: never decoded, never written anew
@@ -30,8 +32,6 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 CONTEXTS_PER_ASSOCIATION = 128  # odd identifiers 1..255, PS3.8 9.3.2.2
 TRIES_PER_FILE = 3  # a repeated C-STORE is harmless: the receiver knows the SOP Instance UID
 RETRY_FOR_S = 20.0
-DIMSE_TIMEOUT_S = 60.0
-NEGOTIATION_TIMEOUT_S = 20.0
 
 Progress = Callable[[int, int], None]
 
@@ -78,20 +78,17 @@ class SendReport:
         return not self.failures
 
 
-class _TryAgain(Exception):  # noqa: N818 - not an error: a reason to knock again
-    """The peer cannot be spoken to now, but may be soon."""
-
-
 def scan_outgoing(folder: Path) -> tuple[list[Outgoing], list[NotSent]]:
-    """The DICOM files below ``folder`` in order of their names, and what else lies there with the reason to skip it.
+    """The DICOM files below ``folder`` (or that one file), by name, and what else lies there with why it is skipped.
 
     Raises ``Refused``: folder-not-found, nothing-to-send.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise Refused("folder-not-found", f"There is no folder {folder}: name one that holds the DICOM files.")
+    paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
     found: list[Outgoing] = []
     skipped: list[NotSent] = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in paths:
         try:
             meta = read_file_meta_info(path)
             sop_class_uid, syntax = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
@@ -107,69 +104,6 @@ def scan_outgoing(folder: Path) -> tuple[list[Outgoing], list[NotSent]]:
     if not found:
         raise Refused("nothing-to-send", f"{folder} holds no DICOM file ({len(skipped)} other files).")
     return found, skipped
-
-
-class _Peer:
-    """Where to send: opens associations, and knows why one could not be opened."""
-
-    def __init__(self, host: str, port: int, calling_aet: str, called_aet: str, retry_for_s: float) -> None:
-        self.host, self.port = host, port
-        self.calling_aet, self.called_aet = calling_aet, called_aet
-        self.retry_for_s = retry_for_s
-
-    def associate(self, offers: Sequence[tuple[str, str]]) -> Any:
-        """An established association that proposes each offer in a context of its own; retries while nobody answers.
-
-        Raises ``Refused``: peer-unreachable, association-rejected.
-        """
-        again = Retrying(
-            stop=stop_after_delay(self.retry_for_s),
-            wait=wait_exponential(multiplier=0.1, max=2.0),
-            retry=retry_if_exception_type(_TryAgain),
-        )
-        try:
-            return again(self._associate_once, offers)
-        except RetryError as error:
-            raise Refused(
-                "peer-unreachable",
-                f"No association with {self.called_aet} at {self.host}:{self.port} within {self.retry_for_s:.0f} s: "
-                f"{error.last_attempt.exception()}. Check that the receiver runs and that host and port are right.",
-            ) from None
-
-    def _associate_once(self, offers: Sequence[tuple[str, str]]) -> Any:
-        entity = pynetdicom.AE(self.calling_aet)
-        entity.acse_timeout = entity.connection_timeout = NEGOTIATION_TIMEOUT_S
-        entity.dimse_timeout = entity.network_timeout = DIMSE_TIMEOUT_S
-        opened = threading.Event()
-        association = entity.associate(
-            self.host,
-            self.port,
-            contexts=[build_context(UID(sop_class), UID(syntax)) for sop_class, syntax in offers],
-            ae_title=self.called_aet,
-            evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.set())],
-        )
-        if association.is_established:
-            return association
-        if association.is_rejected:
-            answer = association.acceptor.primitive
-            reason = f"{answer.result_str}, {answer.source_str}: {answer.reason_str}"
-            if answer.result == 2:  # rejected-transient, PS3.8 9.3.4
-                raise _TryAgain(reason)
-            raise Refused(
-                "association-rejected",
-                f"{self.host}:{self.port} rejected the association ({reason}). Check the AE titles "
-                f"(calling {self.calling_aet}, called {self.called_aet}) and that the peer knows this sender.",
-            )
-        if opened.is_set():
-            if association.acceptor.primitive is not None and association.acceptor.primitive.result == 0:
-                # accepted, and none of our contexts: pynetdicom aborts such an association
-                raise Refused(
-                    "nothing-accepted",
-                    f"{self.called_aet} at {self.host}:{self.port} accepts none of the "
-                    f"{len(offers)} object types offered.",
-                )
-            raise _TryAgain("the peer closed the connection during negotiation (a TLS port, or not a DICOM port?)")
-        raise _TryAgain("nobody accepts connections there")
 
 
 class _Ledger:
@@ -212,14 +146,14 @@ def send_folder(
     progress: Progress | None = None,
     retry_for_s: float = RETRY_FOR_S,
 ) -> SendReport:
-    """C-STORE every DICOM file below ``folder``, over so many associations at once.
+    """C-STORE every DICOM file below ``folder`` (or that one file), over so many associations at once.
 
     ``progress`` is told (files answered, files in all) after each file, from several threads but never at once.
     A lost association is opened again and the file repeated; a file that the peer will not have is listed, not raised.
     Raises ``Refused``: folder-not-found, nothing-to-send, peer-unreachable, association-rejected, nothing-accepted.
     """
     files, skipped = scan_outgoing(folder)
-    peer = _Peer(host, port, calling_aet, called_aet, retry_for_s)
+    peer = Peer(host, port, calling_aet, called_aet, retry_for_s)
     ledger = _Ledger(len(files), progress)
     start = time.monotonic()
     for batch, offers in _batches(files):
@@ -250,7 +184,7 @@ def _batches(files: Sequence[Outgoing]) -> Iterator[tuple[list[Outgoing], list[t
 
 
 def _send_waiting(
-    peer: _Peer, offers: Sequence[tuple[str, str]], waiting: SimpleQueue[Outgoing], ledger: _Ledger
+    peer: Peer, offers: Sequence[tuple[str, str]], waiting: SimpleQueue[Outgoing], ledger: _Ledger
 ) -> None:
     """One association's work: take files until none waits."""
     association: Any = None
@@ -297,19 +231,57 @@ def _meaning(status: int, comment: str) -> str:
     return words + (f": {text}" if text else "") + (f" ({comment})" if comment else "")
 
 
-def echo(host: str, port: int, *, calling_aet: str = "PETCTSEND", called_aet: str = "PETCTNODE") -> bool:
-    """Whether the peer answers a C-ECHO (PS3.4 Annex A) with Success, now; never raises for a peer that does not."""
-    try:
-        association = _Peer(host, port, calling_aet, called_aet, 0.0).associate(
-            [(Verification, pydicom.uid.ImplicitVRLittleEndian)]
+def send_command(
+    folder: Path, peer: str, *, called_aet: str, calling_aet: str, associations: int, as_json: bool
+) -> int:
+    """``petct-node send``: a progress bar, then what became of the files.  Exit code 0, or 4 where a file failed.
+
+    Raises ``Refused`` as ``send_folder``, and bad-address where ``peer`` is not HOST:PORT.
+    """
+    host, port = parse_address(peer)
+    console = Console(stderr=True)
+    with progress_bar(console, f"sending to {called_aet}") as progress:
+        report = send_folder(
+            folder,
+            host,
+            port,
+            calling_aet=calling_aet,
+            called_aet=called_aet,
+            associations=associations,
+            progress=progress,
         )
-    except Refused:
-        return False
-    try:
-        answer = association.send_c_echo()
-        return "Status" in answer and answer.Status == 0x0000
-    except RuntimeError:
-        return False
-    finally:
-        if association.is_established:
-            association.release()
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n")
+    else:
+        print_report(report, console)
+    return 0 if report.ok else 4
+
+
+def parse_address(peer: str) -> tuple[str, int]:
+    """HOST and PORT of HOST:PORT; raises ``Refused`` (bad-address) for anything else."""
+    host, _, port = peer.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise Refused("bad-address", f"{peer!r} is not HOST:PORT with a port of 1 to 65535, such as 127.0.0.1:11112.")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def progress_bar(console: Console, label: str) -> Iterator[Progress]:
+    """A bar that ``send_folder`` and the phantom's writer can move; only where somebody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ProgressDisplay(*columns, console=console, disable=not console.is_terminal) as display:
+        task = display.add_task(label, total=None)
+        yield lambda done, total: display.update(task, completed=done, total=total)
+
+
+def print_report(report: SendReport, console: Console) -> None:
+    """The counts, and every file that is not at the peer with its reason."""
+    rate = report.bytes_sent / 1e6 / max(report.seconds, 1e-9)
+    console.print(
+        f"sent {report.sent} files ({report.bytes_sent / 1e6:.1f} MB) in {report.seconds:.1f} s ({rate:.0f} MB/s) "
+        f"over {report.associations} association(s)",
+        highlight=False,
+    )
+    for title, entries in (("failed", report.failures), ("warning", report.warnings), ("skipped", report.skipped)):
+        for entry in entries:
+            console.print(f"{title}: {entry.path}: {entry.meaning}", highlight=False, markup=False)

@@ -42,14 +42,15 @@ IMPLICIT = Coding("<", explicit=False)
 class Element:
     """Where one element lies: its value is ``buffer[start:start + length]``.
 
-    ``items``: the items of a sequence that was asked for, else None.  ``length`` is -1 where it is undefined.
-    ``vr``: as written, or by the data dictionary for implicit VR; "UN" where neither knows.
+    ``vr``: as written, or by the data dictionary for implicit VR; "UN" where neither knows.  ``length``: -1 where it
+    is undefined.  ``order``: byte order of numbers, "<" or ">".  ``items``: of a sequence that was asked for.
     """
 
     tag: int
     vr: str
     start: int
     length: int
+    order: str
     items: list[list[Element]] | None = None
 
 
@@ -102,10 +103,7 @@ def _close_at_end(walk: _Walk, frame: _Frame) -> None:
 
 
 def _open_item(walk: _Walk, frame: _Frame) -> None:
-    group, number, length = struct.unpack_from(frame.coding.order + "HHL", walk.buffer, walk.position)
-    tag = group << 16 | number
-    walk.position += 8
-    _count(walk)
+    tag, length = _item_header(walk, frame.coding)
     if tag == SEQUENCE_END and not frame.defined:
         walk.stack.pop()
         return
@@ -115,55 +113,128 @@ def _open_item(walk: _Walk, frame: _Frame) -> None:
     if frame.items is not None:
         elements = []
         frame.items.append(elements)
-    defined = length != UNDEFINED
-    end = walk.position + length if defined else frame.end
-    if end > frame.end:
-        raise _truncated()
-    walk.stack.append(_Frame(False, end, defined, frame.coding, elements=elements))
+    walk.stack.append(_Frame(False, *_extent(walk, frame, length), frame.coding, elements=elements))
 
 
 def _read_element(walk: _Walk, frame: _Frame, *, top: bool) -> bool:
     """Read one element header and step over or into its value.  True: it was the pixel data, nothing more to read."""
-    tag, vr, length = _header(walk, frame.coding)
+    tag, vr, length = _element_header(walk, frame.coding)
     if tag == ITEM_END and not frame.defined:
         walk.stack.pop()
         return False
-    if tag >> 16 == 0xFFFE and tag != 0xFFFEFFFC:
-        raise _malformed(f"a delimiter {tag:08X} outside a sequence")
-    _count(walk)
-    if vr == "UN":
-        vr = _known_vr(tag) if not frame.coding.explicit or tag in walk.wanted or length == UNDEFINED else vr
-    defined = length != UNDEFINED
-    end = walk.position + length if defined else frame.end
-    if end > frame.end:
-        raise _truncated()
-    element = Element(tag, vr, walk.position, length if defined else -1)
+    if tag in (ITEM, ITEM_END, SEQUENCE_END):
+        raise _malformed(f"{tag:08X} stands where an element begins")
+    end, defined = _extent(walk, frame, length)
+    inside = frame.coding
+    if vr == "UN" and (not defined or not top or tag in walk.wanted):
+        # an archive that did not know the element wrote UN; its content is then implicit little endian (PS3.5 6.2.2)
+        vr, inside = ("SQ" if not defined else known_vr(tag)), IMPLICIT
+    element = Element(tag, vr, walk.position, length if defined else -1, inside.order)
     keep = frame.elements is not None and (not top or tag in walk.wanted or tag in PIXELS)
     if keep and frame.elements is not None:
         frame.elements.append(element)
     if top and tag in PIXELS:
         if not defined:
-            element.length = -1
             _check_fragments(walk, frame)
         return True
-    if vr != "SQ" and defined:
+    if vr == "SQ" or not defined:
+        _open_sequence(walk, element, _Frame(True, end, defined, inside), keep=keep)
+    else:
         walk.position = end
-        return False
-    _open_sequence(walk, frame, element, end, keep=keep)
     return False
 
 
-def _open_sequence(walk: _Walk, frame: _Frame, element: Element, end: int, *, keep: bool) -> None:
-    if sum(f.sequence for f in walk.stack) >= DEEPEST:
+def _open_sequence(walk: _Walk, element: Element, frame: _Frame, *, keep: bool) -> None:
+    if len(walk.stack) > 2 * DEEPEST:
         raise Refused(
             "nesting-too-deep",
-            f"the data set nests sequences more than {DEEPEST} deep; no DICOM object needs that. "
-            "Ask the sender which software wrote it.",
+            f"The data set nests sequences more than {DEEPEST} deep; no DICOM object needs that. "
+            "Ask who maintains the sending software to correct it.",
         )
     if keep:
-        element.items = []
-    # PS3.5 6.2.2: what was written as UN is implicit little endian inside
-    written = walk.buffer[element.start - 8 : element.start - 6] if frame.coding.explicit else b"SQ"
-    was_unknown = frame.coding.explicit and bytes(written) != b"SQ" and element.length >= -1 and _is_un(walk, element)
-    coding = IMPLICIT if was_unknown else frame.coding
-    walk.stack.append(_Frame(True, end, element.length >= 0, coding, items=element.items))
+        element.items = frame.items = []
+    walk.stack.append(frame)
+
+
+def _check_fragments(walk: _Walk, frame: _Frame) -> None:
+    """Encapsulated pixel data must have fragments after the offset table, and its end (PS3.5 A.4)."""
+    fragments = 0
+    while True:
+        tag, length = _item_header(walk, frame.coding)
+        if tag == SEQUENCE_END:
+            break
+        if tag != ITEM or length == UNDEFINED:
+            raise _malformed("compressed Pixel Data is not a row of fragments")
+        walk.position, _ = _extent(walk, frame, length)
+        fragments += length > 0
+    if not fragments:
+        raise Refused(
+            "pixel-data-missing", "Pixel Data (7FE0,0010) holds no compressed frame. Send the instance again."
+        )
+
+
+def _extent(walk: _Walk, frame: _Frame, length: int) -> tuple[int, bool]:
+    """Where a value of this stated length ends at the latest, and whether the length is defined."""
+    if length == UNDEFINED:
+        return frame.end, False
+    end = walk.position + length
+    if end > frame.end:
+        raise _truncated()
+    return end, True
+
+
+def _item_header(walk: _Walk, coding: Coding) -> tuple[int, int]:
+    group, number, length = struct.unpack_from(coding.order + "HHL", walk.buffer, walk.position)
+    walk.position += 8
+    _count(walk)
+    return group << 16 | number, length
+
+
+def _element_header(walk: _Walk, coding: Coding) -> tuple[int, str, int]:
+    """Tag, VR and stated length; the position moves to the value (PS3.5 7.1)."""
+    at, order = walk.position, coding.order
+    group, number = struct.unpack_from(order + "HH", walk.buffer, at)
+    tag = group << 16 | number
+    _count(walk)
+    if not coding.explicit or group == 0xFFFE:
+        walk.position += 8
+        return tag, known_vr(tag), struct.unpack_from(order + "L", walk.buffer, at + 4)[0]
+    vr = bytes(walk.buffer[at + 4 : at + 6])
+    if not (vr.isalpha() and vr.isupper()):
+        raise _malformed(f"element {tag:08X} has no value representation although the transfer syntax is explicit")
+    if vr in LONG_FORM:
+        walk.position += 12
+        return tag, vr.decode(), struct.unpack_from(order + "L", walk.buffer, at + 8)[0]
+    walk.position += 8
+    return tag, vr.decode(), struct.unpack_from(order + "H", walk.buffer, at + 6)[0]
+
+
+@lru_cache(maxsize=8192)
+def known_vr(tag: int) -> str:
+    """The data dictionary's VR, the first where it gives a choice; "UN" for private and unknown elements."""
+    try:
+        return dictionary_VR(tag)[:2]
+    except KeyError:
+        return "UN"
+
+
+def _count(walk: _Walk) -> None:
+    walk.left -= 1
+    if walk.left < 0:
+        raise Refused(
+            "too-many-elements",
+            f"The data set has more than {MOST_ELEMENTS} elements; that is beyond any object this node reads.",
+        )
+
+
+def _truncated() -> Refused:
+    return Refused(
+        "unreadable-truncated",
+        "The file ends, or an item ends, inside an element: it was cut short or its lengths are wrong. Send it again.",
+    )
+
+
+def _malformed(what: str) -> Refused:
+    return Refused(
+        "unreadable-structure", f"The data set breaks the rules of DICOM PS3.5: {what}. Send it again from the source."
+    )

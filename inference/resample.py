@@ -23,7 +23,7 @@ def resample(
     ``order`` 1: trilinear, float32.  ``order`` 0: nearest voxel, in the volume's own type (bool stays bool).  Points
     outside the volume (farther than half a voxel from the outermost centres) get ``fill``.
     """
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813 - the name the field uses
 
     kind = np.dtype(np.float32) if order == 1 else volume.array.dtype
     box = _box_needed(volume, onto_affine, shape)
@@ -42,7 +42,8 @@ def resample(
     onto.SetOutputOrigin(origin)
     onto.SetOutputSpacing(spacing)
     onto.SetOutputDirection(direction)
-    return sitk.GetArrayFromImage(onto.Execute(moving)).astype(kind, copy=False)
+    sampled: npt.NDArray[Any] = sitk.GetArrayFromImage(onto.Execute(moving)).astype(kind, copy=False)
+    return sampled
 
 
 def _box_needed(volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:

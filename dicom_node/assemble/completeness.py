@@ -1,0 +1,122 @@
+"""When a study is complete: by evidence first, by silence last.  A pure function of what arrived and the time.
+
+PET: as many positions as Number of Slices (0054,0081) says (it fitted 86 of 92 real series).  CT has no such count:
+no association of the study is open, Instance Numbers are without a hole, the spacing is even, the PET is covered.
+Where evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is
+refused.  Part of a volume is never analysed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+
+from dicom_node.assemble.pairing import SetAside, assemble, number_of_slices
+from dicom_node.assemble.series import CT_CLASSES
+from dicom_node.config import Assemble
+from inference.facts import Instance, Pair, Refused
+
+GAPS_OF_SILENCE = 5  # a CT that is quiet for five of its usual gaps between slices has ended
+
+# What more instances cannot mend: refused after the short silence, not after the long one.
+FINAL = frozenset({"patient-mismatch", "several-studies", "sop-instance-conflict"})
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the receivers know of a study, in seconds of one clock (Unix time).
+
+    ``last``: the last arrival of any instance.  ``by_series``: arrivals of each series, ascending.
+    ``open_associations``: how many that sent something of this study are still open.
+    """
+
+    last: float
+    by_series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    open_associations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Analyse this pair now."""
+
+    pair: Pair
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again at ``until`` (same clock), or when something arrives or an association ends."""
+
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It will not become complete: the reason is an answer too."""
+
+    refused: Refused
+
+
+Verdict = Complete | Wait | GiveUp
+
+
+def judge(
+    instances: Sequence[Instance], traffic: Traffic, now: float, rules: Assemble, set_aside: SetAside = ()
+) -> Verdict:
+    """Is the study complete, is it worth waiting, or is it refused?"""
+    try:
+        pair = assemble(instances, set_aside, margin_mm=rules.margin_mm)
+    except Refused as refused:
+        silence = _silence(traffic, rules) if refused.code in FINAL else rules.give_up_s
+        return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
+    if doubt := _doubt(pair, instances, traffic):
+        why = f"no evidence says complete ({doubt})"
+        return _after(traffic.last + _silence(traffic, rules), now, Complete(pair, f"{why}; silent long enough"), why)
+    done = Complete(pair, "Number of Slices and an unbroken CT say complete")
+    return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on")
+
+
+def _after(when: float, now: float, then: Verdict, why: str) -> Verdict:
+    return then if now >= when else Wait(when, why)
+
+
+def _silence(traffic: Traffic, rules: Assemble) -> float:
+    return rules.quiet_open_s if traffic.open_associations else rules.quiet_s
+
+
+def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
+    """What keeps the evidence from being enough; "" where nothing does."""
+    if traffic.open_associations:
+        return "an association is still open"
+    if number_of_slices(pair.pet.instances) != len(pair.pet.instances):
+        return "the PET's Number of Slices is missing or does not fit"
+    if any(c.code == "ct-shorter-than-pet" for c in pair.cautions):
+        return "the CT does not reach the end of the PET"
+    series = pair.ct.series_instance_uid
+    numbers = [i.get("InstanceNumber") for i in instances if i.series_instance_uid == series and _is_ct(i)]
+    if not _unbroken(numbers):
+        return "the CT's Instance Numbers are missing or have a hole"
+    return ""
+
+
+def _is_ct(instance: Instance) -> bool:
+    return instance.sop_class_uid in CT_CLASSES
+
+
+def _unbroken(numbers: Sequence[object]) -> bool:
+    """Every number from the least to the greatest is there; where it starts does not matter."""
+    try:
+        found = {int(str(n)) for n in numbers}
+    except ValueError:
+        return False
+    return bool(found) and len(found) == max(found) - min(found) + 1
+
+
+def _end_of_ct(pair: Pair, traffic: Traffic, rules: Assemble) -> float:
+    """When the CT has been quiet for long enough: its last arrival and five of its usual gaps."""
+    arrivals = sorted(traffic.by_series.get(pair.ct.series_instance_uid, ())) or [traffic.last]
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
+    return arrivals[-1] + max(rules.ct_quiet_s, GAPS_OF_SILENCE * median(gaps) if gaps else 0.0)

@@ -1,0 +1,246 @@
+"""A PET series and the CT that belongs to it, checked as far as headers can tell, before a pixel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.assemble.selection import Selection, select
+from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, extent_mm, is_ours, normal
+from dicom_node.assemble.story import tell
+from inference.facts import Caution, FloatArray, Instance, Pair, Refused, Series
+from inference.instance import reading_cautions
+from inference.volume import Stack, stack
+
+MARGIN_MM = 20.0
+# A CT may end a slice or two before the PET; where less of the PET than this has a CT, it is another examination's.
+LEAST_COVERED = 0.9
+SetAside = Sequence[tuple[Path | str, Refused]]
+NOT_OF_THE_STUDY = {"not-dicom", "media-directory"}  # what lies in a folder beside the images: ignored
+
+
+def assemble(instances: Iterable[Instance], set_aside: SetAside = (), *, margin_mm: float = MARGIN_MM) -> Pair:
+    """The pair of a study, from its instances in any order and what was set aside while reading them.
+
+    PET and CT slices ascend along the PET's normal.  The CT holds only slices within the PET's extent plus
+    ``margin_mm``, so that a late CT slice beyond changes neither pair nor digest.
+
+    Raises Refused, with the fact ``choices`` (the story so far) where one was told: no PET or no CT that may be used,
+    patients or Frames of Reference that differ, no overlap, a series that is incomplete or no regular volume.
+    """
+    instances = [i for i in instances if not is_ours(i)]
+    try:
+        selection = select(instances)
+    except Refused as refused:
+        raise _unreadable(instances, set_aside, refused) from None
+    try:
+        return _pair(instances, selection, set_aside, margin_mm)
+    except Refused as refused:
+        refused.facts.setdefault("choices", selection.choices)
+        raise
+
+
+def _pair(instances: Sequence[Instance], selection: Selection, set_aside: SetAside, margin_mm: float) -> Pair:
+    _refuse_several_studies(selection)
+    _refuse_two_patients(instances)
+    _refuse_set_aside(selection, set_aside)
+    pet = stack(selection.pet)
+    count_cautions = _count(pet)
+    along = _Along(pet)
+    near = [i for i in selection.ct if along.within(i, margin_mm)]
+    if not near:
+        raise _no_overlap()
+    ct = stack(near)
+    cautions = [*selection.cautions, *pet.cautions, *ct.cautions, *count_cautions, *_coverage(pet, ct)]
+    region = selection.region
+    cautions += reading_cautions([*pet.instances, *ct.instances, *([region] if region else [])])
+    return Pair(
+        pet=_series(pet, selection.pet_why),
+        ct=_series(ct, selection.ct_why),
+        region=region,
+        cautions=tuple(dict.fromkeys(cautions)),
+        story=tell(selection.choices),
+    )
+
+
+def _series(images: Stack, why: str) -> Series:
+    first = images.instances[0]
+    return Series(first.study_instance_uid, first.series_instance_uid, images.instances, why)
+
+
+# ------------------------------------------------------------------------------------------------------------ identity
+
+
+def _refuse_several_studies(selection: Selection) -> None:
+    studies = sorted({i.study_instance_uid for i in (*selection.pet, *selection.ct)})
+    if len(studies) > 1:
+        raise Refused(
+            "several-studies",
+            "PET and CT belong to different studies: only images of one study are combined. "
+            "Analyse one study at a time.",
+            studies=studies,
+        )
+
+
+def _refuse_two_patients(instances: Sequence[Instance]) -> None:
+    """Every image and region of the study names the same patient; what is absent in one place must not be elsewhere.
+
+    Birth date and sex may be left out (de-identification removes them from some objects), but not contradict.
+    """
+    images = [i for i in instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
+    everyone = images + [i for i in instances if i.modality in ("RTSTRUCT", "SEG")]
+    differing = [k for k in ("PatientID", "IssuerOfPatientID", "PatientName") if len(_said(everyone, k)) > 1]
+    differing += [k for k in ("PatientBirthDate", "PatientSex") if len(_said(everyone, k) - {""}) > 1]
+    if differing:
+        raise Refused(
+            "patient-mismatch",
+            f"The study's images do not name the same patient: {', '.join(differing)} differ. "
+            "Two patients are never combined; correct the study at its source.",
+            differing=differing,
+        )
+
+
+def _said(instances: Iterable[Instance], keyword: str) -> set[str]:
+    """Values as compared: case, trailing ^ and runs of spaces say nothing (PS3.5 6.2.1)."""
+    texts = {str(i.get(keyword, "")) for i in instances}
+    return {" ".join(t.rstrip("^= ").split()).casefold() for t in texts}
+
+
+# -------------------------------------------------------------------------------------------------------- completeness
+
+
+def _refuse_set_aside(selection: Selection, set_aside: SetAside) -> None:
+    """An instance of the chosen series that could not be read means that the series is incomplete."""
+    present = {i.sop_instance_uid for i in (*selection.pet, *selection.ct)}
+    chosen = {selection.pet[0].series_instance_uid, selection.ct[0].series_instance_uid}
+    for _, refused in set_aside:
+        if _harmless(refused, present):
+            continue
+        series = refused.facts.get("series_instance_uid")
+        if series in chosen or (series is None and refused.facts.get("modality", "PT") in ("PT", "CT")):
+            raise _incomplete(refused)
+
+
+def _harmless(refused: Refused, present: set[str]) -> bool:
+    """Not of the study, or sent again in good order since."""
+    again = refused.code != "sop-instance-conflict" and refused.facts.get("sop_instance_uid") in present
+    return refused.code in NOT_OF_THE_STUDY or again
+
+
+def _incomplete(refused: Refused) -> Refused:
+    return Refused(
+        refused.code,
+        f"An instance of the study could not be used, so the study is incomplete. {refused.reason}",
+        **refused.facts,
+    )
+
+
+def _unreadable(instances: Sequence[Instance], set_aside: SetAside, otherwise: Refused) -> Refused:
+    """Where PET or CT is missing, an unreadable file is the better reason."""
+    present = {i.sop_instance_uid for i in instances}
+    if otherwise.code in ("no-pet", "no-ct"):
+        for _, refused in set_aside:
+            if refused.code not in NOT_OF_THE_STUDY and not _harmless(refused, present):
+                refused.facts.setdefault("choices", otherwise.facts.get("choices", ()))
+                return _incomplete(refused)
+    return otherwise
+
+
+def _count(pet: Stack) -> list[Caution]:
+    """Number of Slices (0054,0081) counts the slice positions of the PET volume (PS3.3 C.8.9.1)."""
+    stated = number_of_slices(pet.instances)
+    found = len(pet.instances)
+    if stated is not None and found < stated:
+        raise Refused(
+            "pet-incomplete",
+            f"The PET states {stated} slices (Number of Slices), but {found} are here: send the whole series.",
+            expected=stated,
+            found=found,
+        )
+    if stated is not None and found > stated:
+        text = f"The PET states {stated} slices (Number of Slices), but {found} even positions are here; all were used."
+        return [Caution("pet-more-than-stated", text)]
+    return []
+
+
+def number_of_slices(instances: Iterable[Instance]) -> int | None:
+    """What the slices state; None where it is absent, or they do not agree on it."""
+    stated = {i.get("NumberOfSlices") for i in instances}
+    one = stated.pop() if len(stated) == 1 else None
+    return int(one) if isinstance(one, int | str) and str(one).isdigit() and int(one) > 0 else None
+
+
+# ------------------------------------------------------------------------------------------------------------ geometry
+
+
+class _Along:
+    """Heights along the PET's normal, mm."""
+
+    def __init__(self, pet: Stack) -> None:
+        direction = normal(pet.instances[0])
+        low_high = extent_mm(pet.instances)
+        if direction is None or low_high is None:  # stack() has read both
+            raise AssertionError("a stack without geometry")
+        half = pet.spacing_mm[0] / 2
+        self.normal, self.low, self.high = direction, low_high[0] - half, low_high[1] + half
+
+    def within(self, instance: Instance, margin_mm: float) -> bool:
+        """Whether the centre of this slice lies within the PET's extent plus the margin; True where it is unknown."""
+        centre = _centre(instance)
+        if centre is None:
+            return True  # stack() refuses what has no position
+        return self.low - margin_mm <= float(centre @ self.normal) <= self.high + margin_mm
+
+
+def _centre(instance: Instance) -> FloatArray | None:
+    try:
+        position = np.array(instance.get("ImagePositionPatient"), float).reshape(3)
+        row, column = np.array(instance.get("ImageOrientationPatient"), float).reshape(2, 3)
+        between_rows, between_columns = np.array(instance.get("PixelSpacing"), float).reshape(2)
+        rows, columns = float(instance.get("Rows")), float(instance.get("Columns"))
+    except (TypeError, ValueError):
+        return None
+    centre: FloatArray = position + row * between_columns * (columns - 1) / 2 + column * between_rows * (rows - 1) / 2
+    return centre
+
+
+def _coverage(pet: Stack, ct: Stack) -> list[Caution]:
+    """Where the CT's box lies on the PET's grid: refused without overlap, or with too little along the slices."""
+    low, high = _box(ct, pet)
+    size = np.array(pet.shape, float)
+    overlap = np.minimum(high, size - 0.5) - np.maximum(low, -0.5)
+    if (overlap <= 0).any():
+        raise _no_overlap()
+    covered = float(overlap[0] / size[0])
+    percent = round(100 * covered)
+    if covered < LEAST_COVERED:
+        raise Refused(
+            "ct-does-not-cover-pet",
+            f"The CT covers only {percent} % of the PET's slices: where there is no CT, nothing can be said. "
+            "Send the whole CT.",
+            covered_percent=percent,
+        )
+    missing = size[0] - float(overlap[0])
+    if missing > 0.5:  # half a slice at the ends is the difference of two grids, not of two ranges
+        text = f"The CT covers {percent} % of the PET's slices; at the ends there is no CT."
+        return [Caution("ct-shorter-than-pet", text)]
+    return []
+
+
+def _box(ct: Stack, pet: Stack) -> tuple[FloatArray, FloatArray]:
+    """The CT's bounding box in PET voxel indices (slice, row, column), to the outer edges of its voxels."""
+    ends = [(-0.5, n - 0.5) for n in ct.shape]
+    corners = np.array([[*corner, 1.0] for corner in product(*ends)])
+    index = corners @ (np.linalg.inv(pet.affine) @ ct.affine).T
+    return index[:, :3].min(axis=0), index[:, :3].max(axis=0)
+
+
+def _no_overlap() -> Refused:
+    return Refused(
+        "no-overlap",
+        "PET and CT do not overlap in space although they share a Frame of Reference: "
+        "they are not of the same part of the body. Send the CT that belongs to the PET.",
+    )

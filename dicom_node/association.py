@@ -1,0 +1,104 @@
+"""Open an association as SCU (PS3.8), and say in words why one could not be opened."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import pynetdicom
+from pydicom.uid import UID, ImplicitVRLittleEndian
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from inference.facts import Refused
+
+DIMSE_TIMEOUT_S = 60.0
+NEGOTIATION_TIMEOUT_S = 20.0
+
+
+class _TryAgain(Exception):  # noqa: N818 - not an error: a reason to knock again
+    """The peer cannot be spoken to now, but may be soon."""
+
+
+class Peer:
+    """Where to send: opens associations, and knows why one could not be opened."""
+
+    def __init__(self, host: str, port: int, calling_aet: str, called_aet: str, retry_for_s: float) -> None:
+        self.host, self.port = host, port
+        self.calling_aet, self.called_aet = calling_aet, called_aet
+        self.retry_for_s = retry_for_s
+
+    def associate(self, offers: Sequence[tuple[str, str]]) -> Any:
+        """An established association that proposes each offer in a context of its own; retries while nobody answers.
+
+        Raises ``Refused``: peer-unreachable, association-rejected.
+        """
+        again = Retrying(
+            stop=stop_after_delay(self.retry_for_s),
+            wait=wait_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type(_TryAgain),
+        )
+        try:
+            return again(self._associate_once, offers)
+        except RetryError as error:
+            raise Refused(
+                "peer-unreachable",
+                f"No association with {self.called_aet} at {self.host}:{self.port} within {self.retry_for_s:.0f} s: "
+                f"{error.last_attempt.exception()}. Check that the receiver runs and that host and port are right.",
+            ) from None
+
+    def _associate_once(self, offers: Sequence[tuple[str, str]]) -> Any:
+        self._knock()
+        entity = pynetdicom.AE(self.calling_aet)
+        entity.acse_timeout = entity.connection_timeout = NEGOTIATION_TIMEOUT_S
+        entity.dimse_timeout = entity.network_timeout = DIMSE_TIMEOUT_S
+        association = entity.associate(
+            self.host,
+            self.port,
+            contexts=[build_context(UID(sop_class), UID(syntax)) for sop_class, syntax in offers],
+            ae_title=self.called_aet,
+        )
+        if association.is_established:
+            return association
+        if association.is_rejected:
+            answer = association.acceptor.primitive
+            reason = f"{answer.result_str}, {answer.source_str}: {answer.reason_str}"
+            if answer.result == 2:  # rejected-transient, PS3.8 9.3.4
+                raise _TryAgain(reason)
+            raise Refused(
+                "association-rejected",
+                f"{self.host}:{self.port} rejected the association ({reason}). Check the AE titles "
+                f"(calling {self.calling_aet}, called {self.called_aet}) and that the peer knows this sender.",
+            )
+        answer = association.acceptor.primitive
+        if answer is not None and answer.result == 0:  # accepted, but none of our contexts: pynetdicom aborts then
+            raise Refused(
+                "nothing-accepted",
+                f"{self.called_aet} at {self.host}:{self.port} accepts none of the {len(offers)} object types offered.",
+            )
+        raise _TryAgain("the peer closed the connection during negotiation (a TLS port, or not a DICOM port?)")
+
+    def _knock(self) -> None:
+        """See first that somebody listens: pynetdicom hides the reason, and leaks the socket, where nobody does."""
+        try:
+            socket.create_connection((self.host, self.port), NEGOTIATION_TIMEOUT_S).close()
+        except OSError as error:
+            raise _TryAgain(error.strerror or str(error)) from None
+
+
+def echo(host: str, port: int, *, calling_aet: str = "PETCTSEND", called_aet: str = "PETCTNODE") -> bool:
+    """Whether the peer answers a C-ECHO (PS3.4 Annex A) with Success, now; never raises for a peer that does not."""
+    try:
+        association = Peer(host, port, calling_aet, called_aet, 0.0).associate([(Verification, ImplicitVRLittleEndian)])
+    except Refused:
+        return False
+    try:
+        answer = association.send_c_echo()
+        return "Status" in answer and answer.Status == 0x0000
+    except RuntimeError:
+        return False
+    finally:
+        if association.is_established:
+            association.release()

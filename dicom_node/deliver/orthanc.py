@@ -1,0 +1,83 @@
+"""Deliver to an Orthanc through its REST API, with orthanc-api-client.
+
+The library has no time-out of its own, repeats requests (also POST) up to four times, and lets some transport errors
+pass as ``None``; the door below closes these gaps.  Both requests used here, uploading an instance and looking one up,
+may be repeated without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from orthanc_api_client import OrthancApiClient
+from orthanc_api_client.exceptions import OrthancApiException
+
+from dicom_node.config import OrthancDestination
+from dicom_node.deliver.errors import Undelivered
+from inference.facts import Result
+
+
+class _Client(OrthancApiClient):  # type: ignore[misc]  # the library is not typed
+    """Every request has a time-out and an answer, or raises."""
+
+    def __init__(self, destination: OrthancDestination) -> None:
+        password = destination.password.get_secret_value() if destination.password else None
+        root = destination.url.rstrip("/") + "/"  # without the slash a path in the URL would be cut off
+        super().__init__(root, user=destination.username, pwd=password)
+        self._timeout_s = destination.timeout_s
+
+    def get(self, endpoint: str, **kwargs: Any) -> requests.Response:
+        return self._answered(super().get(endpoint, **{"timeout": self._timeout_s} | kwargs))
+
+    def post(self, endpoint: str, **kwargs: Any) -> requests.Response:
+        return self._answered(super().post(endpoint, **{"timeout": self._timeout_s} | kwargs))
+
+    @staticmethod
+    def _answered(response: requests.Response | None) -> requests.Response:
+        if response is None:
+            raise requests.ConnectionError("the connection broke off in the middle of the answer")
+        return response
+
+
+@contextmanager
+def _open(destination: OrthancDestination) -> Iterator[_Client]:
+    client = _Client(destination)
+    try:
+        yield client
+    except (OrthancApiException, requests.RequestException) as error:
+        raise Undelivered(f"Orthanc {destination.name} ({destination.url}): {_reason(error)}") from error
+    finally:
+        client.close()
+
+
+def _reason(error: Exception) -> str:
+    status = getattr(error, "http_status_code", None)
+    text = str(getattr(error, "msg", "") or error)
+    return f"HTTP {status}, {text}" if status else text
+
+
+def upload(results: Sequence[Result], destination: OrthancDestination) -> None:
+    """Upload each file, in the order given.  Raises Undelivered."""
+    with _open(destination) as client:
+        for result in results:
+            client.upload(result.path.read_bytes())
+
+
+def read_back(results: Sequence[Result], destination: OrthancDestination) -> tuple[bool, ...]:
+    """For each result whether Orthanc holds exactly these bytes (True), or others under the same UID (False).
+
+    Raises Undelivered where it does not answer or lacks one.
+    """
+    with _open(destination) as client:
+        return tuple(_same_bytes(client, result, destination) for result in results)
+
+
+def _same_bytes(client: _Client, result: Result, destination: OrthancDestination) -> bool:
+    found = client.lookup(result.sop_instance_uid, filter="Instance")
+    if not found:
+        raise Undelivered(f"Orthanc {destination.name} ({destination.url}) does not hold the {result.kind} object.")
+    stored: bytes = client.get(f"instances/{found[0]}/file").content
+    return stored == result.path.read_bytes()

@@ -1,0 +1,104 @@
+"""Every coded concept the results use: standard ones, and the private scheme 99PETCTNODE.
+
+Private codes are never reused or redefined; a code's meaning is at most 64 characters (PS3.3 8.8, LO).  What a model
+predicts is coded by the model itself (``ModelFacts.status_code`` and ``probability_code``).
+"""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_node.identity import derived_uid
+from inference import facts
+
+PRIVATE_SCHEME = "99PETCTNODE"
+MANUFACTURER = "petct-node project"
+RESEARCH_USE_ONLY = "For research use only"
+
+
+def _private(value: str, meaning: str) -> Code:
+    return Code(value, PRIVATE_SCHEME, meaning)
+
+
+# Documents and what they speak of
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+PET_ANY_REGION = Code("44136-0", "LN", "PET unspecified body region")  # where the study names no procedure (CID 100)
+ENGLISH = Code("en", "RFC5646", "English")
+DEVICE = Code("121007", "DCM", "Device")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+LESION = Code("52988006", "SCT", "Lesion")
+ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+COMMENT = Code("121106", "DCM", "Comment")
+
+# Measures of a region (PS3.16 CID 83 to 85 for the SUV units)
+SUV_BW = Code("126401", "DCM", "SUVbw")
+SUV_BW_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
+MAXIMUM = Code("56851009", "SCT", "Maximum")
+MEAN = Code("373098007", "SCT", "Mean")
+PEAK = Code("126031", "DCM", "Peak Value Within ROI")
+VOLUME = Code("118565006", "SCT", "Volume")
+METABOLIC_VOLUME = Code("126032", "DCM", "Metabolic Volume")
+TOTAL_LESION_GLYCOLYSIS = Code("126033", "DCM", "Total Lesion Glycolysis")
+ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
+MTV_THRESHOLD = _private("MTV-THRESHOLD", "SUV threshold of the metabolic volume")
+
+G_PER_ML_SUV_BW = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+MILLILITRE = Code("ml", "UCUM", "Milliliter")
+GRAM = Code("g", "UCUM", "Gram")
+HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+PERCENT = Code("%", "UCUM", "Percent")
+LESIONS = Code("{lesions}", "UCUM", "lesions")
+
+# The prediction
+LOWER_BOUND = _private("PRED-LO95", "Lower bound of 95% prediction interval")
+UPPER_BOUND = _private("PRED-HI95", "Upper bound of 95% prediction interval")
+POSITIVE = Code("10828004", "SCT", "Positive")
+NEGATIVE = Code("260385009", "SCT", "Negative")
+INDETERMINATE = Code("82334004", "SCT", "Indeterminate")
+PREDICTION_STATE = _private("PRED-STATE", "What became of the prediction")
+PREDICTION_STATES = {
+    "reported": _private("PRED-REPORTED", "Reported"),
+    "indeterminate": _private("PRED-INDET", "Indeterminate: interval crosses the threshold"),
+    "withheld": _private("PRED-WITHHELD", "Withheld: model does not apply"),
+    "none": _private("PRED-NONE", "None: no lesion to look at"),
+}
+APPLICABILITY = _private("APPLIC", "Applicability of model to this study")
+APPLICABILITIES = {
+    "inside": _private("APPLIC-OK", "Applicable"),
+    "warning": _private("APPLIC-WARN", "Applicable with warnings"),
+    "outside": _private("APPLIC-NO", "Not applicable"),
+    "unknown": _private("APPLIC-UNK", "Applicability unknown"),
+}
+APPLICABILITY_REASON = _private("APPLIC-WHY", "Reason for the verdict on applicability")
+MODEL_STATEMENT = _private("MODEL-STATEMENT", "Statement about the model")
+
+# How the numbers came about, and what to beware of
+LESION_COUNT = _private("LESION-COUNT", "Number of lesions found")
+SUV_RULE = _private("SUV-RULE", "Rule by which stored values became SUV")
+SUV_INPUT = _private("SUV-INPUT", "Input of the SUV rule")
+WARNING = _private("WARN", "Processing warning")
+REGION_SOURCE = _private("REGION-SOURCE", "Where the region came from")
+
+# A refusal
+ANALYSIS_STATE = _private("ANALYSIS", "State of the analysis")
+NOT_ANALYSED = _private("NOT-ANALYSED", "Not analysed")
+REFUSAL_CODE = _private("REFUSAL-CODE", "Code of the reason for refusal")
+REFUSAL_REASON = _private("REFUSAL-REASON", "Reason for refusal")
+
+
+def concept(code: facts.Code) -> Code:
+    """A model's own concept as pydicom's, its meaning cut to what DICOM allows (64 characters)."""
+    return Code(code.value, code.scheme, code.meaning[:64])
+
+
+def private_scheme() -> Dataset:
+    """Item of the Coding Scheme Identification Sequence (0008,0110) that explains the private scheme."""
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeUID = derived_uid("coding scheme", PRIVATE_SCHEME)
+    item.CodingSchemeName = "petct-node private codes"
+    item.CodingSchemeVersion = "1"
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item

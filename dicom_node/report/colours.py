@@ -1,0 +1,55 @@
+"""Colour maps and blending.  All pixels are uint8; colour is the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import FloatArray
+
+Pixels = npt.NDArray[np.uint8]
+
+SUV_RANGE = (0.0, 10.0)  # g/ml: PET is shown between these in every picture
+MOST_OPACITY = 0.5  # of saliency, so that the image below it stays visible
+
+# matplotlib's inferno (CC0), perceptually uniform, at 33 equal steps; straight lines between them stay within 2/255.
+_INFERNO = (
+    "000004 040312 0b0724 150b37 210c4a 2f0a5b 3d0965 4a0c6b 57106e 64156e 71196e "
+    "7d1e6d 8a226a 972766 a32c61 b0315b bc3754 c63d4d d04545 da4e3c e35933 eb6429 "
+    "f1711f f67e14 f98c0a fb9b06 fcaa0f fbba1f f9c932 f5d949 f2e865 f3f586 fcffa4"
+)
+
+
+def _table(colours: list[str]) -> Pixels:
+    """256 colours (256, 3) through the given ones (hex, RGB) at equal steps."""
+    at = np.round(np.linspace(0, 255, len(colours)))
+    rgb = np.array([[int(colour[i : i + 2], 16) for i in (0, 2, 4)] for colour in colours])
+    return np.stack([np.interp(np.arange(256), at, rgb[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
+
+
+INFERNO = _table(_INFERNO.split())
+HOT = _table(["000000", "ff0000", "ffff00", "ffffff"])
+
+
+def scaled(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
+    """``values`` from low..high to 0..255; outside it is the nearer end, and not-a-number is low."""
+    share = (np.nan_to_num(values, nan=low).astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
+    return np.clip(share + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def grey(levels: Pixels) -> Pixels:
+    """Grey levels (...) as colour (..., 3)."""
+    return np.repeat(levels[..., None], 3, axis=-1)
+
+
+def blend(below: Pixels, above: Pixels, opacity: FloatArray) -> Pixels:
+    """``above`` over ``below`` (both (..., 3)) with ``opacity`` 0..1 (...)."""
+    share = opacity[..., None].astype(np.float32)
+    return np.asarray((1 - share) * below + share * above + 0.5, np.uint8)
+
+
+def saliency_over(below: Pixels, saliency: FloatArray) -> Pixels:
+    """Saliency 0..1 (...) as inferno over ``below`` (..., 3), its opacity rising with it to ``MOST_OPACITY``."""
+    return blend(below, INFERNO[scaled(saliency, 0, 1)], MOST_OPACITY * np.sqrt(np.clip(saliency, 0, 1)))

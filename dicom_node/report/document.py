@@ -1,0 +1,150 @@
+"""The frame all our structured reports share: observer, procedure, evidence, request (PS3.16 TID 1500)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_node.report import codes
+from dicom_node.report.evidence import Evidence, reference, shell
+from inference.facts import Instance
+
+Group = (
+    sr.MeasurementsAndQualitativeEvaluations
+    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
+
+
+def document(
+    evidence: Evidence,
+    name: str,
+    series: tuple[int, str],
+    groups: Sequence[Group],
+    images: Sequence[Instance],
+    others: Sequence[Dataset] = (),
+) -> Dataset:
+    """A Comprehensive 3D SR of ``groups``.
+
+    ``series``: number and description.  ``images``: the source instances that are its evidence (at least one).
+    ``others``: objects of this result set that it refers to.
+    """
+    number, description = series
+    report = sr.MeasurementReport(
+        observation_context=_observer(evidence),
+        procedure_reported=_procedures(evidence.source),
+        imaging_measurements=groups,
+        title=codes.IMAGING_MEASUREMENT_REPORT,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(codes.ENGLISH),
+    )
+    ds = sr.Comprehensive3DSR(
+        evidence=[*map(shell, _referred(report, images)), *others],
+        content=report[0],
+        is_complete=True,
+        is_final=False,
+        **evidence.for_highdicom(name, number),
+    )
+    # highdicom would want a whole data set for each of some hundred images
+    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence_item(evidence, images, others)]
+    ds.pop("PertinentOtherEvidenceSequence", None)
+    ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
+    ds.AuthorObserverSequence = [_author(evidence)]
+    ds.ReferencedPerformedProcedureStepSequence = deepcopy(
+        evidence.source.get("ReferencedPerformedProcedureStepSequence") or []
+    )
+    request = _request(evidence.source)
+    if request is not None:
+        ds.ReferencedRequestSequence = [request]
+    evidence.stamp(ds, name, description)
+    return ds
+
+
+def text(name: Code, value: str) -> sr.TextContentItem:
+    """A free-text item of a group; highdicom's own evaluations take codes only."""
+    return sr.TextContentItem(name=name, value=value, relationship_type="CONTAINS")
+
+
+def number(name: Code, value: float, unit: Code, **more: object) -> sr.Measurement:
+    """A measurement with six significant digits."""
+    return sr.Measurement(name=name, value=float(f"{value:.6g}"), unit=unit, **more)
+
+
+def add(group: Group, items: Iterable[sr.ContentItem]) -> None:
+    """Append items to a measurement group's container."""
+    group[0].ContentSequence.extend(items)
+
+
+def _observer(evidence: Evidence) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=evidence.run.device_uid,
+        name="petct-node",
+        manufacturer_name=codes.MANUFACTURER,
+        model_name="petct-node",
+        serial_number=evidence.run.serial,
+    )
+    return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DEVICE, device))
+
+
+def _author(evidence: Evidence) -> Dataset:
+    item = Dataset()
+    item.ObserverType, item.StationName, item.DeviceUID = "DEV", "petct-node", evidence.run.device_uid
+    item.Manufacturer, item.ManufacturerModelName = codes.MANUFACTURER, "petct-node"
+    item.InstitutionName, item.InstitutionCodeSequence = evidence.source.get("InstitutionName", ""), []
+    return item
+
+
+def _procedures(source: Dataset) -> list[Code]:
+    named = [
+        Code(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+        for item in source.get("ProcedureCodeSequence") or []
+        if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
+    ]
+    return named or [codes.PET_ANY_REGION]
+
+
+def _request(source: Dataset) -> Dataset | None:
+    """The order this report answers, where the source tells of one."""
+    orders = source.get("RequestAttributesSequence") or []
+    order = orders[0] if orders else Dataset()
+    if not orders and not source.get("AccessionNumber"):
+        return None
+    item = Dataset()
+    item.StudyInstanceUID, item.ReferencedStudySequence = source.StudyInstanceUID, []
+    item.AccessionNumber = source.get("AccessionNumber", "")
+    item.PlacerOrderNumberImagingServiceRequest = item.FillerOrderNumberImagingServiceRequest = ""
+    item.RequestedProcedureID = order.get("RequestedProcedureID", "")
+    item.RequestedProcedureDescription = order.get("RequestedProcedureDescription", "")
+    item.RequestedProcedureCodeSequence = deepcopy(order.get("RequestedProcedureCodeSequence") or [])
+    return item
+
+
+def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[Instance]:
+    """The source images that the content tree names; the first one where it names none."""
+    named: set[str] = set()
+    pending = list(report)
+    while pending:
+        item = pending.pop()
+        named.update(str(ref.ReferencedSOPInstanceUID) for ref in item.get("ReferencedSOPSequence") or [])
+        pending.extend(item.get("ContentSequence") or [])
+    return [image for image in images if image.sop_instance_uid in named] or [images[0]]
+
+
+def _evidence_item(evidence: Evidence, images: Sequence[Instance], others: Sequence[Dataset]) -> Dataset:
+    by_series: dict[str, list[Dataset]] = {}
+    for image in images:
+        by_series.setdefault(image.series_instance_uid, []).append(reference(image))
+    for other in others:
+        ref = Dataset()
+        ref.ReferencedSOPClassUID, ref.ReferencedSOPInstanceUID = other.SOPClassUID, other.SOPInstanceUID
+        by_series.setdefault(str(other.SeriesInstanceUID), []).append(ref)
+    item = Dataset()
+    item.StudyInstanceUID, item.ReferencedSeriesSequence = evidence.source.StudyInstanceUID, []
+    for series_instance_uid, references in by_series.items():
+        series = Dataset()
+        series.SeriesInstanceUID, series.ReferencedSOPSequence = series_instance_uid, references
+        item.ReferencedSeriesSequence.append(series)
+    return item

@@ -1,0 +1,292 @@
+"""What every result object shares: source headers, derived UIDs, run times, equipment, and the finished file.
+
+highdicom writes the present time and random UIDs; ``Evidence.stamp`` overwrites both, so that the same run of the same
+input writes the same bytes.  Patient and study attributes are copied verbatim from the source, decoded to UTF-8, and
+what is empty there stays empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.identity import derived_uid
+from dicom_node.report import codes
+from inference.facts import Instance, ModelFacts, Refused, Result, Run, Volume
+
+PET_IMAGE = "1.2.840.10008.5.1.4.1.1.128"
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+# Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there even when the source has none.
+ALWAYS = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+WHERE_PRESENT = (
+    *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "InstitutionName"),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+    *("LongitudinalTemporalInformationModified", "TimezoneOffsetFromUTC", "BodyPartExamined", "Laterality"),
+)
+# For the SR alone.
+ORDER = ("ProcedureCodeSequence", "RequestAttributesSequence", "ReferencedPerformedProcedureStepSequence")
+# A volume whose slices lie farther from where their headers put them belongs to other images: no result is written.
+PLACE_TOLERANCE_MM = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The run's start in the source's time zone (the node's own where the source names none)."""
+
+    started: datetime
+
+    @classmethod
+    def of(cls, run: Run, source: Dataset) -> Clock:
+        """Raises ValueError where ``run.started_at`` is not DT text with an offset."""
+        text = run.started_at
+        started = datetime.strptime(text, "%Y%m%d%H%M%S.%f%z" if "." in text else "%Y%m%d%H%M%S%z")
+        offset = str(source.get("TimezoneOffsetFromUTC") or "").strip()
+        if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
+            minutes = int(offset[1:3]) * 60 + int(offset[3:])
+            started = started.astimezone(timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes)))
+        return cls(started)
+
+    @property
+    def date(self) -> str:
+        return self.started.strftime("%Y%m%d")
+
+    @property
+    def time(self) -> str:
+        return self.started.strftime("%H%M%S.%f")
+
+    @property
+    def date_time(self) -> str:
+        return self.started.strftime("%Y%m%d%H%M%S.%f%z")
+
+
+def read_header(path: str | Path) -> Dataset:
+    """The attributes that results copy, decoded; nothing else of the file is parsed into values.
+
+    Broken text is kept as far as it can be read: a name that does not fit its declared character set still travels.
+    """
+    wanted = ["SpecificCharacterSet", "StudyInstanceUID", *ALWAYS, *WHERE_PRESENT, *ORDER]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that break their VR are copied as they are
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+        ds.decode()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    return ds
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The source of one result set and the identity everything in it is derived from.
+
+    ``source``: header of one image of the study.  ``content_digest``: of the instances that the results rest on.
+    """
+
+    source: Dataset
+    content_digest: str
+    model: ModelFacts | None
+    run: Run
+    clock: Clock
+
+    @classmethod
+    def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:
+        """Evidence headed by ``instance``, whose patient and study the results will carry."""
+        source = read_header(instance.path)
+        if str(source.StudyInstanceUID) != instance.study_instance_uid:
+            raise Refused(
+                "source-changed",
+                "The file of a source image no longer holds the study it was received with; send the study again.",
+                sop_instance_uid=instance.sop_instance_uid,
+            )
+        return cls(source, content_digest, model, run, Clock.of(run, source))
+
+    def uid(self, name: str) -> str:
+        """The UID of the thing called ``name`` in this result set: the same input, model and settings give the same."""
+        model = (self.model.name, self.model.version, self.model.digest) if self.model else ()
+        run = (self.run.device_uid, self.run.node_version, self.run.settings_digest)
+        return derived_uid("result", self.content_digest, name, *model, *run)
+
+    @property
+    def software_versions(self) -> list[str]:
+        model = [f"model {self.model.name} {self.model.version}"[:64]] if self.model else []
+        return [self.run.node_version, *model]
+
+    def for_highdicom(self, name: str, series_number: int) -> dict[str, object]:
+        """The arguments all of highdicom's objects ask for."""
+        return {
+            "series_instance_uid": self.uid(f"{name} series"),
+            "sop_instance_uid": self.uid(name),
+            "instance_number": 1,
+            "series_number": series_number,
+            "manufacturer": codes.MANUFACTURER,
+            "manufacturer_model_name": "petct-node",
+            "software_versions": self.software_versions,
+            "device_serial_number": self.run.serial,
+        }
+
+    def stamp(self, ds: Dataset, name: str, series_description: str) -> None:
+        """Give ``ds`` the patient, study, equipment and times of this result set, and pin what highdicom left to chance."""
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        self._stamp_patient_and_study(ds)
+        self._stamp_equipment(ds)
+        ds.SeriesDescription = series_description[:64]
+        for kind in ("InstanceCreation", "Content", "Series"):
+            ds[f"{kind}Date"] = pydicom.DataElement(f"{kind}Date", "DA", self.clock.date)
+            ds[f"{kind}Time"] = pydicom.DataElement(f"{kind}Time", "TM", self.clock.time)
+        self._pin_dimension_organization(ds, name)
+
+    def _stamp_patient_and_study(self, ds: Dataset) -> None:
+        ds.StudyInstanceUID = self.source.StudyInstanceUID
+        for keyword in (*ALWAYS, *WHERE_PRESENT):
+            if keyword in self.source:
+                ds[keyword] = deepcopy(self.source[keyword])
+            elif keyword in ALWAYS:
+                setattr(ds, keyword, "")
+            elif keyword in ds:
+                del ds[keyword]
+        if not ds.get("BodyPartExamined"):
+            ds.Laterality = ""  # type 2C: unknown body part may be paired, and we do not invent a side
+
+    def _stamp_equipment(self, ds: Dataset) -> None:
+        ds.Manufacturer, ds.ManufacturerModelName = codes.MANUFACTURER, "petct-node"
+        ds.SoftwareVersions, ds.DeviceSerialNumber = self.software_versions, self.run.serial
+        ds.DeviceUID = self.run.device_uid
+        ds.ContributingEquipmentSequence = [self._equipment("petct-node", self.software_versions, "")]
+        if self.model:
+            item = self._equipment(self.model.name[:64], [self.model.version[:64]], self.model.statement)
+            ds.ContributingEquipmentSequence.append(item)
+
+    def _equipment(self, name: str, versions: list[str], statement: str) -> Dataset:
+        item = Dataset()
+        item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
+        item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = codes.MANUFACTURER, name, versions
+        item.DeviceSerialNumber, item.DeviceUID = self.run.serial, self.run.device_uid
+        item.ContributionDateTime = self.clock.date_time
+        item.ContributionDescription = f"{codes.RESEARCH_USE_ONLY}. {statement}".strip()
+        return item
+
+    def _pin_dimension_organization(self, ds: Dataset, name: str) -> None:
+        if "DimensionOrganizationSequence" not in ds:
+            return
+        uid = self.uid(f"{name} dimensions")
+        for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
+            item.DimensionOrganizationUID = uid
+
+    def write(self, ds: Dataset, kind: str, folder: Path) -> Result:
+        """Write ``ds`` as ``folder/kind.dcm``: whole or not at all."""
+        ds.file_meta = _file_meta(ds)
+        ds.preamble = bytes(128)
+        path, unfinished = folder / f"{kind}.dcm", folder / f".{kind}.dcm.part"
+        ds.save_as(unfinished, enforce_file_format=True, overwrite=True)
+        sha256 = hashlib.sha256(unfinished.read_bytes()).hexdigest()
+        unfinished.replace(path)
+        return Result(
+            kind=kind,
+            sop_class_uid=str(ds.SOPClassUID),
+            sop_instance_uid=str(ds.SOPInstanceUID),
+            series_instance_uid=str(ds.SeriesInstanceUID),
+            study_instance_uid=str(ds.StudyInstanceUID),
+            path=path,
+            sha256=sha256,
+        )
+
+
+def _file_meta(ds: Dataset) -> FileMetaDataset:
+    given = getattr(ds, "file_meta", None)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    meta.TransferSyntaxUID = given.TransferSyntaxUID if given else ExplicitVRLittleEndian
+    meta.ImplementationClassUID = derived_uid("implementation")
+    meta.ImplementationVersionName = "PETCTNODE"
+    return meta
+
+
+def code_item(code: pydicom.sr.coding.Code) -> Dataset:
+    """A code as an item of a code sequence (PS3.3 8.8), for objects written without highdicom."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
+
+
+def reference(instance: Instance) -> Dataset:
+    """An item that names an instance (PS3.3 10.8 SOP Instance Reference)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+    return item
+
+
+def shell(instance: Instance) -> Dataset:
+    """What highdicom needs to refer to an instance: its UIDs, and no patient (``Evidence.stamp`` fills that in)."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = instance.study_instance_uid, instance.series_instance_uid
+    ds.Modality = instance.modality
+    for keyword in ALWAYS:
+        setattr(ds, keyword, None)
+    return ds
+
+
+def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) -> Dataset:
+    """``shell`` of a slice of ``volume``, placed by the volume's affine."""
+    ds = shell(instance)
+    ds.FrameOfReferenceUID = volume.frame_of_reference_uid
+    ds.Rows, ds.Columns = volume.array.shape[1:]
+    thickness_mm, row_step_mm, column_step_mm = volume.spacing_mm
+    ds.PixelSpacing, ds.SliceThickness = decimals((row_step_mm, column_step_mm)), decimals((thickness_mm,))[0]
+    ds.ImageOrientationPatient = orientation(volume)
+    ds.ImagePositionPatient = decimals(volume.to_lps((slice_index, 0, 0)))
+    return ds
+
+
+def orientation(volume: Volume) -> list[str]:
+    """Image Orientation (Patient): direction of growing column index, then of growing row index (C.7.6.2.1.1)."""
+    columns, rows = volume.affine[:3, 2], volume.affine[:3, 1]
+    return decimals((*(columns / np.linalg.norm(columns)), *(rows / np.linalg.norm(rows))))
+
+
+def decimals(values: Iterable[float]) -> list[str]:
+    """Numbers as DS text of at most 16 characters, to a hundred-millionth; -0 is 0."""
+    return [f"{round(float(value), 8) + 0.0:.10g}" for value in values]
+
+
+def check_places(volume: Volume, instances: Sequence[Instance]) -> None:
+    """Raise ``Refused`` unless slice k of ``volume`` lies where the header of ``instances[k]`` puts it.
+
+    The last guard against a result drawn on the wrong image: whatever went wrong before, nothing is written.
+    """
+    if len(instances) != volume.array.shape[0]:
+        raise Refused(
+            "report-slices-differ",
+            "The volume analysed has another number of slices than its series has images; no result is written.",
+            slices=int(volume.array.shape[0]),
+            images=len(instances),
+        )
+    rows, columns = volume.array.shape[1:]
+    for k, instance in enumerate(instances):
+        position, spacing = instance.get("ImagePositionPatient"), instance.get("PixelSpacing")
+        cosines = instance.get("ImageOrientationPatient")
+        if position is None or spacing is None or cosines is None:
+            continue
+        first = np.asarray(position, float)
+        across, down = np.asarray(cosines, float).reshape(2, 3)
+        last = first + across * (columns - 1) * float(spacing[1]) + down * (rows - 1) * float(spacing[0])
+        ours = volume.to_lps(((k, 0, 0), (k, rows - 1, columns - 1)))
+        if np.abs(ours - (first, last)).max() > PLACE_TOLERANCE_MM:
+            raise Refused(
+                "report-place-differs",
+                "A slice of the volume analysed does not lie where its image's header puts it; no result is written.",
+                sop_instance_uid=instance.sop_instance_uid,
+                slice=k,
+            )

@@ -1,0 +1,108 @@
+"""What may be said of an analysis, in plain sentences: the same ones in every report and on every picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dicom_node.report import codes
+from inference.facts import Analysis, Caution, Lesion, Prediction, Saliency
+
+APPLICABILITY_WORDS = {
+    "inside": "the model applies to this study",
+    "warning": "the model applies, with warnings",
+    "outside": "the model does not apply to this study",
+    "unknown": "unknown whether the model applies to this study",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A probability that may be printed, with its interval, in percent."""
+
+    percent: float
+    lower: float
+    upper: float
+
+
+def spoken(analysis: Analysis) -> Spoken | None:
+    """The probability to print, or None where none may be.
+
+    Only a demonstration model may speak where its applicability says "outside"; for any other model that is withheld
+    here too, whatever the prediction's status says.
+    """
+    prediction = analysis.prediction
+    if prediction.probability is None or prediction.status not in ("reported", "indeterminate"):
+        return None
+    if prediction.applicability == "outside" and not analysis.model.demonstration:
+        return None
+    lower, upper = prediction.interval or (prediction.probability, prediction.probability)
+    return Spoken(*(round(100.0 * value, 2) for value in (prediction.probability, lower, upper)))
+
+
+def state(analysis: Analysis) -> str:
+    """Key of ``codes.PREDICTION_STATES``: the prediction's status, "withheld" where it may not be printed."""
+    status = analysis.prediction.status
+    return "withheld" if status in ("reported", "indeterminate") and spoken(analysis) is None else status
+
+
+def shown_saliency(analysis: Analysis) -> Saliency | None:
+    """The saliency to draw: none where no probability is printed, since it would explain nothing."""
+    return analysis.saliency if spoken(analysis) is not None else None
+
+
+def applicability(prediction: Prediction) -> str:
+    """Key of ``codes.APPLICABILITIES``: inside with reasons is a warning."""
+    if prediction.applicability == "inside" and prediction.applicability_reasons:
+        return "warning"
+    return prediction.applicability
+
+
+def headline(analysis: Analysis) -> str:
+    """The verdict in one sentence."""
+    number = spoken(analysis)
+    if number is not None:
+        name = analysis.model.probability_code.meaning
+        text = f"{name}: {number.percent:.1f} % (95 % interval {number.lower:.1f} to {number.upper:.1f} %)"
+        return f"{text}, indeterminate" if analysis.prediction.status == "indeterminate" else text
+    return {
+        "withheld": "Probability and saliency withheld: the model does not apply to this study",
+        "none": "No probability: there is no lesion to look at",
+    }.get(state(analysis), "No probability")
+
+
+def applicability_sentence(prediction: Prediction) -> str:
+    """The verdict on applicability with its reasons."""
+    words = APPLICABILITY_WORDS[applicability(prediction)]
+    reasons = "; ".join(prediction.applicability_reasons)
+    return f"Applicability: {words}" + (f" ({reasons})" if reasons else "")
+
+
+def lesion_numbers(lesion: Lesion) -> str:
+    """A lesion's measures in one line, region's and metabolic volume's kept apart."""
+    return (
+        f"{lesion.tracking_name} ({lesion.source}): SUVmax {lesion.suv_max:.2f}, mean {lesion.suv_mean:.2f}, "
+        f"peak {lesion.suv_peak:.2f}, volume {lesion.volume_ml:.1f} ml; MTV {lesion.mtv_ml:.1f} ml "
+        f"(SUV ≥ {lesion.mtv_threshold:.2f}), TLG {lesion.tlg:.1f} g"
+    )
+
+
+def lesion_count(found: int, shown: int) -> str:
+    """How many lesions were found, and how many of them the results leave out."""
+    if found == 0:
+        return "No lesion was found"
+    text = f"{found} lesion{'s' if found > 1 else ''} found"
+    return text if shown == found else f"{text}; the {shown} largest are reported, {found - shown} left out"
+
+
+def cautions(analysis: Analysis) -> tuple[Caution, ...]:
+    """All visible warnings of the analysis, each once, in the order they came up."""
+    return tuple(dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *analysis.rule.cautions)))
+
+
+def model_line(analysis: Analysis) -> str:
+    """Which model spoke, on what."""
+    model = analysis.model
+    return f"Model {model.name} {model.version} ({model.digest[:12]}), {model.backend}, {model.precision}"
+
+
+RESEARCH_USE_ONLY = f"{codes.RESEARCH_USE_ONLY}. Not a medical device."

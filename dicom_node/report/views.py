@@ -1,0 +1,144 @@
+"""Cuts through volumes in the patient's own directions, whatever the direction of the stacks they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from inference.facts import Analysis, BoolArray, FloatArray, Region, Saliency, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A grid of points in the patient: ``size`` (rows, columns), ``step_mm`` apart, around ``centre`` (LPS mm).
+
+    ``right`` and ``down`` are unit LPS vectors; ``letters`` name what lies left, right, at the top and at the bottom.
+    """
+
+    centre: tuple[float, float, float]
+    right: tuple[int, int, int]
+    down: tuple[int, int, int]
+    size: tuple[int, int]
+    step_mm: float
+    letters: tuple[str, str, str, str]
+
+    @property
+    def points(self) -> FloatArray:
+        """LPS mm of every point, (rows, columns, 3)."""
+        rows, columns = ((np.arange(n) - (n - 1) / 2) * self.step_mm for n in self.size)
+        across, along = np.asarray(self.right, float), np.asarray(self.down, float)
+        grid: FloatArray = np.asarray(self.centre) + rows[:, None, None] * along + columns[None, :, None] * across
+        return grid
+
+
+def axial(centre: tuple[float, float, float], size: tuple[int, int], step_mm: float) -> Plane:
+    """Seen from the feet: the patient's right is on the left."""
+    return Plane(centre, (1, 0, 0), (0, 1, 0), size, step_mm, ("R", "L", "A", "P"))
+
+
+def coronal(centre: tuple[float, float, float], size: tuple[int, int], step_mm: float) -> Plane:
+    """Seen from the front."""
+    return Plane(centre, (1, 0, 0), (0, 0, -1), size, step_mm, ("R", "L", "H", "F"))
+
+
+def sagittal(centre: tuple[float, float, float], size: tuple[int, int], step_mm: float) -> Plane:
+    """Seen from the patient's left."""
+    return Plane(centre, (0, 1, 0), (0, 0, -1), size, step_mm, ("A", "P", "H", "F"))
+
+
+def sample(volume: Volume, plane: Plane, outside: float) -> FloatArray:
+    """Values of ``volume`` on ``plane`` (rows, columns), linear between voxel centres, ``outside`` beyond the volume."""
+    index = np.moveaxis(volume.to_index(plane.points), -1, 0)
+    values: FloatArray = ndimage.map_coordinates(
+        volume.array, index, output=np.float32, order=1, mode="grid-constant", cval=outside, prefilter=False
+    )
+    return values
+
+
+def inside(region: Region, volume: Volume, plane: Plane) -> BoolArray:
+    """Which points of ``plane`` lie in a voxel of ``region`` of the grid of ``volume``."""
+    if region.mask.size == 0:
+        return np.zeros(plane.size, bool)
+    index = np.round(volume.to_index(plane.points)).astype(int) - np.asarray(region.start)
+    shape = np.asarray(region.mask.shape)
+    within = np.all((index >= 0) & (index < shape), axis=-1)
+    k, r, c = np.moveaxis(np.clip(index, 0, shape - 1), -1, 0)
+    found: BoolArray = region.mask[k, r, c] & within
+    return found
+
+
+def saliency_volume(saliency: Saliency, grid: Volume) -> Volume:
+    """The saliency's box as a volume of its own, in the grid of ``grid``."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_lps(saliency.start)
+    return replace(grid, array=saliency.array, affine=affine)
+
+
+def extent(volume: Volume) -> tuple[FloatArray, FloatArray]:
+    """Smallest and largest LPS coordinates of the voxel centres (the box around an oblique stack)."""
+    last = np.asarray(volume.array.shape) - 1
+    corners = volume.to_lps([(k, r, c) for k in (0, last[0]) for r in (0, last[1]) for c in (0, last[2])])
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def key_slice(analysis: Analysis) -> int:
+    """PET slice of the index lesion's maximum; the middle one where there is no lesion."""
+    slices = analysis.suv.array.shape[0]
+    if not analysis.lesions:
+        return slices // 2
+    k = round(float(analysis.suv.to_index(analysis.lesions[0].max_lps_mm)[0]))
+    return min(max(k, 0), slices - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontView:
+    """How a grid is projected from front to back: along its axis nearest to that direction.
+
+    An oblique stack is thus seen from slightly aside, which a projection can bear and a cut could not.
+    """
+
+    axis: int
+    transpose: bool
+    flips: tuple[bool, bool]
+    step_mm: tuple[float, float]
+
+    @classmethod
+    def of(cls, volume: Volume) -> FrontView:
+        directions = volume.affine[:3, :3] / np.asarray(volume.spacing_mm)
+        axis = int(np.abs(directions[1]).argmax())
+        first, second = (a for a in range(3) if a != axis)
+        transpose = abs(directions[2, second]) > abs(directions[2, first])
+        down, right = (second, first) if transpose else (first, second)
+        flips = (
+            bool(directions[2, down] > 0),
+            bool(directions[0, right] < 0),
+        )  # down is to the feet, right to the left
+        return cls(axis, transpose, flips, (volume.spacing_mm[down], volume.spacing_mm[right]))
+
+    def project(self, volume: Volume) -> FloatArray:
+        """Maximum from front to back (rows, columns), head up and the patient's right on the left."""
+        return self._upright(volume.array.max(axis=self.axis))
+
+    def project_region(self, region: Region, volume: Volume) -> BoolArray:
+        """Where ``region`` lies in ``project`` of its grid."""
+        flat = np.zeros([n for a, n in enumerate(volume.array.shape) if a != self.axis], bool)
+        flat[tuple(box for a, box in enumerate(region.slices) if a != self.axis)] = region.mask.any(axis=self.axis)
+        return self._upright(flat)
+
+    def _upright(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        flat = flat.T if self.transpose else flat
+        return flat[:: -1 if self.flips[0] else 1, :: -1 if self.flips[1] else 1]
+
+
+def rim(mask: BoolArray, width: int = 1) -> BoolArray:
+    """The pixels of a 2D mask within ``width`` of its border."""
+    core = np.pad(mask, width)
+    inner = core.copy()
+    for _ in range(width):
+        inner = inner & np.roll(inner, 1, 0) & np.roll(inner, -1, 0) & np.roll(inner, 1, 1) & np.roll(inner, -1, 1)
+    border: BoolArray = (core & ~inner)[width:-width, width:-width]
+    return border

@@ -1,0 +1,111 @@
+"""One piece of work as it is stored: a pair to analyse, or a refusal to report, by UIDs and never by pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from inference.facts import Caution, Instance, Pair, Refused, Series
+
+RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enough for a folder, far from any collision
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one run is about.  ``run_id`` names it everywhere: ledger, workflow, result folder.
+
+    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest.  A
+    refusal: code, reason, UIDs, and the SOP Instance UIDs of the images it is about.
+    """
+
+    run_id: str
+    study_instance_uid: str
+    content: Mapping[str, Any]
+
+    @property
+    def is_refusal(self) -> bool:
+        """True where nothing is to be analysed: the reason is the result."""
+        return "refused" in self.content
+
+    @classmethod
+    def of_pair(cls, pair: Pair, bundle_digest: str) -> Work:
+        """The same content and the same model are the same run, in whatever order the slices came."""
+        content = {
+            "digest": pair.digest,
+            "pet": _series(pair.pet),
+            "ct": _series(pair.ct),
+            "region": pair.region.sop_instance_uid if pair.region else None,
+            "cautions": [asdict(c) for c in pair.cautions],
+            "story": list(pair.story),
+        }
+        return cls(_run_id(pair.digest, bundle_digest), pair.pet.study_instance_uid, content)
+
+    @classmethod
+    def of_refusal(cls, images: Sequence[Instance], refused: Refused, bundle_digest: str) -> Work:
+        """A study that became no pair; ``images`` are its PET and CT instances, at least one."""
+        lines = sorted(f"{i.sop_instance_uid} {i.sha256}" for i in images)
+        digest = hashlib.sha256("\n".join([refused.code, *lines]).encode()).hexdigest()
+        content = {
+            "refused": {"code": refused.code, "reason": refused.reason},
+            "images": sorted(i.sop_instance_uid for i in images),
+            "story": [c.sentence for c in refused.facts.get("choices", ())],  # type: ignore[attr-defined]
+        }
+        return cls(_run_id(digest, bundle_digest), images[0].study_instance_uid, content)
+
+    def pair(self, instances: Iterable[Instance]) -> Pair:
+        """The pair again, from the instances of the study.
+
+        Raises Refused (content-changed) where they are not, byte for byte, those the run was made for.
+        """
+        by_uid = {i.sop_instance_uid: i for i in instances}
+        content = self.content
+        try:
+            pet, ct = (self._stored(content[name], by_uid) for name in ("pet", "ct"))
+            region = by_uid[content["region"]] if content["region"] else None
+        except KeyError:
+            raise _changed() from None
+        cautions = tuple(Caution(**c) for c in content["cautions"])
+        pair = Pair(pet, ct, region, cautions, tuple(content["story"]))
+        if pair.digest != content["digest"]:
+            raise _changed()
+        return pair
+
+    def refusal(self) -> Refused:
+        """The reason, as it was given."""
+        return Refused(self.content["refused"]["code"], self.content["refused"]["reason"])
+
+    def images(self, instances: Iterable[Instance]) -> list[Instance]:
+        """The images that a refusal is about."""
+        wanted = set(self.content["images"])
+        return [i for i in instances if i.sop_instance_uid in wanted]
+
+    def _stored(self, series: Mapping[str, Any], by_uid: Mapping[str, Instance]) -> Series:
+        instances = tuple(by_uid[uid] for uid in series["instances"])
+        return Series(self.study_instance_uid, series["series_instance_uid"], instances, series["why"])
+
+    def as_json(self) -> str:
+        """The content as text for the ledger."""
+        return json.dumps(self.content, sort_keys=True)
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "series_instance_uid": series.series_instance_uid,
+        "instances": [i.sop_instance_uid for i in series.instances],
+        "why": series.why,
+    }
+
+
+def _run_id(digest: str, bundle_digest: str) -> str:
+    return f"{digest[: RUN_ID_HEX[0]]}-{bundle_digest[: RUN_ID_HEX[1]]}"
+
+
+def _changed() -> Refused:
+    return Refused(
+        "content-changed",
+        "The stored instances of the study are not those the run was made for: the spool or the index was changed. "
+        "Run `petct-node repair` and send the study again.",
+    )

@@ -1,0 +1,154 @@
+"""Which header values an ``Instance`` keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+KEYWORDS: tuple[str, ...] = (
+    # identity
+    *IDENTITY,
+    "SpecificCharacterSet",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    # study, series, equipment
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "Modality",
+    "SeriesDate",
+    "SeriesTime",
+    "SeriesNumber",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "PatientPosition",
+    "ProtocolName",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "InstitutionName",
+    "StationName",
+    "DeviceSerialNumber",
+    "DeviceUID",
+    "SoftwareVersions",
+    "ContributingEquipmentSequence",
+    "TimezoneOffsetFromUTC",
+    # the image and its plane
+    "ImageType",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "ContentDate",
+    "ContentTime",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "ImageComments",
+    "BurnedInAnnotation",
+    "LossyImageCompression",
+    "LossyImageCompressionMethod",
+    "LossyImageCompressionRatio",
+    "DerivationDescription",
+    "QualityControlImage",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SliceLocation",
+    "TemporalPositionIdentifier",
+    "NumberOfTemporalPositions",
+    "TriggerTime",
+    "NumberOfFrames",
+    # pixels
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    # CT
+    "KVP",
+    "ConvolutionKernel",
+    "GantryDetectorTilt",
+    "ReconstructionDiameter",
+    "ContrastBolusAgent",
+    "ScanOptions",
+    # PET
+    "Units",
+    "SUVType",
+    "CountsSource",
+    "SeriesType",
+    "DecayCorrection",
+    "CorrectedImage",
+    "AttenuationCorrectionMethod",
+    "ReconstructionMethod",
+    "ScatterCorrectionMethod",
+    "NumberOfSlices",
+    "NumberOfTimeSlices",
+    "ImageIndex",
+    "ActualFrameDuration",
+    "FrameReferenceTime",
+    "DecayFactor",
+    "DoseCalibrationFactor",
+    "RadiopharmaceuticalInformationSequence",
+    # regions and our own objects
+    "ContentLabel",
+    "StructureSetLabel",
+    "StructureSetDate",
+    "StructureSetTime",
+    "StructureSetROISequence",
+    "RTROIObservationsSequence",
+    "ReferencedFrameOfReferenceSequence",
+    "ReferencedSeriesSequence",
+    "SegmentationType",
+    "SegmentSequence",
+    "CompletionFlag",
+    "VerificationFlag",
+    "ConceptNameCodeSequence",
+)
+"""The DICOM keywords that ``Instance.attributes`` may hold.  Append what you need.
+
+Beside them stand: the private ``PhilipsSUVScaleFactor``, ``PhilipsActivityConcentrationScaleFactor`` (floats) and
+``GEScanDateTime`` (text); and three lists of keywords about the reading itself: ``WithoutPrivateCreator`` (private
+values found without their private creator), ``UnreadableValues`` (left out because the value breaks its VR) and
+``GuessedText`` (bytes outside the declared character set, read as Latin-1).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateElement:
+    """A private element: its creator, group and the last byte of its element number."""
+
+    keyword: str
+    creator: str
+    group: int
+    number: int
+    vr: str
+
+
+PRIVATE = (
+    PrivateElement("PhilipsSUVScaleFactor", "Philips PET Private Group", 0x7053, 0x00, "DS"),
+    PrivateElement("PhilipsActivityConcentrationScaleFactor", "Philips PET Private Group", 0x7053, 0x09, "DS"),
+    PrivateElement("GEScanDateTime", "GEMS_PETD_01", 0x0009, 0x0D, "DT"),
+)

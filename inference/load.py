@@ -1,0 +1,95 @@
+"""Volumes from a stack: PET as SUVbw, CT in Hounsfield units, each assembled into one preallocated array."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import Instance, Refused, SuvRule, Volume
+from inference.pixels import Stored, stored_slices
+from inference.volume import Stack
+
+# Nothing in a patient is thinner than air; scanners write lower values (-2000, -3024) where they measured nothing.
+AIR_HU = -1024
+MOST_HU = 32767
+
+
+def load_pet(stack: Stack, rule: SuvRule) -> Volume:
+    """SUVbw (g/ml) as float32, (slice, row, column): stored × Rescale Slope of the slice × factor of the slice.
+
+    ``rule`` must have been made from ``stack.instances`` in this order; it has checked slopes and intercepts.
+    Voxels of Pixel Padding Value were not measured and become 0.  Raises ``Refused`` as ``pixels.stored_slices``.
+    """
+    suv = np.empty(stack.shape, np.float32)
+    scales = [float(i.get("RescaleSlope")) * factor for i, factor in zip(stack.instances, rule.factors, strict=True)]
+    for k, values in enumerate(stored_slices(stack.instances)):
+        np.multiply(values, np.float32(scales[k]), out=suv[k])
+        padded = _padding(stack.instances[k], values)
+        if padded is not None:
+            suv[k][padded] = 0
+    return Volume(suv, stack.affine, stack.frame_of_reference_uid)
+
+
+def load_ct(stack: Stack) -> Volume:
+    """Hounsfield units as int16, (slice, row, column); padding and anything below air becomes air (-1024).
+
+    Raises ``Refused`` where the values are not HU, or as ``pixels.stored_slices``.
+    """
+    hu = np.empty(stack.shape, np.int16)
+    for k, values in enumerate(stored_slices(stack.instances)):
+        slope, intercept = _rescale(stack.instances[k])
+        padded = _padding(stack.instances[k], values) if _padding_shows(stack.instances[k], slope, intercept) else None
+        _write_hu(values, slope, intercept, hu[k])
+        if padded is not None:
+            hu[k][padded] = AIR_HU
+    return Volume(hu, stack.affine, stack.frame_of_reference_uid)
+
+
+def _rescale(instance: Instance) -> tuple[float, float]:
+    kind = str(instance.get("RescaleType", "HU")).upper()
+    slope, intercept = instance.get("RescaleSlope"), instance.get("RescaleIntercept")
+    if kind not in ("HU", "US"):  # US: unspecified, what older scanners write for HU
+        raise Refused("ct-not-hu", f"The CT's Rescale Type is {kind[:16]}, not HU.", rescale_type=kind[:16])
+    if slope is None or intercept is None or not math.isfinite(float(slope)) or float(slope) <= 0:
+        raise Refused(
+            "ct-rescale-missing",
+            "A CT image has no valid Rescale Slope (0028,1053) and Intercept (0028,1052); its HU are unknown.",
+            sop_instance_uid=instance.sop_instance_uid,
+        )
+    return float(slope), float(intercept)
+
+
+def _write_hu(values: Stored, slope: float, intercept: float, hu: npt.NDArray[np.int16]) -> None:
+    """HU into ``hu``; ``values`` is used up.
+
+    The common case stays in 16 bits: values are clipped to what ends between air and 32767, after which the sum is
+    right modulo 2^16 whatever the sign of the stored type.
+    """
+    if values.dtype.itemsize == 2 and slope == 1 and intercept.is_integer() and abs(intercept) < 2**15:
+        limits = np.iinfo(values.dtype)
+        low, high = max(AIR_HU - int(intercept), limits.min), min(MOST_HU - int(intercept), limits.max)
+        np.clip(values, low, high, out=values)
+        np.add(values.view(np.int16), np.int16(intercept), out=hu)
+    else:
+        scaled = values * slope + intercept
+        hu[:] = np.rint(scaled.clip(AIR_HU, MOST_HU))
+
+
+def _padding_shows(instance: Instance, slope: float, intercept: float) -> bool:
+    """Whether some padding value would be seen as matter; what lies at or below air is clipped to air anyway."""
+    declared = [instance.get("PixelPaddingValue"), instance.get("PixelPaddingRangeLimit")]
+    return any(v is not None and float(v) * slope + intercept > AIR_HU for v in declared)
+
+
+def _padding(instance: Instance, values: Stored) -> npt.NDArray[Any] | None:
+    """Where the stored values are padding (PS3.3 C.7.5.1.1.2); None where no Pixel Padding Value is declared."""
+    value = instance.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = instance.get("PixelPaddingRangeLimit", value)
+    # written with the other sign by some senders: the bits are what is meant
+    low, high = sorted(int(np.int64(int(v)).astype(values.dtype)) for v in (value, limit))
+    return (values >= low) & (values <= high)

@@ -1,0 +1,229 @@
+"""Stored pixel values of single-frame instances, in order: raw ones read by offset, compressed ones by imagecodecs.
+
+imagecodecs releases the interpreter lock, so a few threads decode side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import Instance, Refused
+from inference.header import whole
+
+Stored = npt.NDArray[np.integer[Any]]
+
+THREADS = 4
+# Voxels of one series that may be asked of memory: 1,024 slices of 1,024 × 1,024.
+MOST_VOXELS = 2**30
+
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+_JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (80, 81))
+_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How the integers of one image are stored (PS3.5 section 8): monochrome, one sample a pixel."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Little-endian integers of Bits Allocated."""
+        return np.dtype(f"<{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @property
+    def length(self) -> int:
+        """Bytes of one uncompressed image."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+
+def stored_slices(instances: Sequence[Instance]) -> Iterator[Stored]:
+    """The stored values (row, column) of each instance in turn; a slice is the caller's until the next is asked for.
+
+    Raises ``Refused``: pixel data missing, short, undecodable, or of a kind no PET or CT has; or a series too large.
+    """
+    formats = [pixel_format(i) for i in instances]
+    voxels = sum(f.rows * f.columns for f in formats)
+    if voxels > MOST_VOXELS:
+        raise Refused("too-large", f"The series claims {voxels} voxels; at most {MOST_VOXELS} are read.", voxels=voxels)
+    if all(i.pixel_offset >= 0 for i in instances):
+        yield from map(_raw, instances, formats)
+        return
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        yield from pool.map(_stored, instances, formats)
+
+
+def same_values(one: Instance, other: Instance) -> bool:
+    """Whether two images hold the same physical values: stored values, slope and intercept."""
+    rescale = ("RescaleSlope", "RescaleIntercept")
+    if [one.get(k) for k in rescale] != [other.get(k) for k in rescale]:
+        return False
+    return np.array_equal(_stored(one, pixel_format(one)), _stored(other, pixel_format(other)))
+
+
+def pixel_format(instance: Instance) -> Format:
+    """Read and check the Image Pixel attributes (PS3.3 C.7.6.3)."""
+    allocated = whole(instance, "BitsAllocated", 0)
+    stored = whole(instance, "BitsStored", allocated)
+    usual = (
+        whole(instance, "SamplesPerPixel", 1) == 1
+        and allocated in (8, 16, 32)
+        and 0 < stored <= allocated
+        and whole(instance, "HighBit", stored - 1) == stored - 1
+    )
+    if not usual:
+        raise Refused(
+            "pixel-format-unsupported",
+            "The image is not stored as one 8, 16 or 32 bit integer a pixel (Samples per Pixel, Bits Allocated, "
+            "Bits Stored, High Bit); PET and CT images are.",
+            sop_instance_uid=instance.sop_instance_uid,
+            bits_allocated=allocated,
+            bits_stored=stored,
+        )
+    signed = whole(instance, "PixelRepresentation", 0) == 1
+    return Format(whole(instance, "Rows", 0), whole(instance, "Columns", 0), allocated, stored, signed)
+
+
+def _stored(instance: Instance, form: Format) -> Stored:
+    return _raw(instance, form) if instance.pixel_offset >= 0 else _encoded(instance, form)
+
+
+def _raw(instance: Instance, form: Format) -> Stored:
+    """Straight from the file: uncompressed, little endian."""
+    if instance.pixel_length < form.length:
+        raise _short(instance, form, instance.pixel_length)
+    values = np.empty((form.rows, form.columns), form.dtype)
+    try:
+        descriptor = os.open(instance.path, os.O_RDONLY)
+        try:
+            got = os.preadv(descriptor, [values.data.cast("B")], instance.pixel_offset)
+        finally:
+            os.close(descriptor)
+    except OSError as fault:
+        raise _unreadable(instance, fault) from None
+    if got < form.length:
+        raise _short(instance, form, got)
+    return _significant(values, form)
+
+
+def _encoded(instance: Instance, form: Format) -> Stored:
+    """Compressed, deflated or big-endian pixel data, read through pydicom."""
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(instance.path, specific_tags=["PixelData"], force=True)
+        data = dataset.get("PixelData")
+    except Exception as fault:  # noqa: BLE001 - whatever a broken file makes pydicom raise, the answer is the same
+        raise _unreadable(instance, fault) from None
+    if not data:
+        raise Refused(
+            "pixel-data-missing",
+            "An image has no Pixel Data (7FE0,0010); the volume is incomplete. Send the series again.",
+            sop_instance_uid=instance.sop_instance_uid,
+        )
+    if not pydicom.uid.UID(instance.transfer_syntax_uid).is_compressed or _is_deflated(instance):
+        if len(data) < form.length:
+            raise _short(instance, form, len(data))
+        as_written = form.dtype.newbyteorder(">") if instance.transfer_syntax_uid == _BIG_ENDIAN else form.dtype
+        values = np.frombuffer(data, as_written, form.rows * form.columns)
+        return _significant(values.astype(form.dtype).reshape(form.rows, form.columns), form)
+    return _decoded(instance, form, data)
+
+
+def _is_deflated(instance: Instance) -> bool:
+    return instance.transfer_syntax_uid == "1.2.840.10008.1.2.1.99"
+
+
+def _decoded(instance: Instance, form: Format, data: bytes) -> Stored:
+    import imagecodecs
+    from pydicom.encaps import get_frame
+
+    syntax = instance.transfer_syntax_uid
+    try:
+        frame = get_frame(data, 0, number_of_frames=1)
+        if syntax == _RLE:
+            packed = imagecodecs.dicomrle_decode(frame, form.dtype)
+            decoded = np.frombuffer(packed, form.dtype, form.rows * form.columns).reshape(form.rows, form.columns)
+        elif syntax in _JPEG:
+            decoded = imagecodecs.jpeg_decode(frame)
+        elif syntax in _JPEG_LS:
+            decoded = imagecodecs.jpegls_decode(frame)
+        elif syntax in _JPEG_2000:
+            decoded = imagecodecs.jpeg2k_decode(frame)
+        else:
+            raise Refused(
+                "transfer-syntax-unsupported",
+                f"Images in transfer syntax {syntax} cannot be decoded here. Send them uncompressed.",
+                transfer_syntax_uid=syntax,
+            )
+    except Refused:
+        raise
+    except Exception as fault:  # noqa: BLE001 - codecs raise their own kinds; each means the image cannot be had
+        raise _unreadable(instance, fault) from None
+    _check_decoded(instance, form, decoded)
+    return _significant(decoded.astype(form.dtype, copy=decoded.base is not None or not decoded.flags.writeable), form)
+
+
+def _check_decoded(instance: Instance, form: Format, decoded: Stored) -> None:
+    """The codestream must hold the image that the header describes, in size, depth and (JPEG 2000) sign."""
+    fits = decoded.shape == (form.rows, form.columns) and decoded.dtype.itemsize * 8 <= form.bits_allocated
+    if not fits:
+        raise Refused(
+            "pixel-data-disagrees",
+            "The compressed image is not of the size and depth that its header states.",
+            sop_instance_uid=instance.sop_instance_uid,
+            found=f"{decoded.shape} {decoded.dtype}",
+        )
+    if instance.transfer_syntax_uid in _JPEG_2000 and (decoded.dtype.kind == "i") != form.signed:
+        raise Refused(
+            "pixel-sign-disagrees",
+            "Pixel Representation (0028,0103) says one sign and the JPEG 2000 stream the other; the values could be "
+            "wrong by thousands. Send the series uncompressed.",
+            sop_instance_uid=instance.sop_instance_uid,
+        )
+
+
+def _significant(values: Stored, form: Format) -> Stored:
+    """Only Bits Stored count: the bits above may hold anything (once overlays); the sign is theirs."""
+    spare = form.bits_allocated - form.bits_stored
+    if spare and form.signed:
+        values <<= spare
+        values >>= spare
+    elif spare:
+        values &= (1 << form.bits_stored) - 1
+    return values
+
+
+def _short(instance: Instance, form: Format, found: int) -> Refused:
+    return Refused(
+        "pixel-data-short",
+        f"An image holds {max(found, 0)} of its {form.length} bytes of pixel data; the volume is incomplete. "
+        "Send the series again.",
+        sop_instance_uid=instance.sop_instance_uid,
+        expected=form.length,
+        found=max(found, 0),
+    )
+
+
+def _unreadable(instance: Instance, fault: Exception) -> Refused:
+    return Refused(
+        "pixel-data-unreadable",
+        f"The pixel data of an image cannot be read ({type(fault).__name__}). Send the series again, uncompressed.",
+        sop_instance_uid=instance.sop_instance_uid,
+        file=Path(instance.path).name,
+    )

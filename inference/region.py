@@ -1,0 +1,170 @@
+"""Regions that a human drew (RTSTRUCT, SEG) as voxels of an image grid, placed by position and Frame of Reference.
+
+References to image UIDs are not used for placing: in the field they often point to instances that do not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inference.contour import filled, planes_of
+from inference.facts import BoolArray, Caution, FloatArray, Instance, Refused, Region, Volume
+from inference.resample import resample
+
+RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+# Contours whose points leave their plane by more than this part of a slice were drawn on an image tilted to ours.
+OUT_OF_PLANE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRegion:
+    """A named region of the sender's.  ``source``: "RTSTRUCT" or "SEG".
+
+    ``kind``: RT ROI Interpreted Type (3006,00A4), or the meaning of the Segmented Property Type; "" where not stated.
+    """
+
+    name: str
+    region: Region
+    source: str
+    kind: str = ""
+    cautions: tuple[Caution, ...] = ()
+
+
+def given_regions(instance: Instance, grid: Volume, present: Collection[str] = ()) -> tuple[GivenRegion, ...]:
+    """The regions of an RTSTRUCT or a binary SEG on ``grid``, in the object's order, those without a voxel left out.
+
+    A voxel belongs to a region when its centre lies inside (even-odd rule over all contours of a plane; nearest voxel
+    of a SEG).  ``present``: SOP Instance UIDs of the pair's images; an RTSTRUCT that refers to others gets a caution.
+    Raises ``Refused`` where the object is neither, has another Frame of Reference, was made by an algorithm, or holds
+    nothing on the grid.
+    """
+    import pydicom
+
+    if instance.sop_class_uid not in (RTSTRUCT, SEG):
+        raise Refused("region-unsupported", "A region must be an RT Structure Set or a Segmentation object.")
+    try:
+        dataset = pydicom.dcmread(instance.path)
+        structures = instance.sop_class_uid == RTSTRUCT
+        regions = _from_structures(dataset, grid, present) if structures else _from_segmentation(dataset, grid)
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError, EOFError) as fault:
+        raise Refused(
+            "region-unreadable",
+            f"The region's object is malformed ({type(fault).__name__}) and cannot be placed in the PET. "
+            "Export it again, or leave it out.",
+            sop_instance_uid=instance.sop_instance_uid,
+        ) from None
+    found = tuple(r for r in regions if r.region.mask.any())
+    if not found:
+        raise Refused(
+            "region-outside-image",
+            "The RTSTRUCT or SEG of this study marks no voxel of the PET: it is empty or lies elsewhere.",
+            regions=len(regions),
+        )
+    return found
+
+
+def _from_structures(dataset: Any, grid: Volume, present: Collection[str]) -> list[GivenRegion]:
+    names = {int(s.ROINumber): s for s in dataset.get("StructureSetROISequence", [])}
+    kinds = {
+        int(o.ReferencedROINumber): str(o.get("RTROIInterpretedType", ""))
+        for o in dataset.get("RTROIObservationsSequence", [])
+    }
+    regions = []
+    for roi in dataset.get("ROIContourSequence", []):
+        number = int(roi.ReferencedROINumber)
+        contours = _closed_contours(roi)
+        if number not in names or not contours:
+            continue
+        frame = str(names[number].get("ReferencedFrameOfReferenceUID", ""))
+        _check_frame_of_reference(frame, grid)
+        full = _voxels_inside(contours, grid)
+        name = str(names[number].get("ROIName", "")) or f"ROI {number}"
+        regions.append(GivenRegion(name, Region.of(full), "RTSTRUCT", kinds.get(number, ""), _dangling(roi, present)))
+    return regions
+
+
+def _dangling(roi: Any, present: Collection[str]) -> tuple[Caution, ...]:
+    """A caution where contours name images that are not among those ``present``."""
+    named = {
+        str(image.ReferencedSOPInstanceUID)
+        for contour in roi.ContourSequence
+        for image in contour.get("ContourImageSequence", [])
+    }
+    absent = len(named - set(present)) if present else 0
+    text = (
+        f"The RTSTRUCT refers to {absent} image(s) that are not in this study; its contours were placed by position "
+        "and Frame of Reference."
+    )
+    return (Caution("region-references-absent", text),) if absent else ()
+
+
+def _closed_contours(roi: Any) -> list[FloatArray]:
+    """The closed planar contours of a ROI, each (points, 3) in LPS mm."""
+    contours = []
+    for contour in roi.get("ContourSequence", []):
+        if str(contour.get("ContourGeometricType", "")) not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
+            continue
+        flat = np.array(contour.get("ContourData") or [], float)
+        if flat.size % 3 or not np.isfinite(flat).all():
+            raise Refused("contour-malformed", "Contour Data (3006,0050) is not triplets of numbers.")
+        if flat.size >= 9:
+            contours.append(flat.reshape(-1, 3))
+    return contours
+
+
+def _voxels_inside(contours: Sequence[FloatArray], grid: Volume) -> BoolArray:
+    """Each slice takes the contours of the nearest contour plane, no farther than half the distance between planes."""
+    indexed = [grid.to_index(points) for points in contours]
+    if any(np.ptp(points[:, 0]) > OUT_OF_PLANE for points in indexed):
+        raise Refused(
+            "contours-not-in-plane",
+            "The contours are not parallel to the slices of the PET; this version does not read them.",
+        )
+    planes, spacing = planes_of(indexed)
+    slices, rows, columns = grid.array.shape
+    full = np.zeros((slices, rows, columns), bool)
+    for k in range(slices):
+        nearest = min(planes, key=lambda plane: (abs(plane - k), plane))
+        if abs(nearest - k) <= spacing / 2 + 1e-6:
+            full[k] = filled(planes[nearest], (rows, columns))
+    return full
+
+
+def _from_segmentation(dataset: Any, grid: Volume) -> list[GivenRegion]:
+    import highdicom
+
+    if str(dataset.get("SegmentationType", "")) != "BINARY":
+        raise Refused("segmentation-not-binary", "Only binary segmentations are read as a region.")
+    if any(str(s.get("SegmentAlgorithmType", "")) == "AUTOMATIC" for s in dataset.SegmentSequence):
+        raise Refused(
+            "segmentation-automatic",
+            "The segmentation was made by an algorithm (Segment Algorithm Type AUTOMATIC); it is not a human's region.",
+        )
+    _check_frame_of_reference(str(dataset.get("FrameOfReferenceUID", "")), grid)
+    segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    return [_segment(segmentation, int(s.SegmentNumber), grid) for s in dataset.SegmentSequence]
+
+
+def _segment(segmentation: Any, number: int, grid: Volume) -> GivenRegion:
+    """One segment by its own geometry; highdicom's affines are also of (slice, row, column) to LPS mm."""
+    described = segmentation.get_segment_description(number)
+    volume = segmentation.get_volume(segment_numbers=[number], combine_segments=True, allow_missing_positions=True)
+    own = Volume(np.asarray(volume.array) > 0, np.asarray(volume.affine, float), grid.frame_of_reference_uid)
+    full = resample(own, grid.affine, grid.array.shape, order=0).astype(bool)
+    name, kind = str(described.segment_label), str(described.segmented_property_type.meaning)
+    return GivenRegion(name, Region.of(full), "SEG", kind)
+
+
+def _check_frame_of_reference(found: str, grid: Volume) -> None:
+    if found != grid.frame_of_reference_uid:
+        raise Refused(
+            "region-frame-of-reference-differs",
+            "The region's Frame of Reference is not that of the PET; where it lies in the PET is unknown.",
+            expected=grid.frame_of_reference_uid,
+            found=found,
+        )

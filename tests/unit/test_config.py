@@ -1,0 +1,105 @@
+"""The configuration: defaults, overrides, and every fault told at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dicom_node.config import ConfigError, Settings, read_settings
+from dicom_node.config_text import as_json, as_toml
+
+FAULTY = """
+[receive]
+port = 99999
+colour = "red"
+
+[[deliver.destinations]]
+kind = "orthanc"
+name = "archive"
+url = "ftp://elsewhere"
+"""
+
+SECRET = """
+[[deliver.destinations]]
+kind = "orthanc"
+name = "archive"
+url = "http://127.0.0.1:8042"
+username = "node"
+password = "open sesame"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No petct-node.toml of the working folder gets in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PETCT_NODE_CONFIG", raising=False)
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_listen_on_loopback_only() -> None:
+    settings = read_settings()
+    assert settings.receive.host == "127.0.0.1"
+    assert settings.deliver.destinations == ()
+
+
+def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _file(tmp_path, "[receive]\nport = 4000\nprocesses = 3\n")
+    monkeypatch.setenv("PETCT_NODE__RECEIVE__PORT", "5000")
+    receive = read_settings(file).receive
+    assert (receive.port, receive.processes) == (5000, 3)
+
+
+def test_all_faults_are_listed_together_with_what_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETCT_NODE__NODE__LOG_LEVEL", "loud")
+    with pytest.raises(ConfigError) as told:
+        read_settings(_file(tmp_path, FAULTY))
+    message = str(told.value)
+    for part in ("receive.port", "65535", "receive.colour", "no such key", "url", "^https?://", "'warning'", "loud"):
+        assert part in message
+
+
+def test_listening_beyond_loopback_needs_peers(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"receive\.peers is empty"):
+        read_settings(_file(tmp_path, '[receive]\nhost = "0.0.0.0"\n'))
+    allowed = '[receive]\nhost = "0.0.0.0"\n[[receive.peers]]\nae_title = "SCANNER"\n'
+    assert read_settings(_file(tmp_path, allowed)).receive.peers[0].ae_title == "SCANNER"
+
+
+@pytest.mark.parametrize("title", ["", "SEVENTEEN_LETTERS", "BACK\\SLASH", "ÜMLAUT"])
+def test_ae_titles_follow_the_standard(tmp_path: Path, title: str) -> None:
+    with pytest.raises(ConfigError, match="AE title"):
+        read_settings(_file(tmp_path, f"[receive]\nae_title = '{title}'\n"))
+
+
+def test_not_toml_and_no_file_are_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not TOML"):
+        read_settings(_file(tmp_path, "[receive\n"))
+    with pytest.raises(ConfigError, match="no configuration file"):
+        read_settings(tmp_path / "absent.toml")
+
+
+def test_secrets_are_never_printed(tmp_path: Path) -> None:
+    settings = read_settings(_file(tmp_path, SECRET))
+    assert "open sesame" not in as_toml(settings) + str(as_json(settings)) + repr(settings)
+
+
+def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(_file(tmp_path, '[[receive.peers]]\nae_title = "SCANNER"\n[infer]\nthreads = 3\n'))
+    printed = as_toml(settings)
+    assert read_settings(_file(tmp_path, printed)) == settings
+    assert set(tomllib.loads(printed)) == set(Settings.model_fields)
+
+
+def test_every_key_says_what_it_is() -> None:
+    for section in Settings.model_fields.values():
+        assert section.annotation is not None
+        for key, field in section.annotation.model_fields.items():
+            assert field.description, f"{section.annotation.__name__}.{key} has no description"

@@ -1,0 +1,1 @@
+"""Recipes: each trains or builds one bundle."""
