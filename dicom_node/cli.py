@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ out = Console()
 err = Console(stderr=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace the bundle in the folder.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML configuration file.")]
 
 
@@ -163,10 +165,10 @@ def report(
     """Print our results, read from the DICOM alone."""
     with answers():
         from dicom_node.report import summarise
-        from dicom_node.report.read import print_summary
+        from dicom_node.report.text import print_summaries
 
-        summary = summarise(files)
-        print_json(summary.as_json()) if json_ else print_summary(summary, out)
+        summaries = summarise(files)
+        print_json([asdict(s) for s in summaries]) if json_ else print_summaries(summaries, out)
 
 
 @app.command()
@@ -195,38 +197,69 @@ def config_(config: ConfigFile = None, json_: JsonFlag = False) -> None:
 @train_app.command("demo")
 def train_demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    seed: Annotated[int, typer.Option(help="Seed of cohort and networks.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is in the folder.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of cohort and networks (default: the shipped model's).")
+    ] = None,
+    overwrite: OverwriteFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Train the demonstration model on phantoms (says nothing about patients)."""
     with answers():
-        from training.recipes.demo import train_command
+        from training.recipes.demo import train_demo as train
 
-        report_ = train_command(out_dir, seed=seed, overwrite=overwrite, console=err)
-        print_json(report_) if json_ else _print_fields(report_)
+        _keep(out_dir, overwrite)
+        with err.status("starting") as status:
+
+            def progress(stage: str) -> None:
+                status.update(stage)
+                err.log(stage)
+
+            trained = (
+                train(out_dir, progress=progress) if seed is None else train(out_dir, seed=seed, progress=progress)
+            )
+        answer = asdict(trained) | {"near_optimum": trained.near_optimum}
+        print_json(answer) if json_ else _print_fields(answer)
+        if not trained.near_optimum:
+            err.print("[red]the model did not come near the best that the phantom allows[/red]")
+            raise typer.Exit(FAILED)
 
 
 @train_app.command("bench")
 def train_bench(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    overwrite: Annotated[bool, typer.Option(help="Replace what is in the folder.")] = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")], overwrite: OverwriteFlag = False
 ) -> None:
     """Write the benchmark's bundle: ResNet-18 on 96³, random weights of seed 0 (means nothing)."""
     with answers():
         from training.recipes.bench import write_bench_bundle
 
-        write_bench_bundle(out_dir, overwrite=overwrite)
-        out.print(f"wrote {out_dir}", highlight=False)
+        _keep(out_dir, overwrite)
+        out.print(f"{out_dir}: {write_bench_bundle(out_dir)}", highlight=False)
+
+
+def _keep(folder: Path, overwrite: bool) -> None:
+    """An existing bundle is replaced only when asked; what is no bundle never is (``save_bundle``)."""
+    if (folder / "manifest.json").is_file() and not overwrite:
+        raise typer.BadParameter(f"{folder} holds a bundle; name a new folder, or --overwrite it", param_hint="--out")
 
 
 def _print_fields(answer: dict[str, Any]) -> None:
+    """An answer for people, one line a field."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in answer.items():
-        table.add_row(f"[bold]{key}[/bold]", value if isinstance(value, str) else json.dumps(value, default=str))
+        table.add_row(f"[bold]{key}[/bold]", _in_words(value))
     out.print(table)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_in_words(item)}" for key, item in value.items())
+    if isinstance(value, list) and len(value) > 1 and len(set(map(str, value))) == 1:
+        return f"{_in_words(value[0])} (all {len(value)})"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value)) or "none"
+    return str(value)
 
 
 def _print_analysis(answer: dict[str, Any]) -> None:

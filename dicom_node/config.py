@@ -102,6 +102,7 @@ class Infer(_Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0: all cores")
     time_limit_s: Seconds = Field(900.0, description="an analysis that takes longer is stopped")
+    memory_limit_mb: int = Field(8192, ge=512, description="an analysis that takes more memory is stopped")
     attempts: int = Field(3, ge=1, le=10, description="tries of an analysis that crashed before it is set aside")
 
 

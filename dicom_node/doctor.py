@@ -138,7 +138,7 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
     except Refused as refused:
         yield Finding("model bundle", "fault", refused.reason, "set infer.bundle to an installed bundle")
         return
-    yield Finding("model bundle", "ok", f"{bundle.name} {bundle.version}, {bundle.digest[:12]}")
+    yield Finding("model bundle", "ok", f"{bundle.served.name} {bundle.served.version}, {bundle.digest[:12]}")
 
 
 def _destinations(settings: Settings) -> Iterable[Finding]:

@@ -1,35 +1,74 @@
 """What arrived: one row per stored instance, association and file set aside (SQLite, one file).
 
-The spool is the truth; this is its table of contents, written in batches and rebuilt from the spool where it misses
-something (``recover``).  Every change of a study adds a row to ``changes``, which the coordinator follows.
+The spool is the truth; this is its table of contents, written in batches and completed from the spool where it misses
+something (``dicom_node.receive.arrivals``).  Every change of a study adds a row to ``changes``, which the coordinator
+follows.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from dicom_node.migrations import upgrade
-from dicom_node.tables import associations, changes, instances, set_aside
 from inference.facts import Instance, Refused
-from inference.instance import conflict, read_instance
 
-LOGGER = logging.getLogger(__name__)
-RECOVERY_BATCH = 500
+CONFLICT = "sop-instance-conflict"
+
+metadata = sa.MetaData()
+
+associations = sa.Table(
+    "associations",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("process", sa.Integer, nullable=False),
+    sa.Column("calling_ae_title", sa.String, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("opened", sa.Float, nullable=False),
+    sa.Column("released", sa.Float),
+)
+instances = sa.Table(
+    "instances",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("study_instance_uid", sa.String, nullable=False, index=True),
+    sa.Column("series_instance_uid", sa.String, nullable=False, index=True),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("content", sa.String, nullable=False),
+    sa.Column("received", sa.Float, nullable=False),
+    sa.Column("association", sa.String, index=True),
+)
+set_aside = sa.Table(
+    "set_aside",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", sa.String, index=True),
+    sa.Column("path", sa.String, unique=True),
+    sa.Column("code", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("facts", sa.String, nullable=False),
+    sa.Column("received", sa.Float, nullable=False),
+)
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", sa.String, nullable=False),
+    sqlite_autoincrement=True,  # a cursor must never meet an id again
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """Who sent: ``process`` is the receiver's number; times are seconds since 1970."""
+    """Who sent.  ``process``: the receiver's number; ``opened``: Unix time."""
 
     id: str
     process: int
@@ -40,7 +79,7 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One instance that is durable in the spool."""
+    """One instance that is durable in the spool.  ``received``: Unix time."""
 
     instance: Instance
     received: float
@@ -49,41 +88,242 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that arrived and is not used: ``path`` is "" where nothing was kept."""
+    """Something that arrived and is not used.  ``path`` is None where nothing was kept; ``received``: Unix time."""
 
     refused: Refused
     received: float
-    path: str = ""
-
-
-class InstanceStore(Protocol):
-    """What recovery needs of the spool."""
-
-    def scan(self) -> Iterator[Path]: ...
-    def scan_set_aside(self) -> Iterator[Any]: ...
-    def put_aside_unreadable(self, path: Path, refused: Refused) -> Any: ...
+    path: Path | None = None
 
 
 class Index:
-    """The table of contents at ``path``; opened by any number of processes."""
+    """The table of contents in the SQLite file ``path``, which any number of processes may have open."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         upgrade(path)
-        self.engine = engine_for(path)
+        self.engine = open_engine(path)
+        self._reading = self.engine.execution_options(reading=True)
 
-    def add(self, arrivals: Sequence[Arrival] = (), faults: Sequence[Fault] = ()) -> list[Instance]:
-        """Write a batch in one transaction.
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
 
-        Returns the instances that were not taken because another object has their SOP Instance UID (in another study
-        or series, or with other bytes): the caller sets them aside.
+    # ---------------------------------------------------------------------------------------------------- what arrives
+
+    def add(
+        self, arrivals: Sequence[Arrival] = (), faults: Sequence[Fault] = (), released: Sequence[str] = ()
+    ) -> list[Instance]:
+        """Write a batch in one transaction.  ``released``: ids of associations that have ended.
+
+        Returns the instances not taken, because another object has their SOP Instance UID already (in another study or
+        series, or with other bytes): the caller sets them aside.  The same instance again changes nothing.
         """
         with self.engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self._add_associations(connection, [a.association for a in arrivals if a.association])
-            rejected = self._add_instances(connection, arrivals)
-            self._add_faults(connection, faults)
-            studies = {a.instance.study_instance_uid for a in arrivals if a.instance not in rejected}
-            studies |= {str(u) for f in faults if (u := f.refused.facts.get("study_instance_uid"))}
+            for association in {a.association for a in arrivals if a.association}:
+                connection.execute(insert(associations).values(asdict(association)).on_conflict_do_nothing())
+            new, known, rejected = _sift(connection, arrivals)
+            if new or known:
+                connection.execute(_upsert_instances(), [_row(a) for a in (*new, *known)])
+            if faults:
+                connection.execute(insert(set_aside).on_conflict_do_nothing(), [_fault_row(f) for f in faults])
+            _release(connection, released)
+            studies = {a.instance.study_instance_uid for a in new} | {
+                str(uid) for f in faults if (uid := f.refused.facts.get("study_instance_uid"))
+            }
             _tell(connection, studies)
         return rejected
+
+    def close_associations(self, process: int) -> None:
+        """The receiver with this number has started anew: the associations it had are gone."""
+        with self.engine.begin() as connection:
+            gone = sa.select(associations.c.id).where(
+                associations.c.process == process, associations.c.released.is_(None)
+            )
+            _release(connection, list(connection.execute(gone).scalars()))
+
+    # ------------------------------------------------------------------------------------------------ what is asked for
+
+    def study_instances(self, study_instance_uid: str) -> list[Instance]:
+        """All instances of the study, in the order of arrival."""
+        query = (
+            sa.select(instances.c.content)
+            .where(instances.c.study_instance_uid == study_instance_uid)
+            .order_by(instances.c.received)
+        )
+        return [Instance(**json.loads(content)) for content in self._column(query)]
+
+    def study_set_aside(self, study_instance_uid: str) -> list[tuple[Path, Refused]]:
+        """What came for the study and cannot be used, with the reasons; the path is that of the file kept, if any.
+
+        Left out is what came again in good order.
+        """
+        query = sa.select(set_aside.c.path, set_aside.c.code, set_aside.c.reason, set_aside.c.facts).where(
+            set_aside.c.study_instance_uid == study_instance_uid
+        )
+        good = set(
+            self._column(
+                sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == study_instance_uid)
+            )
+        )
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        faults = [(Path(path or "."), Refused(code, reason, **json.loads(facts))) for path, code, reason, facts in rows]
+        return [
+            (path, refused)
+            for path, refused in faults
+            if refused.code == CONFLICT or refused.facts.get("sop_instance_uid") not in good
+        ]
+
+    def studies_changed_since(self, cursor: int) -> tuple[list[str], int]:
+        """Studies with something new since ``cursor`` (0: ever), and the new cursor.
+
+        New is an instance, a file set aside, or the end of an association that sent some of it.
+        """
+        query = sa.select(changes.c.study_instance_uid, sa.func.max(changes.c.id).label("last"))
+        query = query.where(changes.c.id > cursor).group_by(changes.c.study_instance_uid).order_by("last")
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        return [uid for uid, _ in rows], max([cursor, *(last for _, last in rows)])
+
+    def open_associations(self, study_instance_uid: str) -> int:
+        """How many associations that sent something of the study are still open."""
+        query = (
+            sa.select(sa.func.count(sa.distinct(associations.c.id)))
+            .join(instances, instances.c.association == associations.c.id)
+            .where(instances.c.study_instance_uid == study_instance_uid, associations.c.released.is_(None))
+        )
+        return int(self._column(query)[0])
+
+    def last_arrival(self, study_instance_uid: str) -> float:
+        """When the last instance of the study came, Unix time; 0 where there is none."""
+        query = sa.select(sa.func.max(instances.c.received)).where(instances.c.study_instance_uid == study_instance_uid)
+        return float(self._column(query)[0] or 0.0)
+
+    def arrivals(self, series_instance_uid: str) -> list[float]:
+        """When the instances of the series came, Unix times in ascending order."""
+        query = sa.select(instances.c.received).where(instances.c.series_instance_uid == series_instance_uid)
+        return [float(t) for t in self._column(query.order_by(instances.c.received))]
+
+    def senders(self, study_instance_uid: str) -> list[tuple[str, str]]:
+        """Calling AE title and address of those who sent the study."""
+        query = (
+            sa.select(associations.c.calling_ae_title, associations.c.address)
+            .distinct()
+            .join(instances, instances.c.association == associations.c.id)
+            .where(instances.c.study_instance_uid == study_instance_uid)
+        )
+        with self._reading.connect() as connection:
+            return [(title, address) for title, address in connection.execute(query)]
+
+    def known_paths(self) -> set[str]:
+        """Paths of all instances and files set aside."""
+        both = sa.union_all(sa.select(instances.c.path), sa.select(set_aside.c.path))
+        return {path for path in self._column(both) if path}
+
+    def _column(self, query: sa.Executable) -> list[Any]:
+        with self._reading.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+
+def open_engine(path: Path) -> sa.Engine:
+    """An engine for the SQLite file: WAL, each commit synced, writers wait for each other.
+
+    ``engine.execution_options(reading=True)`` gives one whose transactions take no write lock.
+    """
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60.0})
+    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late: a read before it would not be protected
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _sift(
+    connection: sa.Connection, arrivals: Sequence[Arrival]
+) -> tuple[list[Arrival], list[Arrival], list[Instance]]:
+    """What is new, what is here already, and the instances whose SOP Instance UID belongs to another object."""
+    wanted = [a.instance.sop_instance_uid for a in arrivals]
+    query = sa.select(instances.c.sop_instance_uid, instances.c.content).where(
+        instances.c.sop_instance_uid.in_(sa.bindparam("wanted", expanding=True))
+    )
+    here = {uid: _identity(Instance(**json.loads(c))) for uid, c in connection.execute(query, {"wanted": wanted})}
+    new: list[Arrival] = []
+    known: list[Arrival] = []
+    rejected: list[Instance] = []
+    for arrival in arrivals:
+        identity = _identity(arrival.instance)
+        first = here.get(arrival.instance.sop_instance_uid)
+        if first is None:
+            here[arrival.instance.sop_instance_uid] = identity
+            new.append(arrival)
+        elif first == identity:
+            known.append(arrival)
+        else:
+            rejected.append(arrival.instance)
+    return new, known, rejected
+
+
+def _identity(instance: Instance) -> tuple[str, ...]:
+    uids = (instance.study_instance_uid, instance.series_instance_uid, instance.transfer_syntax_uid)
+    return (*uids, instance.sha256)
+
+
+def _upsert_instances() -> sa.Executable:
+    new = insert(instances)
+    return new.on_conflict_do_update(
+        index_elements=["sop_instance_uid"],
+        set_={
+            "path": new.excluded.path,
+            "content": new.excluded.content,
+            "association": sa.func.coalesce(instances.c.association, new.excluded.association),
+        },
+    )
+
+
+def _row(arrival: Arrival) -> dict[str, Any]:
+    instance = arrival.instance
+    return {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "study_instance_uid": instance.study_instance_uid,
+        "series_instance_uid": instance.series_instance_uid,
+        "sha256": instance.sha256,
+        "path": instance.path,
+        "content": json.dumps({name: getattr(instance, name) for name in Instance.__slots__}, ensure_ascii=False),
+        "received": arrival.received,
+        "association": arrival.association.id if arrival.association else None,
+    }
+
+
+def _fault_row(fault: Fault) -> dict[str, Any]:
+    return {
+        "study_instance_uid": fault.refused.facts.get("study_instance_uid"),
+        "path": str(fault.path) if fault.path else None,
+        "code": fault.refused.code,
+        "reason": fault.refused.reason,
+        "facts": json.dumps(fault.refused.facts, default=str),
+        "received": fault.received,
+    }
+
+
+def _release(connection: sa.Connection, ids: Sequence[str]) -> None:
+    if not ids:
+        return
+    mine = associations.c.id.in_(ids)
+    still_open = sa.update(associations).where(mine, associations.c.released.is_(None))
+    connection.execute(still_open.values(released=time.time()))
+    studies = sa.select(instances.c.study_instance_uid).distinct().where(instances.c.association.in_(ids))
+    _tell(connection, connection.execute(studies).scalars().all())
+
+
+def _tell(connection: sa.Connection, studies: Iterable[str]) -> None:
+    rows = [{"study_instance_uid": uid} for uid in studies]
+    if rows:
+        connection.execute(sa.insert(changes), rows)

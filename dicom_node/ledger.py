@@ -1,7 +1,7 @@
 """What became of each study: runs, deliveries, what the archives confirmed, and the story with its times.
 
-Four tables beside the index, in the same SQLite file.  Every write may be repeated without harm: the first record of an
-event stays, so that a run taken up again after a crash keeps its own start.
+Tables beside those of the index, in the same SQLite file.  Every write may be repeated without harm: the first record
+of an event stays, so that a run taken up again after a crash keeps its own start.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from dicom_node.index import open_engine
 from dicom_node.work import Work
 
 metadata = sa.MetaData()
@@ -62,6 +63,13 @@ story = sa.Table(
     sa.Column("text", sa.String, nullable=False, default=""),
 )
 
+settled = sa.Table(
+    "settled",
+    metadata,
+    sa.Column("study_instance_uid", sa.String, primary_key=True),
+    sa.Column("last_arrival", sa.Float, nullable=False),
+)
+
 RunState = Literal["queued", "done", "refused", "failed"]
 OutboxState = Literal["waiting", "delivered", "confirmed", "withheld", "kept-first"]
 CLOSED: frozenset[str] = frozenset({"confirmed", "withheld", "kept-first"})
@@ -92,8 +100,8 @@ class Ledger:
     """Opens the SQLite file of the index; its tables are made by ``dicom_node.index``'s migrations."""
 
     def __init__(self, path: Path) -> None:
-        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
-        sa.event.listen(self.engine, "connect", _durable)
+        self.engine = open_engine(path)
+        self._reading = self.engine.execution_options(reading=True)
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,6 +149,20 @@ class Ledger:
         query = sa.select(*chosen).where(pairs.c.study_instance_uid == study_instance_uid).order_by(pairs.c.started_at)
         return self._all(query)
 
+    def settle(self, study_instance_uid: str, last_arrival: float) -> None:
+        """What had arrived by then is decided; a restart need not judge it again, nor a new model analyse it again."""
+        statement = insert(settled).values(study_instance_uid=study_instance_uid, last_arrival=last_arrival)
+        self._write(
+            statement.on_conflict_do_update(
+                index_elements=["study_instance_uid"], set_={"last_arrival": statement.excluded["last_arrival"]}
+            )
+        )
+
+    def is_settled(self, study_instance_uid: str, last_arrival: float) -> bool:
+        """Whether nothing has arrived since the study was decided."""
+        query = sa.select(settled.c.last_arrival).where(settled.c.study_instance_uid == study_instance_uid)
+        return any(row["last_arrival"] >= last_arrival for row in self._all(query))
+
     # -------------------------------------------------------------------------------------------------------- delivery
 
     def record_delivery(self, run_id: str, destination: str, state: OutboxState, reason: str = "") -> None:
@@ -168,11 +190,11 @@ class Ledger:
         return [Delivery(**row) for row in self._all(query)]
 
     def record_receipt(self, run_id: str, destination: str, sop_instance_uid: str, kind: str, how: str) -> None:
-        """The archive confirmed this object; ``how`` says by what."""
+        """The archive confirmed this object; ``how`` says by what, the last word stays."""
         row = {"run_id": run_id, "destination": destination, "sop_instance_uid": sop_instance_uid}
-        self._write(
-            insert(receipts).values({**row, "kind": kind, "how": how, "at": time.time()}).on_conflict_do_nothing()
-        )
+        statement = insert(receipts).values({**row, "kind": kind, "how": how, "at": time.time()})
+        last = {"how": statement.excluded["how"], "at": statement.excluded["at"]}
+        self._write(statement.on_conflict_do_update(index_elements=list(row), set_=last))
 
     def receipts(self, run_id: str) -> list[Mapping[str, Any]]:
         """What archives confirmed: destination, sop_instance_uid, kind, how, at (Unix time)."""
@@ -205,10 +227,10 @@ class Ledger:
 
     def _write(self, statement: sa.Executable) -> int:
         with self.engine.begin() as connection:
-            return int(connection.execute(statement).rowcount)  # type: ignore[attr-defined]
+            return int(connection.execute(statement).rowcount)
 
     def _all(self, query: sa.Select[Any]) -> list[Mapping[str, Any]]:
-        with self.engine.connect() as connection:
+        with self._reading.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def _row(self, table: sa.Table, run_id: str) -> Mapping[str, Any]:
@@ -216,8 +238,3 @@ class Ledger:
         if not rows:
             raise KeyError(run_id)
         return rows[0]
-
-
-def _durable(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dicom_node.config import Settings
 from dicom_node.identity import make_run, now_dt
-from inference.facts import Analysis, Instance, Lesion, ModelFacts, Pair, Refused, Result, Run, Series
+from inference.facts import Analysis, Instance, Lesion, Pair, Refused, Result, Run, Series
 
 if TYPE_CHECKING:
     from inference.predict import Model
@@ -91,8 +91,9 @@ def _analyse(
 
     with stages("scan"):
         scan = scan_folder(folder)
+    with stages("load model"):  # before the study is judged: a bundle that fails is not the patient's affair
+        model = _load_model(bundle, settings)
     instances: Sequence[Instance] = ()
-    model: Model | None = None
     try:
         with stages("assemble"):
             instances = _one_study(scan.instances)
@@ -100,8 +101,6 @@ def _analyse(
             if not use_given_region:
                 pair = replace(pair, region=None)
         _describe_pair(pair, answer)
-        with stages("load model"):
-            model = _load_model(bundle, settings)
         from inference.analyse import analyse
 
         analysis = analyse(pair, model)
@@ -160,7 +159,7 @@ def _run_of(out: Path, settings: Settings, subject: str, use_given_region: bool)
 def _refusal_results(
     instances: Sequence[Instance],
     refused: Refused,
-    model: Model | None,
+    model: Model,
     settings: Settings,
     use_given_region: bool,
     out: Path,
@@ -171,10 +170,9 @@ def _refusal_results(
         return []
     from dicom_node.report import write_refusal
 
-    facts: ModelFacts | None = model.facts if model else None
     subject = " ".join([refused.code, *sorted(i.sha256 for i in images)])
     run = _run_of(out, settings, subject, use_given_region)
-    return _describe_results(write_refusal(images, refused, facts, run, out))
+    return _describe_results(write_refusal(images, refused, model.facts, run, out))
 
 
 def _blank_answer() -> dict[str, Any]:

@@ -196,11 +196,12 @@ def _send_waiting(
                 return
             answer = None
             for _ in range(TRIES_PER_FILE):
-                if association is None or not association.is_established:
+                if association is None:
                     association = peer.associate(offers)
                     ledger.opened()
                 if (answer := _store(association, file)) is not None:
                     break
+                association = None  # pynetdicom may still call it established for a moment after it broke
             ledger.enter(file, *(answer or (None, "no answer: the association was lost")))
     finally:
         if association is not None and association.is_established:

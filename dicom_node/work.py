@@ -17,8 +17,8 @@ RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enou
 class Work:
     """What one run is about.  ``run_id`` names it everywhere: ledger, workflow, result folder.
 
-    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest.  A
-    refusal: code, reason, UIDs, and the SOP Instance UIDs of the images it is about.
+    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest.
+    A refusal: code, reason, story, and the SOP Instance UIDs of the images it is about.
     """
 
     run_id: str

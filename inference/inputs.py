@@ -122,6 +122,10 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
 
     pet = np.asarray(resample(suv, grid, shape, 1, 0.0), np.float32)
     hu = np.asarray(resample(ct, grid, shape, 1, CT_AIR_HU), np.float32)
+    if not (np.isfinite(pet).all() and np.isfinite(hu).all()):
+        raise Refused(
+            "input-not-finite", "PET or CT holds values that are no numbers around the region; send it again."
+        )
     match settings:
         case CanonicalRoi():
             array = _canonical(pet, hu, _resampled_mask(suv, region, mask, grid, shape), settings)
@@ -129,10 +133,6 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
             array = _absolute(pet, hu, settings)
         case _:
             assert_never(settings)
-    if not np.isfinite(array).all():
-        raise Refused(
-            "input-not-finite", "PET or CT holds values that are no numbers around the region; send it again."
-        )
 
     lost = 1.0 - _inside_fraction(points_mm, grid, shape)
     without_ct = 1.0 - _inside_fraction(points_mm, ct.affine, ct.array.shape)

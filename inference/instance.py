@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
@@ -20,6 +19,7 @@ from pydicom.datadict import tag_for_keyword
 from inference.elements import PIXEL_DATA, PIXELS, Buffer, Coding, Element, walk
 from inference.facts import Caution, Instance, Refused
 from inference.keywords import IDENTITY, KEYWORDS, PRIVATE
+from inference.part10 import DEFLATED, EXPLICIT, UID, inflate, read_meta
 from inference.values import Values
 
 
@@ -34,18 +34,13 @@ class _Wanted:
 
 
 WANTED = _Wanted()
-DEFLATED = "1.2.840.10008.1.2.1.99"
 CODINGS = {
     "1.2.840.10008.1.2": Coding("<", explicit=False),
     "1.2.840.10008.1.2.2": Coding(">", explicit=True),
 }
-EXPLICIT = Coding("<", explicit=True)
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})  # little endian, pixels lie plain in the file
-UID = re.compile(r"[0-9.]{1,64}")
 MAP_FROM = 1 << 26  # bytes: larger files are mapped, not read
-INFLATED_MOST = 1 << 30  # bytes: a deflated data set that grows beyond is refused
 HAS_PIXELS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|2\.2|128|128\.1|130|66\.4)")  # CT, PET, SEG
-MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 def read_instance(path: Path) -> Instance:
@@ -73,10 +68,10 @@ def read_instance(path: Path) -> Instance:
 
 def read_buffer(buffer: Buffer, path: str) -> Instance:
     """As ``read_instance``, for the bytes of a file already in memory; ``path`` is only recorded."""
-    meta, start = _read_meta(buffer)
+    meta, start = read_meta(buffer)
     syntax = meta["TransferSyntaxUID"]
     found: list[Element] = []
-    data, begin = (_inflate(buffer, start), 0) if syntax == DEFLATED else (buffer, start)
+    data, begin = (inflate(buffer, start), 0) if syntax == DEFLATED else (buffer, start)
     coding = CODINGS.get(syntax, EXPLICIT)
     try:
         walk(data, begin, coding, WANTED, found)
@@ -111,67 +106,6 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
         pixel_length=pixels.length if pixels else 0,
         attributes=attributes,
     )
-
-
-def _read_meta(buffer: Buffer) -> tuple[dict[str, str], int]:
-    """The UIDs of the File Meta Information (PS3.10 7.1) and where the data set begins."""
-    head = bytes(buffer[:132])
-    if head[128:] != b"DICM":
-        if head[:2] in (b"\x02\x00", b"\x08\x00"):
-            raise Refused(
-                "no-preamble",
-                "The file starts with DICOM elements but lacks the preamble and the DICM prefix (DICOM PS3.10 7.1). "
-                "Write it again as a DICOM file, for example with dcmconv.",
-            )
-        raise Refused("not-dicom", "The file is not a DICOM file: it lacks the DICM prefix (DICOM PS3.10 7.1).")
-    end = _end_of_meta(buffer)
-    found: list[Element] = []
-    walk(memoryview(buffer)[:end], 132, EXPLICIT, _MetaTags, found)
-    meta = {}
-    for element in found:
-        text = bytes(buffer[element.start : element.start + element.length]).rstrip(b"\0 ").decode("ascii", "replace")
-        meta[_MetaTags[element.tag]] = text
-    if meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
-        raise Refused("media-directory", "The file is a DICOMDIR, a table of contents, not an instance.")
-    if not UID.fullmatch(meta.get("TransferSyntaxUID", "")):
-        raise Refused(
-            "no-transfer-syntax",
-            "The file does not say its Transfer Syntax UID (0002,0010); without it the bytes can only be guessed. "
-            "Export the instance again from its source.",
-        )
-    return meta, end
-
-
-_MetaTags = {
-    0x00020002: "MediaStorageSOPClassUID",
-    0x00020003: "MediaStorageSOPInstanceUID",
-    0x00020010: "TransferSyntaxUID",
-}
-
-
-def _end_of_meta(buffer: Buffer) -> int:
-    """Where group 2 ends, by its elements: the stated group length is often wrong."""
-    at = 132
-    while bytes(buffer[at : at + 2]) == b"\x02\x00":
-        long_form = bytes(buffer[at + 4 : at + 6]) in (b"OB", b"UN", b"UT")
-        length = bytes(buffer[at + 8 : at + 12]) if long_form else bytes(buffer[at + 6 : at + 8])
-        at += (12 if long_form else 8) + int.from_bytes(length, "little")
-    if at > len(buffer):
-        raise Refused("unreadable-truncated", "The file ends inside its meta header. Send it again.")
-    return at
-
-
-def _inflate(buffer: Buffer, start: int) -> bytes:
-    """The data set of the deflated transfer syntax (PS3.5 A.5), bounded."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        data = inflater.decompress(buffer[start:], INFLATED_MOST)
-    except zlib.error:
-        raise Refused("unreadable-deflated", "The deflated data set is damaged. Send it again.") from None
-    if inflater.unconsumed_tail or not inflater.eof:
-        what = "grows beyond 1 GiB" if inflater.unconsumed_tail else "is cut short"
-        raise Refused("unreadable-deflated", f"The deflated data set {what}. Send it again, uncompressed.")
-    return data
 
 
 def _values(data: Buffer, found: Sequence[Element]) -> dict[str, Any]:

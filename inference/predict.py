@@ -14,7 +14,7 @@ import numpy.typing as npt
 from inference.applicability import FeatureStatistics, Verdict, judge, quantities
 from inference.bundle import Bundle, Served, load_bundle
 from inference.explain import saliency_cautions, saliency_on_pet
-from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Saliency, Volume
+from inference.facts import Caution, ModelFacts, Prediction, Region, Saliency, Volume
 from inference.inputs import network_input
 
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
@@ -60,17 +60,23 @@ class Model:
         self.facts = model_facts(bundle, backend)
 
     @classmethod
-    def load(cls, path: Path, backend: Literal["torch"] = "torch") -> Model:
+    def load(
+        cls, path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0, warm: bool = False
+    ) -> Model:
         """Check the bundle and build its networks (imports torch and MONAI).
 
-        Raises ``Refused``: ``backend-unknown`` and those of ``inference.bundle.load_bundle``.
+        ``device`` "auto": CUDA where there is one.  ``threads``: of the CPU, 0 for all cores.  ``warm``: run once on
+        nothing, so that the first lesion does not pay for it (a resident worker wants this, a single run does not).
+        Raises ``Refused`` as ``inference.bundle.load_bundle`` does, and ``device-missing``.
         """
-        if backend != "torch":
-            raise Refused("backend-unknown", f"There is no backend '{backend}'; this version has 'torch'.")
         bundle = load_bundle(path)
         from inference.torch_backend import TorchBackend
 
-        return cls(bundle, TorchBackend(bundle))
+        backend = TorchBackend(bundle, device=device, threads=threads)
+        if warm:
+            size = bundle.served.input.size
+            backend.forward(np.zeros((len(bundle.served.input.channels), size, size, size), np.float32))
+        return cls(bundle, backend)
 
     def look(self, suv: Volume, ct: Volume, region: Region) -> Look:
         """Predict from the region of the PET grid ``suv`` (SUVbw) and ``ct`` (HU, its own grid).

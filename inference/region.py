@@ -5,6 +5,7 @@ References to image UIDs are not used for placing: in the field they often point
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,34 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 # Contours whose points leave their plane by more than this part of a slice were drawn on an image tilted to ours.
 OUT_OF_PLANE = 0.1
+TUMOUR = re.compile(r"gtv|tumou?r|neoplasm|lesion|mass|primary|metasta|node|cancer|carcinoma|sarcoma|lymphoma", re.I)
+# RT ROI Interpreted Types (PS3.3 C.8.8.8.1) that are no tumour: organs, margins, aids of planning.
+NOT_A_TUMOUR = frozenset(
+    [
+        "EXTERNAL",
+        "PTV",
+        "CTV",
+        "TREATED_VOLUME",
+        "IRRAD_VOLUME",
+        "BOLUS",
+        "AVOIDANCE",
+        "ORGAN",
+        "MARKER",
+        "REGISTRATION",
+        "ISOCENTER",
+        "CONTRAST_AGENT",
+        "CAVITY",
+        "BRACHY_CHANNEL",
+        "BRACHY_ACCESSORY",
+        "BRACHY_SRC_APP",
+        "BRACHY_CHNL_SHLD",
+        "SUPPORT",
+        "FIXATION",
+        "DOSE_REGION",
+        "DOSE_MEASUREMENT",
+        "CONTROL",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +95,27 @@ def given_regions(instance: Instance, grid: Volume, present: Collection[str] = (
             regions=len(regions),
         )
     return found
+
+
+def lesions_among(given: Sequence[GivenRegion]) -> tuple[tuple[GivenRegion, ...], tuple[Caution, ...]]:
+    """The given regions that are tumours, in their order; what is plainly something else is left out, and said.
+
+    A region is a tumour by its name or type (GTV, tumour, lesion, …), or by being the only one that is not an organ or
+    a planning aid.  Raises ``Refused`` where several are left and none says that it is a tumour.
+    """
+    possible = [g for g in given if g.kind.upper() not in NOT_A_TUMOUR]
+    named = [g for g in possible if TUMOUR.search(g.name) or TUMOUR.search(g.kind)]
+    chosen = tuple(named or possible)
+    if not chosen or (len(chosen) > 1 and not named):
+        raise Refused(
+            "region-ambiguous",
+            f"The study's region object has {len(given)} regions and none is named as a tumour (GTV, tumour, lesion); "
+            "which one is meant cannot be known. Name it so, or send only that one.",
+            regions=len(given),
+        )
+    left_out = len(given) - len(chosen)
+    text = f"{left_out} region(s) of the RTSTRUCT or SEG are not named as a tumour and were not measured."
+    return chosen, (Caution("regions-set-aside", text),) if left_out else ()
 
 
 def _from_structures(dataset: Any, grid: Volume, present: Collection[str]) -> list[GivenRegion]:

@@ -1,6 +1,8 @@
-"""The network backend on torch, CPU, fp32: the only module besides the network that touches torch when serving."""
+"""The network backend on torch, fp32: the only module besides the network that touches torch when serving."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,21 +25,24 @@ class TorchForward:
             embedding = network.embedding(self._features)
             logits = network.head(self._features)[0]
         self.score = float(logits[1] - logits[0])
-        self.embedding: npt.NDArray[np.float32] = embedding[0].numpy()
+        self.embedding: npt.NDArray[np.float32] = embedding[0].cpu().numpy()
 
     def activation(self, label: int) -> npt.NDArray[np.float32]:
         """Grad-CAM of the class, (slice, row, column) in cells of the last stage."""
-        cells: npt.NDArray[np.float32] = class_activation(self._network, self._features, label).numpy()
+        cells: npt.NDArray[np.float32] = class_activation(self._network, self._features, label).cpu().numpy()
         return cells
 
 
 class TorchBackend:
     """All members of a bundle, resident and warm."""
 
-    name = "torch cpu"
     precision = "fp32"
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0) -> None:
+        self._device = _device(device)
+        self.name = f"torch {self._device.type}"
+        if threads:
+            torch.set_num_threads(threads)
         try:
             settings = TypeAdapter[NetworkSettings](NetworkSettings).validate_python(bundle.served.network)
         except ValidationError as fault:
@@ -48,11 +53,17 @@ class TorchBackend:
                 "bundle-metadata", f"The network takes {settings.channels} channels, the input has {channels}."
             )
         self.cell_voxels = settings.cell_voxels
-        self._members = [restore(settings, weights) for weights in bundle.members]
-        size = bundle.served.input.size
-        self.forward(np.zeros((channels, size, size, size), np.float32))
+        self._members = [restore(settings, weights).to(self._device) for weights in bundle.members]
 
     def forward(self, array: npt.NDArray[np.float32]) -> list[TorchForward]:
         """Each member's answer to an input (channel, slice, row, column)."""
-        x = torch.from_numpy(array)[None]
+        x = torch.from_numpy(array)[None].to(self._device)
         return [TorchForward(network, x) for network in self._members]
+
+
+def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Refused(
+            "device-missing", "infer.device is cuda, and torch sees no GPU; set it to auto, or mend the driver."
+        )
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

@@ -74,7 +74,8 @@ def judge(
         return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
     if doubt := _doubt(pair, instances, traffic):
         why = f"no evidence says complete ({doubt})"
-        return _after(traffic.last + _silence(traffic, rules), now, Complete(pair, f"{why}; silent long enough"), why)
+        silence = rules.quiet_open_s if _is_cut_short(pair) else _silence(traffic, rules)
+        return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why)
     done = Complete(pair, "Number of Slices and an unbroken CT say complete")
     return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on")
 
@@ -93,13 +94,18 @@ def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
         return "an association is still open"
     if number_of_slices(pair.pet.instances) != len(pair.pet.instances):
         return "the PET's Number of Slices is missing or does not fit"
-    if any(c.code == "ct-shorter-than-pet" for c in pair.cautions):
+    if _is_cut_short(pair):
         return "the CT does not reach the end of the PET"
     series = pair.ct.series_instance_uid
     numbers = [i.get("InstanceNumber") for i in instances if i.series_instance_uid == series and _is_ct(i)]
     if not _unbroken(numbers):
         return "the CT's Instance Numbers are missing or have a hole"
     return ""
+
+
+def _is_cut_short(pair: Pair) -> bool:
+    """A CT that ends before the PET may be as it was scanned, or a transfer that broke off."""
+    return any(c.code == "ct-shorter-than-pet" for c in pair.cautions)
 
 
 def _is_ct(instance: Instance) -> bool:

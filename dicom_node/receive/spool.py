@@ -101,7 +101,7 @@ class Spool:
         """Take a stored instance out of use, with the reason."""
         path = Path(instance.path)
         aside = self._set_aside(path, instance.sop_instance_uid + instance.sha256, refused)
-        path.unlink()
+        path.unlink(missing_ok=True)
         return aside
 
     def scan(self) -> Iterator[Path]:

@@ -32,8 +32,8 @@ KEY_IMAGE_PNG = "key_image.png"
 def write_results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     """Write the default set into ``folder`` (made if missing), ``kind.dcm`` each, and ``key_image.png`` beside it.
 
-    seg, sr, sr_viewer, key_image, heatmap; without a lesion no seg and no sr_viewer, since they would be empty.  The same
-    analysis and run write the same bytes.  Raises ``Refused`` where the volume does not lie on its source images
+    seg, sr, sr_viewer, key_image, heatmap; without a lesion no seg and no sr_viewer, since they would be empty.  The
+    same analysis and run write the same bytes.  Raises ``Refused`` where the volume does not lie on its source images
     ("report-slices-differ", "report-place-differs") or a source file has changed ("source-changed").
     """
     from dicom_node.report import picture, secondary_capture, segmentation, sr, sr_viewer, views

@@ -36,12 +36,14 @@ HOT = _table(["000000", "ff0000", "ffff00", "ffffff"])
 def scaled(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
     """``values`` from low..high to 0..255; outside it is the nearer end, and not-a-number is low."""
     share = (np.nan_to_num(values, nan=low).astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low))
-    return np.clip(share + np.float32(0.5), 0, 255).astype(np.uint8)
+    levels: Pixels = np.clip(share + np.float32(0.5), 0, 255).astype(np.uint8)
+    return levels
 
 
 def grey(levels: Pixels) -> Pixels:
     """Grey levels (...) as colour (..., 3)."""
-    return np.repeat(levels[..., None], 3, axis=-1)
+    colour: Pixels = np.repeat(levels[..., None], 3, axis=-1)
+    return colour
 
 
 def blend(below: Pixels, above: Pixels, opacity: FloatArray) -> Pixels:
@@ -52,4 +54,4 @@ def blend(below: Pixels, above: Pixels, opacity: FloatArray) -> Pixels:
 
 def saliency_over(below: Pixels, saliency: FloatArray) -> Pixels:
     """Saliency 0..1 (...) as inferno over ``below`` (..., 3), its opacity rising with it to ``MOST_OPACITY``."""
-    return blend(below, INFERNO[scaled(saliency, 0, 1)], MOST_OPACITY * np.sqrt(np.clip(saliency, 0, 1)))
+    return blend(below, INFERNO[scaled(saliency, 0, 1)], MOST_OPACITY * np.clip(saliency, 0, 1))

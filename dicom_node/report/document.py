@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from typing import TypeAlias
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -13,7 +14,7 @@ from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence, reference, shell
 from inference.facts import Instance
 
-Group = (
+Group: TypeAlias = (
     sr.MeasurementsAndQualitativeEvaluations
     | sr.PlanarROIMeasurementsAndQualitativeEvaluations
     | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -41,7 +42,7 @@ def document(
         title=codes.IMAGING_MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(codes.ENGLISH),
     )
-    ds = sr.Comprehensive3DSR(
+    ds: Dataset = sr.Comprehensive3DSR(
         evidence=[*map(shell, _referred(report, images)), *others],
         content=report[0],
         is_complete=True,

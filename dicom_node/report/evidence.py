@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.identity import derived_uid
 from dicom_node.report import codes
@@ -52,8 +53,9 @@ class Clock:
     @classmethod
     def of(cls, run: Run, source: Dataset) -> Clock:
         """Raises ValueError where ``run.started_at`` is not DT text with an offset."""
-        text = run.started_at
-        started = datetime.strptime(text, "%Y%m%d%H%M%S.%f%z" if "." in text else "%Y%m%d%H%M%S%z")
+        started = pydicom.valuerep.DT(run.started_at)
+        if started.tzinfo is None:
+            raise ValueError(f"the start of a run is DT text with an offset from UTC, not {run.started_at!r}")
         offset = str(source.get("TimezoneOffsetFromUTC") or "").strip()
         if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
             minutes = int(offset[1:3]) * 60 + int(offset[3:])
@@ -137,7 +139,7 @@ class Evidence:
         }
 
     def stamp(self, ds: Dataset, name: str, series_description: str) -> None:
-        """Give ``ds`` the patient, study, equipment and times of this result set, and pin what highdicom left to chance."""
+        """Give ``ds`` the patient, study, equipment and times of this result set, and pin what was left to chance."""
         ds.SpecificCharacterSet = "ISO_IR 192"
         self._stamp_patient_and_study(ds)
         self._stamp_equipment(ds)
@@ -172,7 +174,7 @@ class Evidence:
         item = Dataset()
         item.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
         item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = codes.MANUFACTURER, name, versions
-        item.DeviceSerialNumber, item.DeviceUID = self.run.serial, self.run.device_uid
+        item.DeviceSerialNumber = self.run.serial
         item.ContributionDateTime = self.clock.date_time
         item.ContributionDescription = f"{codes.RESEARCH_USE_ONLY}. {statement}".strip()
         return item
@@ -208,12 +210,12 @@ def _file_meta(ds: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = given.TransferSyntaxUID if given else ExplicitVRLittleEndian
-    meta.ImplementationClassUID = derived_uid("implementation")
+    meta.ImplementationClassUID = UID(derived_uid("implementation"))
     meta.ImplementationVersionName = "PETCTNODE"
     return meta
 
 
-def code_item(code: pydicom.sr.coding.Code) -> Dataset:
+def code_item(code: Code) -> Dataset:
     """A code as an item of a code sequence (PS3.3 8.8), for objects written without highdicom."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning

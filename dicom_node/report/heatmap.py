@@ -28,8 +28,9 @@ OUTLINE = np.array((200, 0, 0), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """``slices``: PET slice of each frame.  ``step``: edge of a frame pixel in PET pixels, a whole number or one over it.
+    """Which frames there are, and what is on them.
 
+    ``slices``: PET slice of each frame.  ``step``: edge of a frame pixel in PET pixels, a whole number or one over it.
     ``shape``: rows and columns of a frame, of which the first ``picture`` ones are the PET slice from its corner on.
     """
 
@@ -59,10 +60,7 @@ class Frames:
         legend = [_packed(self.legend[..., plane]) for plane in range(3)]
         for k in self.slices:
             pixels = self.pixels(k)
-            if pixels.ndim == 2:
-                planes = [_packed(pixels)] * 3
-            else:
-                planes = [_packed(pixels[..., plane]) for plane in range(3)]
+            planes = [_packed(pixels)] * 3 if pixels.ndim == 2 else [_packed(p) for p in np.moveaxis(pixels, -1, 0)]
             yield _rle_frame([plane + strip for plane, strip in zip(planes, legend, strict=True)])
 
     def pixels(self, k: int) -> Pixels:
@@ -174,8 +172,7 @@ def _legend(analysis: Analysis, width: int) -> Pixels:
 
 def _packed(plane: Pixels) -> bytes:
     """One colour plane, PackBits row by row (PS3.5 G.3.1)."""
-    packed: bytes = imagecodecs.packbits_encode(np.ascontiguousarray(plane))
-    return packed
+    return bytes(imagecodecs.packbits_encode(np.ascontiguousarray(plane)))
 
 
 def _rle_frame(segments: list[bytes]) -> bytes:

@@ -45,7 +45,7 @@ class PredictionSummary:
 class LesionSummary:
     """One measurement group: a segment of the SEG, or a contour on an image, with its own numbers.
 
-    ``measures``: suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mtv_ml, tlg (g), mtv_threshold; those there are.
+    ``measures``: of suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mtv_ml, tlg (g), mtv_threshold those there.
     """
 
     tracking_id: str
@@ -58,7 +58,7 @@ class LesionSummary:
 
 @dataclass(frozen=True, slots=True)
 class ResultSummary:
-    """One result file.  ``content`` says in words what it holds beside the report's fields; no patient data anywhere."""
+    """One result file, without patient data.  ``content`` says in words what images and segmentations hold."""
 
     path: str
     kind: str
@@ -269,8 +269,8 @@ MEASURES = {
 
 def _lesion(group: _Item) -> LesionSummary | None:
     """A lesion's group; None for the study's own group, which refers to neither segment nor region."""
-    segments = [item for item in group.find("121191")]
-    regions = [item for item in group.find("111030")]
+    segments = list(group.find("121191"))
+    regions = list(group.find("111030"))
     if not segments and not regions:
         return None
     images = [ref for region in regions for child in region.children for ref in child.references]

@@ -94,7 +94,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         box = part.voxels
         first = place[box.start[0]]
         frames[index, first : first + box.mask.shape[0]][:, box.slices[1], box.slices[2]] = box.mask
-    ds = seg.Segmentation(
+    ds: Dataset = seg.Segmentation(
         source_images=[shell_with_geometry(analysis.pair.pet.instances[k], analysis.suv, k) for k in held],
         pixel_array=np.moveaxis(frames, 0, -1),
         segmentation_type="BINARY",
@@ -106,6 +106,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         **evidence.for_highdicom("seg", SERIES_NUMBER),
     )
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
+    ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error
     return ds
 
 

@@ -44,12 +44,8 @@ def outline(mask: BoolArray) -> FloatArray:
     are left out: a planar group holds one polygon.
     """
     padded = np.pad(mask, 1).astype(float)
-    lines = contourpy.contour_generator(z=padded, corner_mask=False).lines(0.5)
-    points: FloatArray = (
-        np.asarray(max(lines, key=_area), float) - 1.0 + 0.5
-    )  # off the padding; to pixel centres at 0.5
-    points[-1] = points[0]
-    return points
+    polygons = contourpy.contour_generator(z=padded, line_type=contourpy.LineType.Separate).lines(0.5)
+    return max(map(np.asarray, polygons), key=_area) - 1.0 + 0.5  # off the padding; to pixel centres at 0.5
 
 
 def _area(polygon: FloatArray) -> float:
@@ -62,7 +58,7 @@ def _planar_group(
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     region = part.lesion.region
     k = largest_slice(region)
-    points = outline(region.mask[k - region.start[0]]) + (region.start[2], region.start[1])
+    points = outline(region.mask[k - region.start[0]]) + np.array((region.start[2], region.start[1]))
     instance = analysis.pair.pet.instances[k]
     image = sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid)
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(

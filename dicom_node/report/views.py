@@ -51,7 +51,7 @@ def sagittal(centre: tuple[float, float, float], size: tuple[int, int], step_mm:
 
 
 def sample(volume: Volume, plane: Plane, outside: float) -> FloatArray:
-    """Values of ``volume`` on ``plane`` (rows, columns), linear between voxel centres, ``outside`` beyond the volume."""
+    """Values of ``volume`` on ``plane`` (rows, columns), linear between voxel centres; ``outside`` beyond them."""
     index = np.moveaxis(volume.to_index(plane.points), -1, 0)
     values: FloatArray = ndimage.map_coordinates(
         volume.array, index, output=np.float32, order=1, mode="grid-constant", cval=outside, prefilter=False
@@ -87,7 +87,7 @@ def extent(volume: Volume) -> tuple[FloatArray, FloatArray]:
 
 def key_slice(analysis: Analysis) -> int:
     """PET slice of the index lesion's maximum; the middle one where there is no lesion."""
-    slices = analysis.suv.array.shape[0]
+    slices = int(analysis.suv.array.shape[0])
     if not analysis.lesions:
         return slices // 2
     k = round(float(analysis.suv.to_index(analysis.lesions[0].max_lps_mm)[0]))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,11 +51,10 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[i
     command = ["storescp", "+B", "-od", str(folder), "-aet", "PETCTNODE", *options, str(port)]
     with subprocess.Popen(command, env={**os.environ, "TCP_NODELAY": "1"}, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(100):
-                if echo("127.0.0.1", port):
-                    break
-            else:
-                pytest.fail("storescp did not answer")
+            deadline = time.monotonic() + 20
+            while not echo("127.0.0.1", port):
+                assert time.monotonic() < deadline, "storescp did not answer"
+                time.sleep(0.05)
             yield port
         finally:
             process.terminate()
@@ -71,10 +71,6 @@ def receiver(handler: Any) -> Iterator[int]:
         yield server.server_address[1]
     finally:
         server.shutdown()
-        # pynetdicom's server leaves its association threads to end by themselves
-        for thread in threading.enumerate():
-            if "Association" in type(thread).__name__ or "Acceptor" in thread.name:
-                thread.join(5)
 
 
 def data_set(path: Path) -> bytes:

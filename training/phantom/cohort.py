@@ -73,7 +73,7 @@ class CohortSettings:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The truth of one subject.  ``region_rule``: how its region is drawn, a reader's contour or 41 % of the maximum."""
+    """The truth of one subject.  ``region_rule``: how its region is drawn, a contour or 41 % of the maximum."""
 
     number: int
     hidden: bool

@@ -1,0 +1,200 @@
+"""The process that analyses: resident, the model warm, apart from the engine, with limits of time and memory.
+
+Long and crash-prone work happens here.  If it hangs, swells or dies, its keeper ends it, says why, and starts another.
+Only run ids cross between the two; the child reads pair and instances itself and writes the result set itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.config import Settings
+from dicom_node.result_set import ResultSet, publish, read_set, temporary_folder
+from inference.facts import Instance, Refused, Run
+
+if TYPE_CHECKING:
+    from dicom_node.work import Work
+    from inference.predict import Model
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 0.25
+
+
+class AnalysisEnded(Exception):  # noqa: N818 - not the keeper's fault
+    """The child died, or was ended at a limit, before it had an answer.  ``reason``: a sentence for the operator."""
+
+
+class Analyst:
+    """Keeps the child.  One analysis at a time; calls from several threads wait their turn."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._turn = threading.Lock()
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None where there is none."""
+        return self._process.pid if self._process else None
+
+    def warm_up(self) -> None:
+        """Start the child, so that the model is loaded before the first study comes."""
+        with self._turn:
+            self._running()
+
+    def analyse(self, run_id: str, started_at: str, set_aside: str = "") -> ResultSet:
+        """The result set of a run, written if it is not there yet.
+
+        ``set_aside``: give the run up with this reason instead of analysing it.  Raises AnalysisEnded.
+        """
+        with self._turn:
+            connection = self._running()
+            try:
+                connection.send((run_id, started_at, set_aside))
+                self._wait(connection)
+                connection.recv()
+            except (EOFError, OSError):
+                self._end()
+                raise AnalysisEnded("the analysing process died") from None
+        found = read_set(self._settings.results_dir / run_id)
+        if found is None:
+            raise AnalysisEnded("the analysing process wrote no result set; its log says why")
+        return found
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        self._end()
+
+    def _running(self) -> Connection:
+        if self._process is not None and self._connection is not None and self._process.is_alive():
+            return self._connection
+        self._end()
+        spawn = multiprocessing.get_context("spawn")  # never fork a process that has threads
+        ours, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_child, args=(self._settings, theirs, os.getpid()), name="analyst")
+        self._process.start()
+        theirs.close()
+        self._connection = ours
+        return ours
+
+    def _wait(self, connection: Connection) -> None:
+        """Until the child answers.  Raises AnalysisEnded at a limit."""
+        limits = self._settings.infer
+        deadline = time.monotonic() + limits.time_limit_s
+        while not connection.poll(LOOK_EVERY_S):
+            if time.monotonic() > deadline:
+                self._end()
+                raise AnalysisEnded(f"the analysis took longer than infer.time_limit_s = {limits.time_limit_s:g}")
+            if self._memory_mb() > limits.memory_limit_mb:
+                self._end()
+                raise AnalysisEnded(f"the analysis took more than infer.memory_limit_mb = {limits.memory_limit_mb}")
+
+    def _memory_mb(self) -> float:
+        import psutil
+
+        try:
+            return float(psutil.Process(self.pid).memory_info().rss) / 1e6
+        except psutil.Error:
+            return 0.0  # it is gone: the pipe will say so
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        connection, self._connection = self._connection, None
+        if process is not None:
+            process.kill()
+            process.join()
+        if connection is not None:
+            connection.close()
+
+
+def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
+    """The resident loop: a run id comes, "ready" goes back once its result set lies in its folder."""
+    from dicom_node.lifeline import end_with_parent
+    from dicom_node.log import set_up_log
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(parent_pid)
+    set_up_log(settings.node, "analyst")
+    desk = _Desk(settings)
+    while True:
+        try:
+            run_id, started_at, set_aside = connection.recv()
+        except EOFError:
+            return
+        try:
+            desk.write(run_id, started_at, set_aside)
+        except Exception:  # the loop must go on: the keeper sees that there is no result set
+            log.exception("no result set could be written", run_id=run_id)
+        connection.send("ready")
+
+
+class _Desk:
+    """What the child keeps open and warm."""
+
+    def __init__(self, settings: Settings) -> None:
+        from dicom_node.index import Index
+        from dicom_node.ledger import Ledger
+        from inference.bundle import find_bundle
+        from inference.predict import Model
+
+        self._settings = settings
+        self._index = Index(settings.index_file)
+        self._ledger = Ledger(settings.index_file)
+        path = find_bundle(settings.infer.bundle, search=[settings.bundles_dir])
+        self._model: Model = Model.load(path, device=settings.infer.device, threads=settings.infer.threads, warm=True)
+
+    def write(self, run_id: str, started_at: str, set_aside: str) -> None:
+        """Write the result set of a run, unless it is there."""
+        from dicom_node.identity import make_run
+
+        folder = self._settings.results_dir / run_id
+        if read_set(folder) is not None:
+            return
+        work = self._ledger.work(run_id)
+        instances = self._index.study_instances(work.study_instance_uid)
+        run = make_run(self._settings, started_at)
+        temporary = temporary_folder(self._settings.results_dir, run_id)
+        publish(temporary, folder, self._answer(work, instances, run, temporary, set_aside))
+
+    def _answer(self, work: Work, instances: list[Instance], run: Run, folder: Path, set_aside: str) -> ResultSet:
+        if work.is_refusal:
+            return self._refuse(work.images(instances), work.refusal(), "refused", run, folder)
+        pair = work.pair(instances)
+        images = [*pair.pet.instances, *pair.ct.instances]
+        if set_aside:
+            reason = f"The analysis was given up: {set_aside}. Whoever runs the node must look at its log."
+            return self._refuse(images, Refused("analysis-failed", reason), "failed", run, folder)
+        try:
+            from dicom_node.report import write_results
+            from inference.analyse import analyse
+
+            analysis = analyse(pair, self._model)
+            results = write_results(analysis, run, folder)
+        except Refused as refused:
+            return self._refuse(images, refused, "refused", run, folder)
+        except Exception as error:
+            log.exception("the analysis failed", run_id=work.run_id)
+            what = type(error).__name__
+            reason = f"The analysis failed unexpectedly ({what}). Whoever runs the node must look at its log."
+            return self._refuse(images, Refused("analysis-failed", reason), "failed", run, folder)
+        return ResultSet("done", "", "", self._model.facts.demonstration, results, dict(analysis.timings_s))
+
+    def _refuse(self, images: list[Instance], refused: Refused, state: str, run: Run, folder: Path) -> ResultSet:
+        from dicom_node.report import write_refusal
+
+        for path in folder.iterdir():
+            path.unlink()
+        results = write_refusal(images, refused, self._model.facts, run, folder)
+        return ResultSet(state, refused.code, refused.reason, self._model.facts.demonstration, results)

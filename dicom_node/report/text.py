@@ -1,0 +1,66 @@
+"""Our results for people, from what was read back out of the DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.report.read import LesionSummary, PredictionSummary, ResultSummary
+
+MEASURES = {
+    "suv_max": "SUVmax",
+    "suv_mean": "SUVmean",
+    "suv_peak": "SUVpeak",
+    "volume_ml": "volume ml",
+    "mtv_ml": "MTV ml",
+    "tlg": "TLG g",
+}
+
+
+def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> None:
+    """The main report in words, then one line for each other object."""
+    for summary in summaries:
+        console.rule(f"{summary.series_description}  [dim]{summary.kind}[/dim]", align="left", style="dim")
+        if summary.refusal_reason:
+            console.print(
+                f"[red]not analysed[/red] ({summary.refusal_code}): {summary.refusal_reason}", highlight=False
+            )
+        if summary.prediction is not None:
+            console.print(prediction_line(summary.prediction), highlight=False)
+        if summary.lesions:
+            console.print(lesion_table(summary.lesions))
+        for line in (summary.suv_rule, summary.content):
+            if line:
+                console.print(line, highlight=False)
+        for warning in summary.warnings:
+            console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+        model = ". ".join(part for part in (summary.model, summary.model_statement) if part)
+        console.print(
+            f"{model}  [bold]{'Research use only.' if summary.research_use_only else ''}[/bold]", highlight=False
+        )
+
+
+def prediction_line(prediction: PredictionSummary) -> str:
+    """Target, probability with its interval or why there is none, and applicability."""
+    said = prediction.status
+    if prediction.probability is not None and prediction.interval is not None:
+        low, high = prediction.interval
+        said = f"[bold]{prediction.probability:.1%}[/bold] (95 % interval {low:.1%} to {high:.1%}), {prediction.status}"
+    reasons = f" ({'; '.join(prediction.applicability_reasons)})" if prediction.applicability_reasons else ""
+    return f"{prediction.name}: {said}; applicability: {prediction.applicability}{reasons}"
+
+
+def lesion_table(lesions: Sequence[LesionSummary]) -> Table:
+    """One row a measurement group, with the columns that any of them has."""
+    columns = {key: name for key, name in MEASURES.items() if any(key in lesion.measures for lesion in lesions)}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("lesion")
+    table.add_column("region from")
+    for name in columns.values():
+        table.add_column(name, justify="right")
+    for lesion in lesions:
+        values = (lesion.measures.get(key) for key in columns)
+        table.add_row(lesion.tracking_id, lesion.source, *("" if v is None else f"{v:.2f}" for v in values))
+    return table

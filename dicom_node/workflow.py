@@ -1,0 +1,278 @@
+"""Work that survives: the one module that knows the workflow engine (DBOS Transact).
+
+Two workflows.  ``analyse``: begin → analyse → one ``deliver`` per destination.  ``deliver``: send → confirm, again and
+again with growing pauses until the archive confirms.  Each destination has a queue of its own, so that one that is away
+holds up nobody else.  About two in a hundred steps run twice when processes are killed, so every step may be repeated.
+Arguments and results are ids and short words: no arrays, no patient data.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import structlog
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepOptions
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicom_node.analyst import AnalysisEnded, Analyst
+from dicom_node.config import Destination, Settings
+from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
+from dicom_node.identity import now_dt
+from dicom_node.ledger import CLOSED, Ledger, RunState
+from dicom_node.result_set import ResultSet, read_set, sweep
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+APPLICATION = "petct-node"
+# Raised when the order or meaning of steps changes.  Not the node's version: an update must finish what it finds.
+WORKFLOW_VERSION = "petct-node-workflow-1"
+EXECUTOR = "worker-1"  # fixed: a restarted worker takes up what its predecessor left
+ANALYSIS_QUEUE = "analysis"
+POLL_S = 0.1
+DELIVERIES_AT_ONCE = 4
+DELIVER_POLL_S = 0.2
+STEP_ATTEMPTS = 8  # of a step that fails for a reason of its own (a locked file, a full disk), 1 s doubling: 2 minutes
+
+
+class WorkQueue:
+    """The coordinator's side: puts runs on the queue, and runs nothing itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        prepare_database(settings.workflow_url)
+        _quiet_engine_log()
+        self._client = DBOSClient(
+            system_database_url=settings.workflow_url,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            lazy=True,
+        )
+
+    def submit(self, run_id: str) -> bool:
+        """Queue a run; one that is or was queued stays as it is.  False where the engine cannot be reached yet."""
+        try:
+            self._client.enqueue(
+                {
+                    "queue_name": ANALYSIS_QUEUE,
+                    "workflow_name": "analyse",
+                    "workflow_id": run_id,
+                    "app_version": WORKFLOW_VERSION,
+                },
+                run_id,
+            )
+        except SQLAlchemyError as error:  # the worker makes the tables when it starts
+            log.debug("the run cannot be queued yet", run_id=run_id, error=type(error).__name__)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.destroy()
+
+
+def serve_worker(settings: Settings, stop: threading.Event) -> None:
+    """Take runs off the queues until ``stop`` is set.
+
+    Nothing is wound up then: the process should end at once, as after a kill, and its successor goes on where the
+    engine's records stop.  Ending the analysis in order would only be recorded as a failed attempt.
+    """
+    prepare_database(settings.workflow_url)
+    settings.results_dir.mkdir(parents=True, exist_ok=True)
+    sweep(settings.results_dir)
+    config: DBOSConfig = {
+        "name": APPLICATION,
+        "system_database_url": settings.workflow_url,
+        "application_version": WORKFLOW_VERSION,
+        "executor_id": EXECUTOR,
+        "serializer": DBOSPortableJSONSerializer(),
+        "enable_otlp": False,
+        "log_level": "WARNING",
+    }
+    analyst = Analyst(settings)
+    DBOS(config=config)
+    _quiet_engine_log()
+    _define(_Steps(settings, analyst))
+    analyst.warm_up()
+    DBOS.launch()
+    DBOS.register_queue(ANALYSIS_QUEUE, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
+    for destination in settings.deliver.destinations:
+        DBOS.register_queue(
+            _queue_of(destination.name),
+            worker_concurrency=DELIVERIES_AT_ONCE,
+            polling_interval_sec=DELIVER_POLL_S,
+            on_conflict="always_update",
+        )
+    log.info("worker ready", analyst=analyst.pid)
+    stop.wait()
+
+
+def _queue_of(destination: str) -> str:
+    return f"deliver-{destination}"
+
+
+def prepare_database(url: str) -> None:
+    """Write-ahead logging for an SQLite file, which stays with the file; full syncs are SQLite's own default."""
+    where = make_url(url)
+    if where.get_backend_name() == "sqlite" and where.database:
+        connection = sqlite3.connect(where.database, timeout=30.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+
+
+def _quiet_engine_log() -> None:
+    """The engine's log goes the way of all others."""
+    engine_log = logging.getLogger("dbos")
+    engine_log.handlers.clear()
+    engine_log.propagate = True
+    engine_log.setLevel(logging.WARNING)
+
+
+class _Steps:
+    """The steps as plain methods; each may be repeated."""
+
+    def __init__(self, settings: Settings, analyst: Analyst) -> None:
+        self.settings = settings
+        self._analyst = analyst
+        self._ledger = Ledger(settings.index_file)
+        self._destinations = {d.name: d for d in settings.deliver.destinations}
+
+    def begin(self, run_id: str) -> str:
+        """Record the start once; every repeat gets the same, and so writes the same bytes."""
+        started_at = self._ledger.begin(run_id, now_dt())
+        self._tell(run_id, "analysis-started")
+        return started_at
+
+    def analyse(self, run_id: str, started_at: str, set_aside: str) -> str:
+        """Write the result set; "" when it lies in its folder, else what ended the analysis."""
+        try:
+            found = self._analyst.analyse(run_id, started_at, set_aside)
+        except AnalysisEnded as ended:
+            log.error("analysis ended", run_id=run_id, reason=str(ended))
+            return str(ended)
+        states: dict[str, RunState] = {"done": "done", "refused": "refused", "failed": "failed"}
+        self._ledger.finish(run_id, states[found.state], found.code, found.reason)
+        self._tell(run_id, "analysis-ended", text=found.code or found.state)
+        return ""
+
+    def give_up(self, run_id: str, reason: str) -> None:
+        """Not even a refusal could be written: say so where people look."""
+        self._ledger.finish(run_id, "failed", "analysis-failed", reason)
+        self._tell(run_id, "analysis-ended", text=f"failed: {reason}")
+
+    def destinations(self, run_id: str) -> list[str]:
+        """Where the set goes; what must not go somewhere is written down as withheld."""
+        found = self._set(run_id)
+        going = []
+        for destination in self.settings.deliver.destinations:
+            if reason := self._why_not(found, destination):
+                self._ledger.record_delivery(run_id, destination.name, "withheld", reason)
+                self._tell(run_id, "withheld", destination=destination.name, text=reason)
+            else:
+                self._ledger.record_delivery(run_id, destination.name, "waiting")
+                going.append(destination.name)
+        return going
+
+    def _why_not(self, found: ResultSet, destination: Destination) -> str:
+        if found.state != "done" and not self.settings.deliver.refusals:
+            return "deliver.refusals is false"
+        return why_withheld(destination, demonstration=found.demonstration)
+
+    def deliver(self, run_id: str, destination: str) -> str:
+        """Send the set; "" when the archive took it, else why not."""
+
+        def send(to: Destination, found: ResultSet) -> None:
+            for receipt in deliver(found.results, to, self.settings.receive.ae_title):
+                self._ledger.record_receipt(run_id, destination, receipt.sop_instance_uid, receipt.kind, receipt.how)
+            self._ledger.record_delivery(run_id, destination, "delivered")
+            self._tell(run_id, "delivered", destination=destination)
+
+        return self._tried(run_id, destination, send)
+
+    def confirm(self, run_id: str, destination: str) -> str:
+        """Ask the archive for every object; "" when it has them all, else what it lacks."""
+
+        def ask(to: Destination, found: ResultSet) -> None:
+            have = {r["sop_instance_uid"] for r in self._ledger.receipts(run_id) if r["destination"] == destination}
+            by_status = all(r.sop_instance_uid in have for r in found.results)
+            receipts = confirm(found.results, to, self.settings.receive.ae_title, by_status)
+            for receipt in receipts:
+                self._ledger.record_receipt(run_id, destination, receipt.sop_instance_uid, receipt.kind, receipt.how)
+            if all(receipt.same for receipt in receipts):
+                self._ledger.record_delivery(run_id, destination, "confirmed")
+                self._tell(run_id, "confirmed", destination=destination)
+            else:
+                reason = "the archive already held objects of this run with other bytes, and keeps the first"
+                self._ledger.record_delivery(run_id, destination, "kept-first", reason)
+                self._tell(run_id, "kept-first", destination=destination, text=reason)
+
+        return self._tried(run_id, destination, ask)
+
+    def _tried(self, run_id: str, destination: str, act: Callable[[Destination, ResultSet], None]) -> str:
+        if any(d.destination == destination and d.state in CLOSED for d in self._ledger.deliveries(run_id)):
+            return ""
+        try:
+            if destination not in self._destinations:
+                raise Undelivered(f"destination {destination} is no longer configured")
+            act(self._destinations[destination], self._set(run_id))
+        except Undelivered as undelivered:
+            self._ledger.record_delivery(run_id, destination, "waiting", undelivered.reason)
+            log.warning("delivery waits", run_id=run_id, destination=destination, reason=undelivered.reason)
+            return undelivered.reason
+        return ""
+
+    def _set(self, run_id: str) -> ResultSet:
+        found = read_set(self.settings.results_dir / run_id)
+        if found is None:
+            raise FileNotFoundError(f"the result set of run {run_id} is gone")
+        return found
+
+    def _tell(self, run_id: str, event: str, *, destination: str = "", text: str = "") -> None:
+        study = self._ledger.work(run_id).study_instance_uid
+        self._ledger.tell(study, event, run_id=run_id, destination=destination, text=text)
+        log.info(event, run_id=run_id, study_instance_uid=study, destination=destination, text=text)
+
+
+def _define(steps: _Steps) -> None:
+    """Tell the engine the two workflows: which steps, in which order."""
+    deliver_settings, attempts = steps.settings.deliver, steps.settings.infer.attempts
+
+    @DBOS.workflow(name="deliver", max_recovery_attempts=None)
+    def deliver_workflow(run_id: str, destination: str) -> None:
+        pause_s = deliver_settings.retry_first_s
+        while _step(steps.deliver, run_id, destination) or _step(steps.confirm, run_id, destination):
+            DBOS.sleep(pause_s)
+            pause_s = min(2 * pause_s, deliver_settings.retry_longest_s)
+
+    @DBOS.workflow(name="analyse")
+    def analyse_workflow(run_id: str) -> None:
+        started_at = _step(steps.begin, run_id)
+        ended = ""
+        for _ in range(attempts):
+            ended = _step(steps.analyse, run_id, started_at, "")
+            if not ended:
+                break
+        if ended and _step(steps.analyse, run_id, started_at, ended):
+            _step(steps.give_up, run_id, ended)
+            return
+        for destination in _step(steps.destinations, run_id):
+            with SetWorkflowID(f"{run_id}:{destination}"):
+                DBOS.enqueue_workflow(_queue_of(destination), deliver_workflow, run_id, destination)
+
+
+def _step(method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a step; what it returns is recorded, and a repeat of the workflow reads it from there."""
+    options: StepOptions = {
+        "name": method.__name__,
+        "retries_allowed": True,
+        "interval_seconds": 1.0,
+        "max_attempts": STEP_ATTEMPTS,
+        "backoff_rate": 2.0,
+    }
+    return DBOS.run_step(options, method, *args, **kwargs)

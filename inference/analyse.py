@@ -1,0 +1,115 @@
+"""From a pair to its analysis: the order of the steps, and how long each took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
+from inference.instance import reading_cautions
+from inference.lesion import find_lesions
+from inference.load import load_ct, load_pet
+from inference.measure import measure
+from inference.region import given_regions, lesions_among
+from inference.suv import suv_rule
+from inference.volume import Stack, stack
+
+if TYPE_CHECKING:
+    from inference.predict import Model
+
+NOTHING_TO_LOOK_AT = Prediction("none", None, None, None, "unknown", ("no lesion was found",))
+
+
+def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = None) -> Analysis:
+    """Compute SUV, find or take the lesions, measure them, and let the model look at the first.
+
+    ``progress`` is told each stage as it begins.  A study without a lesion is a result: no lesions, prediction "none".
+    Raises ``Refused`` as the steps do.
+    """
+    clock = _Clock(progress)
+    with clock.stage("geometry"):
+        pet_stack, ct_stack = stack(pair.pet.instances), stack(pair.ct.instances)
+        _check_same_space(pet_stack, ct_stack)
+    with clock.stage("SUV rule"):
+        rule = suv_rule(pet_stack.instances)
+    with clock.stage("load PET"):
+        suv = load_pet(pet_stack, rule)
+    with clock.stage("load CT"):
+        ct = load_ct(ct_stack)
+    with clock.stage("regions"):
+        regions, source, region_cautions = _regions(pair.region, suv, ct, pet_stack, ct_stack)
+    with clock.stage("measures"):
+        lesions = _in_order([measure(n, r, source, suv, ct) for n, r in enumerate(regions, 1)])
+    with clock.stage("model"):
+        look = model.look(suv, ct, lesions[0].region) if lesions else None
+    cautions = (
+        *pair.cautions,
+        *reading_cautions([*pair.pet.instances, *pair.ct.instances]),
+        *pet_stack.cautions,
+        *ct_stack.cautions,
+        *rule.cautions,
+        *region_cautions,
+        *(look.cautions if look else ()),
+    )
+    return Analysis(
+        pair=replace(
+            pair,
+            pet=replace(pair.pet, instances=pet_stack.instances),
+            ct=replace(pair.ct, instances=ct_stack.instances),
+        ),
+        suv=suv,
+        ct=ct,
+        rule=rule,
+        lesions=lesions,
+        prediction=look.prediction if look else NOTHING_TO_LOOK_AT,
+        saliency=look.saliency if look else None,
+        model=model.facts,
+        cautions=tuple(dict.fromkeys(cautions)),
+        timings_s=clock.seconds,
+    )
+
+
+def _check_same_space(pet: Stack, ct: Stack) -> None:
+    if pet.frame_of_reference_uid != ct.frame_of_reference_uid:
+        raise Refused(
+            "frame-of-reference-differs",
+            "PET and CT have different Frames of Reference; how they lie to each other is unknown.",
+            pet=pet.frame_of_reference_uid,
+            ct=ct.frame_of_reference_uid,
+        )
+
+
+def _regions(
+    given: Instance | None, suv: Volume, ct: Volume, pet_stack: Stack, ct_stack: Stack
+) -> tuple[tuple[Region, ...], str, tuple[Caution, ...]]:
+    """The lesions' regions on the PET grid, the one for the model first; where they come from; what to say of them."""
+    if given is None:
+        proposal = find_lesions(suv, ct)
+        return proposal.regions, "automatic", proposal.cautions
+    present = {i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances)}
+    chosen, cautions = lesions_among(given_regions(given, suv, present))
+    own = [caution for region in chosen for caution in region.cautions]
+    return tuple(g.region for g in chosen), chosen[0].source, (*own, *cautions)
+
+
+def _in_order(lesions: list[Lesion]) -> tuple[Lesion, ...]:
+    """The first stays first; the others follow by metabolic volume, the largest first."""
+    ordered = [*lesions[:1], *sorted(lesions[1:], key=lambda lesion: -lesion.mtv_ml)]
+    return tuple(replace(lesion, number=n, tracking_name=f"Lesion {n}") for n, lesion in enumerate(ordered, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    progress: Callable[[str], None] | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self.progress is not None:
+            self.progress(name)
+        began = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - began

@@ -1,0 +1,74 @@
+"""The DICOM file format (PS3.10): what stands before the data set, and the deflated data set itself."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from inference.elements import Buffer, Coding, Element, walk
+from inference.facts import Refused
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+EXPLICIT = Coding("<", explicit=True)
+UID = re.compile(r"[0-9.]{1,64}")
+INFLATED_MOST = 1 << 30  # bytes: a deflated data set that grows beyond is refused
+META_TAGS = {
+    0x00020002: "MediaStorageSOPClassUID",
+    0x00020003: "MediaStorageSOPInstanceUID",
+    0x00020010: "TransferSyntaxUID",
+}
+
+
+def read_meta(buffer: Buffer) -> tuple[dict[str, str], int]:
+    """The UIDs of the File Meta Information (PS3.10 7.1) and where the data set begins."""
+    head = bytes(buffer[:132])
+    if head[128:] != b"DICM":
+        if head[:2] in (b"\x02\x00", b"\x08\x00"):
+            raise Refused(
+                "no-preamble",
+                "The file starts with DICOM elements but lacks the preamble and the DICM prefix (DICOM PS3.10 7.1). "
+                "Write it again as a DICOM file, for example with dcmconv.",
+            )
+        raise Refused("not-dicom", "The file is not a DICOM file: it lacks the DICM prefix (DICOM PS3.10 7.1).")
+    end = _end_of_meta(buffer)
+    found: list[Element] = []
+    walk(memoryview(buffer)[:end], 132, EXPLICIT, META_TAGS, found)
+    meta = {}
+    for element in found:
+        text = bytes(buffer[element.start : element.start + element.length]).rstrip(b"\0 ").decode("ascii", "replace")
+        meta[META_TAGS[element.tag]] = text
+    if meta.get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
+        raise Refused("media-directory", "The file is a DICOMDIR, a table of contents, not an instance.")
+    if not UID.fullmatch(meta.get("TransferSyntaxUID", "")):
+        raise Refused(
+            "no-transfer-syntax",
+            "The file does not say its Transfer Syntax UID (0002,0010); without it the bytes can only be guessed. "
+            "Export the instance again from its source.",
+        )
+    return meta, end
+
+
+def _end_of_meta(buffer: Buffer) -> int:
+    """Where group 2 ends, by its elements: the stated group length is often wrong."""
+    at = 132
+    while bytes(buffer[at : at + 2]) == b"\x02\x00":
+        long_form = bytes(buffer[at + 4 : at + 6]) in (b"OB", b"UN", b"UT")
+        length = bytes(buffer[at + 8 : at + 12]) if long_form else bytes(buffer[at + 6 : at + 8])
+        at += (12 if long_form else 8) + int.from_bytes(length, "little")
+    if at > len(buffer):
+        raise Refused("unreadable-truncated", "The file ends inside its meta header. Send it again.")
+    return at
+
+
+def inflate(buffer: Buffer, start: int) -> bytes:
+    """The data set of the deflated transfer syntax (PS3.5 A.5), bounded."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(buffer[start:], INFLATED_MOST)
+    except zlib.error:
+        raise Refused("unreadable-deflated", "The deflated data set is damaged. Send it again.") from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        what = "grows beyond 1 GiB" if inflater.unconsumed_tail else "is cut short"
+        raise Refused("unreadable-deflated", f"The deflated data set {what}. Send it again, uncompressed.")
+    return data
