@@ -104,6 +104,7 @@ _STUDY = {
     "no-overlap": (212, "PET and CT do not overlap", "Send the CT of the same examination."),
     "ct-does-not-cover-pet": (213, "CT covers too little of the PET", "Send the CT of the whole PET range."),
     "frame-of-reference-differs": (214, "Different Frame of Reference", "Send PET and CT of one examination."),
+    "another-plane": (219, "CT slices in another plane than the PET's", "Send the axial CT."),
     "pet-not-static": (215, "PET not static", "Send the static or whole-body PET."),
     "pet-reprojection": (216, "PET is a reprojection", "Send the slices."),
     "pet-not-attenuation-corrected": (217, "PET not attenuation-corrected", "Send the attenuation-corrected PET."),

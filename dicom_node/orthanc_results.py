@@ -32,12 +32,13 @@ def fetch_results(orthanc_url: str, study_instance_uid: str, folder: Path) -> tu
                 paths.append(path)
     except httpx.HTTPError as error:
         raise Refused("archive-unreachable", f"Orthanc at {orthanc_url} does not answer: {error}.") from None
-    results = []
+    named = []
     for summary in summarise(paths):
-        named = folder / f"{summary.kind}.dcm"
-        Path(summary.path).rename(named)
-        results.append(named)
-    return summarise(results)
+        path = folder / f"{summary.kind}.dcm"
+        if path in named:  # of another run
+            path = path.with_stem(f"{summary.kind}-{summary.sop_instance_uid}")
+        named.append(Path(summary.path).rename(path))
+    return summarise(named)
 
 
 def write_png(capture: Path, png: Path) -> None:

@@ -12,7 +12,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 EXPLICIT = Coding("<", explicit=True)
 UID = re.compile(r"[0-9.]{1,64}")
-INFLATED_MOST = 1 << 30  # bytes: a deflated data set that grows beyond is refused
+INFLATED_MOST = 1 << 28  # bytes: a deflated data set that grows beyond is refused
 META_TAGS = {
     0x00020002: "MediaStorageSOPClassUID",
     0x00020003: "MediaStorageSOPInstanceUID",
@@ -33,7 +33,7 @@ def read_meta(buffer: Buffer) -> tuple[dict[str, str], int]:
         raise Refused("not-dicom", "The file is not a DICOM file: it lacks the DICM prefix (DICOM PS3.10 7.1).")
     end = _end_of_meta(buffer)
     found: list[Element] = []
-    walk(memoryview(buffer)[:end], 132, EXPLICIT, META_TAGS, found)
+    walk(bytes(buffer[:end]), 132, EXPLICIT, META_TAGS, found)
     meta = {}
     for element in found:
         text = bytes(buffer[element.start : element.start + element.length]).rstrip(b"\0 ").decode("ascii", "replace")
@@ -69,6 +69,6 @@ def inflate(buffer: Buffer, start: int) -> bytes:
     except zlib.error:
         raise Refused("unreadable-deflated", "The deflated data set is damaged. Send it again.") from None
     if inflater.unconsumed_tail or not inflater.eof:
-        what = "grows beyond 1 GiB" if inflater.unconsumed_tail else "is cut short"
+        what = "grows beyond 256 MiB" if inflater.unconsumed_tail else "is cut short"
         raise Refused("unreadable-deflated", f"The deflated data set {what}. Send it again, uncompressed.")
     return data

@@ -26,7 +26,8 @@ MOST_VOXELS = 2**30
 
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _RLE = "1.2.840.10008.1.2.5"
-_JPEG = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+_JPEG_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51))
+_JPEG_LOSSLESS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (57, 70))
 _JPEG_LS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (80, 81))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
 
@@ -159,8 +160,10 @@ def _decoded(instance: Instance, form: Format, data: bytes) -> Stored:
         if syntax == _RLE:
             packed = imagecodecs.dicomrle_decode(frame, form.dtype)
             decoded = np.frombuffer(packed, form.dtype, form.rows * form.columns).reshape(form.rows, form.columns)
-        elif syntax in _JPEG:
-            decoded = imagecodecs.jpeg_decode(frame)
+        elif syntax in _JPEG_LOSSLESS:
+            decoded = imagecodecs.jpegsof3_decode(frame)  # libjpeg would fill a cut stream with grey and not say so
+        elif syntax in _JPEG_LOSSY:
+            decoded = imagecodecs.jpeg_decode(_ended(frame))
         elif syntax in _JPEG_LS:
             decoded = imagecodecs.jpegls_decode(frame)
         elif syntax in _JPEG_2000:
@@ -177,6 +180,13 @@ def _decoded(instance: Instance, form: Format, data: bytes) -> Stored:
         raise _unreadable(instance, fault) from None
     _check_decoded(instance, form, decoded)
     return _significant(decoded.astype(form.dtype, copy=decoded.base is not None or not decoded.flags.writeable), form)
+
+
+def _ended(frame: bytes) -> bytes:
+    """A JPEG stream that has its end-of-image marker: the decoder completes a cut one silently."""
+    if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ValueError("cut JPEG stream")
+    return frame
 
 
 def _check_decoded(instance: Instance, form: Format, decoded: Stored) -> None:

@@ -142,6 +142,8 @@ def _cautions(verdict: Verdict) -> tuple[Caution, ...]:
     """Only a demonstration comes here with a verdict other than "inside"."""
     if verdict.state == "inside":
         return ()
+    if verdict.state == "unknown":
+        return (Caution("applicability-unknown", "It is not known whether the model applies to this lesion."),)
     text = "The demonstration model prints a probability although this lesion is not like its training data."
     return (Caution("demonstration-does-not-apply", text),)
 

@@ -23,8 +23,8 @@ ORIENTATION_TOLERANCE = 1e-4
 SHEAR_TOLERANCE = 1e-3
 # Pixel spacing is one number for the whole volume: only the last written digit may differ.
 SPACING_RELATIVE_TOLERANCE = 1e-4
-# A gap is a distance of at least this many usual distances.
-GAP = 1.5
+# A distance that is a whole number of usual ones within this part of one has slices missing; any other is irregular.
+GAP_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +259,14 @@ def _slice_step(positions: FloatArray, along: FloatArray, normal: FloatArray) ->
     """The vector from one slice to the next, mm, the same between all slices; ``positions`` ascend along ``normal``."""
     distances = np.diff(along)
     usual = float(np.sort(distances)[(len(distances) - 1) // 2])
-    gaps = np.flatnonzero(distances > GAP * usual)
+    steps = np.rint(distances / usual)
+    gaps = np.flatnonzero((steps > 1) & (np.abs(distances - steps * usual) <= GAP_TOLERANCE * usual))
     step: FloatArray = (positions[-1] - positions[0]) / (len(positions) - 1)
     if gaps.size:
-        missing = [
-            round(float(along[g] + usual * (n + 1)), 3) for g in gaps for n in range(round(distances[g] / usual) - 1)
-        ]
+        missing = [round(float(along[g] + usual * n), 3) for g in gaps for n in range(1, int(steps[g]))]
         raise Refused(
             "missing-slices",
-            f"The slices lie {usual:.2f} mm apart, but there is a gap where {max(1, len(missing))} more should be. "
+            f"The slices lie {usual:.2f} mm apart, but there is a gap where {len(missing)} more should be. "
             "Send the whole series.",
             missing_along_normal_mm=missing[:64],
             spacing_mm=round(usual, 4),

@@ -81,6 +81,9 @@ def oblique(degrees: float) -> np.ndarray:
     return np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]) @ AXIAL
 
 
+TURNS = {"axial": AXIAL, "feet-first": DESCENDING, "prone": PRONE, "oblique": oblique(12)}
+
+
 def write_series(
     folder: Path, modality: str, volume: Volume, header: dict[str, object], *, numbered_down: bool = False
 ) -> Series:

@@ -25,9 +25,6 @@ from dicom_node.identity import derived_uid
 from dicom_node.report import codes
 from inference.facts import Instance, ModelFacts, Refused, Result, Run, Volume
 
-PET_IMAGE = "1.2.840.10008.5.1.4.1.1.128"
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there even when the source has none.
 ALWAYS = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -79,12 +76,19 @@ def read_header(path: str | Path) -> Dataset:
     """The attributes that results copy, decoded; nothing else of the file is parsed into values.
 
     Broken text is kept as far as it can be read: a name that does not fit its declared character set still travels.
+    Raises ``Refused`` ("source-unreadable").
     """
     wanted = ["SpecificCharacterSet", "StudyInstanceUID", *ALWAYS, *WHERE_PRESENT, *ORDER]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values that break their VR are copied as they are
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
-        ds.decode()
+        try:
+            ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
+            ds.decode()
+        except (OSError, EOFError, ValueError, TypeError, AttributeError, NotImplementedError) as fault:
+            text = (
+                "A source image can no longer be read from its file, so no result can carry its patient; send it again."
+            )
+            raise Refused("source-unreadable", text, file=Path(path).name) from fault
     ds.SpecificCharacterSet = "ISO_IR 192"
     return ds
 
@@ -106,7 +110,7 @@ class Evidence:
     def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:
         """Evidence headed by ``instance``, whose patient and study the results will carry."""
         source = read_header(instance.path)
-        if str(source.StudyInstanceUID) != instance.study_instance_uid:
+        if str(source.get("StudyInstanceUID")) != instance.study_instance_uid:
             raise Refused(
                 "source-changed",
                 "The file of a source image no longer holds the study it was received with; send the study again.",

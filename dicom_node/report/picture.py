@@ -76,9 +76,9 @@ def _body_plane(analysis: Analysis) -> views.Plane:
     return whole if field_mm > whole.step_mm * CUT else views.axial((float(x), float(y), z), (CUT, CUT), field_mm / CUT)
 
 
-def _outlined(pixels: Pixels, analysis: Analysis, plane: views.Plane, lesions: Sequence[Lesion]) -> Pixels:
+def _outlined(pixels: Pixels, analysis: Analysis, plane: views.Plane, lesions: Sequence[Lesion], width: int) -> Pixels:
     for lesion in reversed(lesions):
-        border = views.rim(views.inside(lesion.region, analysis.suv, plane), 2)
+        border = views.rim(views.inside(lesion.region, analysis.suv, plane), width)
         pixels[border] = INDEX if lesion is lesions[0] else OTHER
     return pixels
 
@@ -111,7 +111,9 @@ def _axial_row(canvas: Canvas, analysis: Analysis) -> None:
     )
     for column, (pixels, name) in enumerate(pictures):
         left = MARGIN + column * (CUT + GAP)
-        canvas.panel(_outlined(pixels, analysis, plane, lesions), (left, UPPER_TOP), name, plane.letters, plane.step_mm)
+        canvas.panel(
+            _outlined(pixels, analysis, plane, lesions, 2), (left, UPPER_TOP), name, plane.letters, plane.step_mm
+        )
     bar = (UPPER_TOP + CUT - 130, 120)
     canvas.colour_bar(MARGIN + 2 * CUT + GAP - 20, *bar, colours.HOT, ("0", "10"))
     if saliency is not None:
@@ -133,7 +135,7 @@ def _lower_row(canvas: Canvas, analysis: Analysis) -> None:
         ("Sagittal", views.sagittal((x, middle[1], middle[2]), (rows, columns[1]), step_mm)),
     )
     for column, (name, plane) in enumerate(cuts):
-        pixels = _outlined(_fused(analysis, plane, _ct(analysis, plane)), analysis, plane, lesions)
+        pixels = _outlined(_fused(analysis, plane, _ct(analysis, plane)), analysis, plane, lesions, 1)
         canvas.panel(pixels, _centred(column, pixels), f"{name}, PET on CT", plane.letters, step_mm)
     _projection(canvas, analysis, lesions)
     _table(canvas, lesions, len(analysis.lesions))

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.report import codes, verdict
 from dicom_node.report.document import add, document, text
-from dicom_node.report.evidence import CT_IMAGE, PET_IMAGE, Evidence
+from dicom_node.report.evidence import Evidence
 from inference.facts import Instance, ModelFacts, Refused, Run
 
 SERIES = (9001, "AI PET/CT results (research use only)")
@@ -26,12 +26,13 @@ def refusal_evidence(
     """
     lines = sorted(f"{instance.sop_instance_uid} {instance.sha256}" for instance in instances)
     digest = hashlib.sha256("\n".join([*lines, refused.code, refused.reason]).encode()).hexdigest()
-    images = [i for kind in (PET_IMAGE, CT_IMAGE) for i in instances if i.sop_class_uid == kind]
-    images.extend(i for i in instances if i not in images and i.modality in ("PT", "CT"))
+    images = sorted(
+        (i for i in instances if i.modality in ("PT", "CT")), key=lambda i: (i.modality != "PT", i.sop_instance_uid)
+    )
     for image in images:
         try:
             evidence = Evidence.of(image, digest, model, run)
-        except (OSError, ValueError, AttributeError, TypeError, Refused):
+        except Refused:
             continue  # this file is part of the reason for refusal; another may name the patient
         return evidence, [i for i in images if _belongs(i, image)]
     raise Refused(

@@ -18,7 +18,6 @@ ONLY_CHOICES = {  # reasons why a series was left out beside one that was taken:
     "localizer",
     "already-normalised",
     "another-pet",
-    "another-plane",
     "another-ct",
     "older-region",
     "automatic-region",

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.phantom.body import Uptake, organs
+from training.phantom.cohort import CohortSettings, bayes_auc, draw
 from training.phantom.headers import CT_INTERCEPT, Examination, ct_image, pet_image
 from training.phantom.lesion import (
     PlantedLesion,
@@ -102,13 +103,16 @@ class LesionTruth:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What ``truth.json`` holds.  ``score``: the hidden s, the same in PET and CT; ``label``: y of methods A0."""
+    """What ``truth.json`` holds.  ``score``: the hidden s, the same in PET and CT; ``label``: y of methods A0.
+
+    ``label_model``: settings of the label model of ``training.phantom.cohort``, ``bayes_auc`` its optimum.
+    """
 
     seed: int
     preset: str
     score: float
     label: bool
-    label_model: str
+    label_model: dict[str, float]
     bayes_auc: float
     patient_id: str
     study_instance_uid: str
@@ -138,7 +142,9 @@ def write_phantom_study(
     rng = np.random.default_rng([seed, PRESETS[preset].slices])
     # other content must have other UIDs
     exam, uptake = Examination.draw(seed, f"{preset} {lesions}", rng), Uptake.draw(rng)
-    score, label = _draw_score(rng)
+    model = CohortSettings(subjects=1, seed=seed)
+    hidden = draw(model)[0]
+    score = hidden.score
     width = math.sqrt(exam.weight_kg / 75.0)
     names: Sequence[str] = [f"lesion {n + 1}" for n in range(len(lesions or ()))]
     if lesions is None:
@@ -155,9 +161,9 @@ def write_phantom_study(
         seed,
         preset,
         score,
-        label,
-        LABEL_MODEL,
-        BAYES_AUC,
+        hidden.label,
+        asdict(model),
+        bayes_auc(model),
         f"PHANTOM-{seed:06d}",
         exam.uid("study"),
         exam.uid("CT", "series"),
@@ -169,17 +175,6 @@ def write_phantom_study(
     )
     (out / "truth.json").write_text(json.dumps(asdict(truth), indent=1) + "\n")
     return truth
-
-
-LABEL_MODEL = "bimodal: h ~ Bernoulli(0.45), s = ±2 + N(0, 1), label = h flipped with probability 0.1"
-BAYES_AUC = 0.896
-
-
-def _draw_score(rng: np.random.Generator) -> tuple[float, bool]:
-    """Hidden score and label of one subject, bimodal with label noise (methods A0: δ = 4, ε = .1, π = .45)."""
-    cluster = bool(rng.random() < 0.45)
-    score = float(rng.normal(2.0 if cluster else -2.0, 1.0))
-    return score, cluster != bool(rng.random() < 0.1)
 
 
 def _plant(site: Site, score: float, width: float, rng: np.random.Generator) -> PlantedLesion:

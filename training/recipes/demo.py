@@ -14,19 +14,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
+from threadpoolctl import threadpool_limits
 
 from inference.applicability import OUTSIDE_PERCENTILE, FeatureStatistics, quantities
 from inference.bundle import SCHEME, Concept, Evaluation, Range, Served, save_bundle
 from inference.inputs import CanonicalRoi, network_input, settings_digest
-from training.evaluate.discrimination import Auc, auc_with_interval, expected_calibration_error
+from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
 from training.phantom.cohort import CohortSettings, Subject, bayes_auc, draw, render, write_truth
-
-if TYPE_CHECKING:
-    from inference.network import RoiResNet
 
 TARGET = "demonstration label"
 STATEMENT = "demonstration model: trained on phantoms, says nothing about patients"
@@ -48,27 +47,33 @@ class DemoReport:
 
     out: Path
     digest: str
-    auc: Auc
-    bayes_auc: float
-    score_auc: float
+    evaluation: Evaluation
     member_aucs: tuple[float, ...]
-    expected_calibration_error: float
     temperature: float
-    inside_fraction: float
 
     @property
     def near_optimum(self) -> bool:
-        return self.bayes_auc - self.auc.value <= NEAR_OPTIMUM
+        return self.evaluation.bayes_auc - self.evaluation.auc <= NEAR_OPTIMUM
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One part of the cohort as the network sees it: inputs (subject, channel, …), labels and hidden scores."""
+class _Member:
+    """A trained member, and its answer to every subject: scores (subjects,) and features (subjects, n)."""
 
-    inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.bool_]
-    hidden: npt.NDArray[np.float64]
-    found: list[dict[str, float]]
+    weights: dict[str, Array]
+    scores: Array
+    features: Array
+    network: dict[str, JsonValue]
+    how: dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Calibration from the validation subjects, evaluation from the test subjects."""
+
+    temperature: float
+    conformal_quantile: float
+    evaluation: Evaluation
 
 
 def train_demo(
@@ -78,85 +83,58 @@ def train_demo(
     n_train: int = 3000,
     n_validation: int = 1000,
     n_test: int = 2000,
-    steps: int = 500,
+    steps: int = 400,
     members: int = 5,
     extent_mm: float = 128.0,
+    truth: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> DemoReport:
     """Render the cohort, train the members, calibrate, test on held-out subjects, and write the bundle to ``out``.
 
-    The truth of the cohort goes beside it as ``<out>.truth.json``.  The same arguments give the same digest on the same
-    machine with the same package versions.  ``progress`` gets a line per stage.
+    ``truth``: where the cohort's latents go, if anywhere.  ``progress`` gets a line per stage.  The same arguments give
+    the same digest on the same machine with the same package versions: every computation runs on one thread, two
+    members at a time in processes of their own.
     """
-    from inference.network import RoiResNet, restore
-    from training.supervised import FitSettings, answers
-
     cohort = CohortSettings(n_train + n_validation + n_test, seed, extent_mm=extent_mm)
-    subjects = draw(cohort)
     look = CanonicalRoi()
-    network = RoiResNet(channels=len(look.channels))
+    network = {"network": "roi-resnet", "channels": len(look.channels)}
+    how = [{"steps": steps, "seed": 1000 * seed + member} for member in range(members)]
+    subjects = draw(cohort)
+    if truth is not None:
+        write_truth(truth, cohort, subjects)
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool, tempfile.TemporaryDirectory() as folder:
         progress(f"rendering {cohort.subjects} phantoms")
-        whole = _render(subjects, cohort, look, pool)
-        parts = np.split(np.arange(cohort.subjects), [n_train, n_train + n_validation])
-        train, validation, test = (_part(whole, index) for index in parts)
-        np.savez(Path(folder, "train.npz"), inputs=train.inputs, labels=train.labels)
-        how = [FitSettings(steps, seed=1000 * seed + member) for member in range(members)]
-        progress(f"training {members} members, {steps} steps of {how[0].batch} each")
-        weights = []
-        for member, fitted in enumerate(pool.map(partial(_fit, Path(folder, "train.npz"), network), how)):
-            weights.append(fitted)
-            progress(f"member {member + 1} of {members} is trained")
+        seen = list(pool.map(partial(_seen, cohort=cohort, look=look), subjects, chunksize=50))
+        labels = np.array([subject.label for subject in subjects])
+        file = Path(folder, "cohort.npz")
+        np.savez(file, inputs=np.stack([array for array, _ in seen]), labels=labels)
+        progress(f"training {members} members in {steps} steps each")
+        trained = []
+        for member in pool.map(partial(_member, file, n_train, network), how):
+            trained.append(member)
+            progress(f"member {len(trained)} of {members} is trained")
 
-    ensemble = [restore(network, w) for w in weights]
-    answered = [[answers(net, part.inputs) for net in ensemble] for part in (train, validation, test)]
-    scores = [np.stack([score for score, _ in part]) for part in answered]
-    features = [np.concatenate([embedding for _, embedding in part], axis=1) for part in answered]
-    temperature = fit_temperature(scores[1].mean(axis=0), validation.labels)
-    statistics = FeatureStatistics.fit(
-        features[0], train.labels.astype(int), features[1], reference_size=REFERENCE_SUBJECTS
-    )
-
-    auc = auc_with_interval(test.labels, scores[2].mean(axis=0))
-    probabilities = _sigmoid(scores[2].mean(axis=0) / temperature)
-    inside = [max(statistics.percentiles(f)) <= OUTSIDE_PERCENTILE for f in features[2]]
-    evaluation = Evaluation(
-        subjects=n_test,
-        data="phantoms held out from the same generator",
-        auc=round(auc.value, 4),
-        auc_interval=(round(auc.low, 4), round(auc.high, 4)),
-        bayes_auc=round(bayes_auc(cohort), 4),
-        score_auc=round(auc_with_interval(test.labels, test.hidden).value, 4),
-        expected_calibration_error=round(expected_calibration_error(test.labels, probabilities), 4),
-        inside_fraction=round(float(np.mean(inside)), 4),
-    )
-    served = _served(look, network, members, temperature, _ranges(train.found), evaluation)
-    right = _sigmoid(np.where(validation.labels, 1, -1) * scores[1].mean(axis=0) / temperature)
+    parts = np.split(np.arange(cohort.subjects), [n_train, n_train + n_validation])
+    scores = np.stack([member.scores for member in trained])
+    ranges = _ranges([found for _, found in seen[:n_train]])
+    inside, statistics = _statistics(np.concatenate([member.features for member in trained], axis=1), labels, parts)
+    result = _result(scores, labels, np.array([subject.score for subject in subjects]), parts, cohort, inside)
+    served = _served(look, trained[0].network, members, result, ranges)
     served = served.model_copy(
         update={
-            "conformal_quantile": round(float(np.quantile(1.0 - right, 0.9, method="higher")), 6),
             "training": {
                 "command": "petct-node train demo",
                 "cohort": asdict(cohort),
                 "subjects": {"train": n_train, "validation": n_validation, "test": n_test},
-                "fit": [asdict(one) for one in how],
+                "fit": [member.how for member in trained],
                 "calibration": "temperature on the mean score of the validation subjects",
-            },
+            }
         }
     )
-    digest = save_bundle(out, served, weights, statistics.arrays(), model_card=_model_card(served, evaluation))
-    write_truth(out.with_name(out.name + ".truth.json"), cohort, subjects)
-    return DemoReport(
-        out=out,
-        digest=digest,
-        auc=auc,
-        bayes_auc=bayes_auc(cohort),
-        score_auc=evaluation.score_auc,
-        member_aucs=tuple(auc_with_interval(test.labels, score).value for score in scores[2]),
-        expected_calibration_error=evaluation.expected_calibration_error,
-        temperature=temperature,
-        inside_fraction=evaluation.inside_fraction,
-    )
+    weights = [member.weights for member in trained]
+    digest = save_bundle(out, served, weights, statistics.arrays(), model_card=_model_card(served, result.evaluation))
+    member_aucs = tuple(auc_with_interval(labels[parts[2]], one[parts[2]]).value for one in scores)
+    return DemoReport(out, digest, result.evaluation, member_aucs, result.temperature)
 
 
 def fit_temperature(scores: Array, labels: Array) -> float:
@@ -174,25 +152,59 @@ def _seen(subject: Subject, cohort: CohortSettings, look: CanonicalRoi) -> tuple
     return seen.array, quantities(seen, phantom.suv)
 
 
-def _render(subjects: list[Subject], cohort: CohortSettings, look: CanonicalRoi, pool: ProcessPoolExecutor) -> _Part:
-    seen = list(pool.map(partial(_seen, cohort=cohort, look=look), subjects, chunksize=50))
-    return _Part(
-        np.stack([array for array, _ in seen]),
-        np.array([s.label for s in subjects]),
-        np.array([s.score for s in subjects]),
-        [found for _, found in seen],
-    )
+def _member(file: Path, n_train: int, network: dict[str, Any], how: dict[str, Any]) -> _Member:
+    """Train one member on the first ``n_train`` subjects of the file and let it answer them all."""
+    from inference.network import RoiResNet, restore
+    from training.supervised import FitSettings, answers, fit
 
-
-def _part(whole: _Part, index: npt.NDArray[np.int64]) -> _Part:
-    return _Part(whole.inputs[index], whole.labels[index], whole.hidden[index], [whole.found[i] for i in index])
-
-
-def _fit(file: Path, network: RoiResNet, how: Any) -> dict[str, Array]:
-    from training.supervised import fit
-
+    settings, fit_settings = RoiResNet.model_validate(network), FitSettings(**how)
     with np.load(file) as data:
-        return fit(data["inputs"], data["labels"], network, how)
+        inputs, labels = data["inputs"], data["labels"]
+    weights = fit(inputs[:n_train], labels[:n_train], settings, fit_settings)
+    scores, features = answers(restore(settings, weights), inputs)
+    return _Member(weights, scores, features, settings.model_dump(mode="json"), asdict(fit_settings))
+
+
+def _statistics(
+    features: Array, labels: Array, parts: list[npt.NDArray[np.int64]]
+) -> tuple[npt.NDArray[np.bool_], FeatureStatistics]:
+    """Applicability statistics, and which test subjects they call "inside"."""
+    train, validation, test = parts
+    with threadpool_limits(1):
+        statistics = FeatureStatistics.fit(
+            features[train], labels[train].astype(int), features[validation], reference_size=REFERENCE_SUBJECTS
+        )
+        inside = [max(statistics.percentiles(one)) <= OUTSIDE_PERCENTILE for one in features[test]]
+    return np.array(inside), statistics
+
+
+def _result(
+    scores: Array,
+    labels: Array,
+    hidden: Array,
+    parts: list[npt.NDArray[np.int64]],
+    cohort: CohortSettings,
+    inside: npt.NDArray[np.bool_],
+) -> _Result:
+    """``scores``: (members, subjects); the test subjects take no part in the calibration."""
+    _, validation, test = parts
+    pooled = scores.mean(axis=0)
+    temperature = fit_temperature(pooled[validation], labels[validation])
+    right = _sigmoid(np.where(labels, pooled, -pooled)[validation] / temperature)
+    auc = auc_with_interval(labels[test], pooled[test])
+    evaluation = Evaluation(
+        subjects=len(test),
+        data="phantoms held out from the same generator",
+        auc=round(auc.value, 4),
+        auc_interval=(round(auc.low, 4), round(auc.high, 4)),
+        bayes_auc=round(bayes_auc(cohort), 4),
+        score_auc=round(auc_with_interval(labels[test], hidden[test]).value, 4),
+        expected_calibration_error=round(
+            expected_calibration_error(labels[test], _sigmoid(pooled[test] / temperature)), 4
+        ),
+        inside_fraction=round(float(inside.mean()), 4),
+    )
+    return _Result(temperature, round(float(np.quantile(1.0 - right, 0.9, method="higher")), 6), evaluation)
 
 
 def _ranges(found: list[dict[str, float]]) -> dict[str, Range]:
@@ -204,12 +216,7 @@ def _ranges(found: list[dict[str, float]]) -> dict[str, Range]:
 
 
 def _served(
-    look: CanonicalRoi,
-    network: RoiResNet,
-    members: int,
-    temperature: float,
-    ranges: dict[str, Range],
-    evaluation: Evaluation,
+    look: CanonicalRoi, network: dict[str, JsonValue], members: int, result: _Result, ranges: dict[str, Range]
 ) -> Served:
     return Served(
         name="demo",
@@ -225,12 +232,13 @@ def _served(
         probability_code=PROBABILITY_CODE,
         input=look,
         input_digest=settings_digest(look),
-        network=network.model_dump(mode="json"),
+        network=network,
         members=members,
-        temperature=temperature,
+        temperature=result.temperature,
         threshold=0.5,
+        conformal_quantile=result.conformal_quantile,
         ranges=ranges,
-        evaluation=evaluation,
+        evaluation=result.evaluation,
     )
 
 
@@ -249,7 +257,8 @@ Intended use: {served.intended_use}
 - On {result.subjects} held-out phantoms: AUC {result.auc:.3f} ({low:.3f} to {high:.3f}); the best any reader can
   expect there is {result.bayes_auc:.3f}, and the hidden score itself reaches {result.score_auc:.3f} on them.
   Calibration error {result.expected_calibration_error:.3f}; {result.inside_fraction:.1%} count as "inside".
-- Where it does not apply: to every patient. Lesions unlike its phantoms are reported as "outside".
+- It does not apply to patients. A lesion unlike its phantoms is reported as "outside"; a patient's lesion may still
+  count as "inside", because the check compares measurements and features and cannot know who was scanned.
 - Made by: `petct-node train demo`.
 """
 

@@ -1,0 +1,146 @@
+"""The whole node with a real archive and a real sender: a study goes in, one set of results comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from dicom_node.ledger import Ledger
+from dicom_node.node_process import NodeProcess
+from dicom_node.orthanc_process import PrivateOrthanc
+from dicom_node.orthanc_results import fetch_results
+from dicom_node.result_set import read_set
+from tests.node_run import KINDS, dicom_files, events, objects, send, start_sending, wait_for
+from training.phantom.study import write_phantom_study
+
+pytestmark = pytest.mark.peers
+
+# silence that a person would not notice here, but that is longer than a sender under load pauses
+ASSEMBLE = "[assemble]\nquiet_s = 3\ngive_up_s = 6\n"
+NOTHING_HAPPENS_S = 3.0  # a batch of the index, a look of the coordinator, a poll of the queue: each below 1 s
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
+    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=ASSEMBLE) as running:
+        yield running
+
+
+@pytest.fixture
+def ledger(node: NodeProcess) -> Iterator[Ledger]:
+    opened = Ledger(node.index_file)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def delivered(node: NodeProcess, orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A phantom, sent over one association and answered: its folder and its Study Instance UID."""
+    folder = tmp_path_factory.mktemp("phantom")
+    study = write_phantom_study(folder, seed=1).study_instance_uid
+    send(node.port, dicom_files(folder))
+    wait_for(lambda: "confirmed" in events(node, study))
+    return folder, study
+
+
+def test_five_objects_are_in_the_archive(
+    delivered: tuple[Path, str], orthanc: PrivateOrthanc, ledger: Ledger, node: NodeProcess, tmp_path: Path
+) -> None:
+    _, study = delivered
+    (run,) = ledger.runs(study)
+    assert run["state"] == "done"
+    found = read_set(node.result_folder(run["run_id"]))
+    assert found is not None
+    assert {r.kind for r in found.results} == KINDS
+    assert objects(orthanc.http_url, study) == {r.sop_instance_uid: r.path.read_bytes() for r in found.results}
+    assert len(fetch_results(orthanc.http_url, study, tmp_path)) == len(KINDS)
+
+
+def test_the_ledger_has_the_times_and_the_receipts(delivered: tuple[Path, str], ledger: Ledger) -> None:
+    _, study = delivered
+    assert [e.event for e in ledger.timeline(study)] == [
+        "last-slice-stored",
+        "pair-complete",
+        "analysis-started",
+        "analysis-ended",
+        "delivered",
+        "confirmed",
+    ]
+    (run,) = ledger.runs(study)
+    assert {r["kind"] for r in ledger.receipts(run["run_id"])} == KINDS
+    assert {r["how"] for r in ledger.receipts(run["run_id"])} == {"read back, same bytes"}
+
+
+def test_the_same_study_again_gives_nothing_new(
+    delivered: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc, ledger: Ledger
+) -> None:
+    folder, study = delivered
+    before = objects(orthanc.http_url, study)
+    send(node.port, dicom_files(folder), associations=4)
+    time.sleep(NOTHING_HAPPENS_S)
+    assert len(ledger.runs(study)) == 1
+    assert objects(orthanc.http_url, study) == before
+
+
+def test_our_own_results_start_nothing(
+    delivered: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc, ledger: Ledger
+) -> None:
+    _, study = delivered
+    before = objects(orthanc.http_url, study)
+    (run,) = ledger.runs(study)
+    segmentation = node.result_folder(run["run_id"]) / "seg.dcm"
+    send(node.port, [segmentation])  # the one kind of ours that the node takes at all
+    assert start_sending(node.port, [segmentation.with_name("sr.dcm")]).wait(60) != 0
+    time.sleep(NOTHING_HAPPENS_S)
+    assert len(ledger.runs(study)) == 1
+    assert objects(orthanc.http_url, study) == before
+
+
+def test_four_associations_and_an_archive_that_comes_late(
+    node: NodeProcess, orthanc: PrivateOrthanc, ledger: Ledger, tmp_path: Path
+) -> None:
+    study = write_phantom_study(tmp_path, seed=2).study_instance_uid
+    orthanc.stop()
+    try:
+        send(node.port, dicom_files(tmp_path), associations=4)
+        wait_for(lambda: "analysis-ended" in events(node, study))
+        (run,) = ledger.runs(study)
+        wait_for(lambda: any(d.attempts for d in ledger.deliveries(run["run_id"])))
+        (delivery,) = ledger.deliveries(run["run_id"])
+        assert delivery.state == "waiting"
+        assert "orthanc" in delivery.reason
+    finally:
+        orthanc.start()
+    wait_for(lambda: "confirmed" in events(node, study))
+    assert len(objects(orthanc.http_url, study)) == len(KINDS)
+    assert len(ledger.runs(study)) == 1
+
+
+def test_a_study_with_a_hole_is_answered_with_the_reason(
+    node: NodeProcess, orthanc: PrivateOrthanc, ledger: Ledger, tmp_path: Path
+) -> None:
+    study = write_phantom_study(tmp_path, seed=3).study_instance_uid
+    files = dicom_files(tmp_path)
+    slices = [f for f in files if f.parent.name == "PET"]
+    late = slices[len(slices) // 2]
+    send(node.port, [f for f in files if f != late])
+    wait_for(lambda: "confirmed" in events(node, study))
+    (run,) = ledger.runs(study)
+    assert (run["state"], run["code"]) == ("refused", "missing-slices")
+    refusal = [pydicom.dcmread(node.result_folder(run["run_id"]) / "sr.dcm")]
+    assert "gap" in str(refusal[0])
+    assert len(objects(orthanc.http_url, study)) == 2
+
+    send(node.port, [late])  # and with the slice it is analysed after all
+    wait_for(lambda: {r["state"] for r in ledger.runs(study)} == {"refused", "done"})
+    wait_for(lambda: len(objects(orthanc.http_url, study)) == 2 + len(KINDS))

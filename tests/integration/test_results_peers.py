@@ -1,0 +1,123 @@
+"""Other people's tools accept every object and read the same numbers from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from dicom_node.report import write_refusal, write_results
+from inference.facts import Analysis, Refused, Result
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, TURNS, WITHHELD, make_analysis, real_analysis
+
+pytestmark = pytest.mark.peers
+TWO = (((30.0, -20.0, 12.0), 14.0, 8.0), ((-35.0, 10.0, -15.0), 9.0, 5.0))
+
+
+def tool(name: str) -> str:
+    """Path of a command-line peer, of the system or of this environment."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    assert found, f"{name} is missing: run `make setup`"
+    return found
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_valid(path: Path) -> None:
+    """No line of dciodvfy begins with Error; an SR can be dumped."""
+    report = run(tool("dciodvfy"), "-new", str(path))
+    errors = [line for line in (report.stdout + report.stderr).splitlines() if line.startswith("Error")]
+    assert not errors, (path.name, errors)
+    if path.name.startswith("sr"):
+        assert run(tool("dsrdump"), str(path)).returncode == 0
+
+
+HEADERS = {
+    "plain": {},
+    "no body part": {"BodyPartExamined": ""},
+    "paired part": {"BodyPartExamined": "EXTREMITY", "Laterality": ""},
+    "empty": {
+        "PatientName": "",
+        "PatientID": "",
+        "StudyDate": "",
+        "StudyTime": "",
+        "StudyID": "",
+        "AccessionNumber": "",
+    },
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
+@pytest.mark.parametrize("prediction", [REPORTED, WITHHELD], ids=["reported", "withheld"])
+def test_validators_find_no_error(tmp_path: Path, header: dict, prediction) -> None:
+    analysis = make_analysis(tmp_path / "in", balls=TWO, header=header, prediction=prediction, turn=TURNS["oblique"])
+    for result in write_results(analysis, RUN, tmp_path / "out"):
+        assert_valid(result.path)
+
+
+def test_validators_find_no_error_without_a_lesion_and_in_a_refusal(tmp_path: Path) -> None:
+    analysis = make_analysis(tmp_path / "in", balls=(), prediction=NO_LESION)
+    refused = Refused("pet-missing", "The study has no PET series; send it.")
+    for result in (
+        *write_results(analysis, RUN, tmp_path / "out"),
+        *write_refusal(analysis.pair.ct.instances, refused, MODEL, RUN, tmp_path / "refused"),
+    ):
+        assert_valid(result.path)
+
+
+def assert_same_in_dcmqi(analysis: Analysis, results: dict[str, Result], folder: Path) -> None:
+    """tid1500reader reads our numbers, segimage2itkimage our voxels at their place."""
+    for kind in ("sr", "sr_viewer"):
+        out = folder / f"{kind}.json"
+        done = run(tool("tid1500reader"), "--inputDICOM", str(results[kind].path), "--outputMetadata", str(out))
+        assert done.returncode == 0, done.stderr
+        groups = json.loads(out.read_text())["Measurements"]
+        found = {group["TrackingIdentifier"]: group for group in groups}
+        lesion = analysis.lesions[0]
+        items = found[lesion.tracking_name]["measurementItems"]
+        suv = [float(i["value"]) for i in items if i["quantity"]["CodeValue"] == "126401"]
+        assert suv == pytest.approx([lesion.suv_max, lesion.suv_mean, lesion.suv_peak], rel=1e-4)
+    folder = folder / "segments"
+    folder.mkdir()
+    seg = results["seg"].path
+    command = ("--inputDICOM", str(seg), "--outputDirectory", str(folder), "--outputType", "nii")
+    done = run(tool("segimage2itkimage"), *command)
+    assert done.returncode == 0, done.stderr
+    lesion = analysis.lesions[0]
+    image = sitk.ReadImage(str(folder / "1.nii.gz"))
+    array = sitk.GetArrayFromImage(image)
+    assert int((array > 0).sum()) == int(lesion.region.mask.sum())
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.Execute(sitk.Cast(image > 0, sitk.sitkUInt8))
+    assert statistics.GetCentroid(1) == pytest.approx(lesion.centroid_lps_mm, abs=0.05)
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
+def test_dcmqi_reads_the_same(tmp_path: Path, turn) -> None:
+    analysis = make_analysis(tmp_path / "in", balls=TWO, turn=turn)
+    results = {r.kind: r for r in write_results(analysis, RUN, tmp_path / "out")}
+    assert_same_in_dcmqi(analysis, results, tmp_path)
+
+
+@pytest.mark.data
+def test_a_real_patient(shared_data: Path, tmp_path: Path) -> None:
+    study = shared_data / "study_sts_001"
+    analysis = real_analysis(study / "pet_bqml", study / "ct", study / "rtstruct_ct.dcm")
+    results = {r.kind: r for r in write_results(analysis, RUN, tmp_path / "out")}
+    for result in results.values():
+        assert_valid(result.path)
+    assert_same_in_dcmqi(analysis, results, tmp_path)
+    expected = json.loads((study / "expected.json").read_text())["rois"]["rtstruct_ct"]
+    lesion = analysis.lesions[0]
+    assert lesion.suv_max == pytest.approx(expected["suvmax"], rel=1e-4)
+    assert sum(r.path.stat().st_size for r in results.values()) < 40_000_000
+    heatmap = pydicom.dcmread(results["heatmap"].path)
+    assert heatmap.NumberOfFrames == 59

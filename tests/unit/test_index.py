@@ -1,0 +1,237 @@
+"""The index follows what arrives, by any number of writers, and finds what it missed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import dicom_node.migrations
+from dicom_node import index as index_module
+from dicom_node import ledger
+from dicom_node.index import Arrival, Association, Fault, Index
+from dicom_node.receive.arrivals import ArrivalWriter, add, recover
+from dicom_node.receive.spool import Meta, Spool
+from inference.facts import Instance, Refused
+from inference.instance import read_instance
+from tests.made_series import ct_image, write_ct_series
+
+STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return Index(tmp_path / "node" / "index.sqlite")
+
+
+def association(name: str = "a", process: int = 0) -> Association:
+    return Association(name, process, "SCANNER", "127.0.0.1", 1.0)
+
+
+def instances(tmp_path: Path, count: int, **uids: str) -> list[Instance]:
+    return [read_instance(p) for p in write_ct_series(tmp_path / "made", count, **uids)]
+
+
+def spooled(spool: Spool, tmp_path: Path, count: int, **uids: str) -> list[Instance]:
+    stored = []
+    for path in write_ct_series(tmp_path / "made", count, **uids):
+        instance, data = read_instance(path), path.read_bytes()
+        meta = Meta(instance.sop_class_uid, instance.sop_instance_uid, instance.transfer_syntax_uid)
+        kept = spool.store(meta, [data[data.index(b"\x08\x00\x05\x00CS") :]]).instance
+        assert kept is not None
+        stored.append(kept)
+    return stored
+
+
+def test_instances_come_back_as_they_were(index: Index, tmp_path: Path) -> None:
+    made = instances(tmp_path, 3)
+    assert index.add([Arrival(i, 10.0 + n, association()) for n, i in enumerate(made)]) == []
+    assert index.study_instances(STUDY) == made
+    assert index.study_instances("1.2.3.999") == []
+    assert index.arrivals(SERIES) == [10.0, 11.0, 12.0]
+    assert index.last_arrival(STUDY) == 12.0
+    assert index.last_arrival("1.2.3.999") == 0.0
+    assert index.senders(STUDY) == [("SCANNER", "127.0.0.1")]
+
+
+def test_open_associations_are_those_that_sent_something_of_the_study(index: Index, tmp_path: Path) -> None:
+    one, two = instances(tmp_path, 2)
+    index.add([Arrival(one, 1.0, association("a")), Arrival(two, 2.0, association("b", process=1))])
+    assert index.open_associations(STUDY) == 2
+    index.add(released=["a"])
+    assert index.open_associations(STUDY) == 1
+    assert index.open_associations("1.2.3.999") == 0
+    index.close_associations(process=0)
+    assert index.open_associations(STUDY) == 1
+    index.close_associations(process=1)
+    assert index.open_associations(STUDY) == 0
+
+
+def test_changes_are_followed_by_a_cursor(index: Index, tmp_path: Path) -> None:
+    assert index.studies_changed_since(0) == ([], 0)
+    (one,) = instances(tmp_path, 1)
+    (other,) = instances(tmp_path, 1, study="1.2.3.2", series="1.2.3.2.1")
+    index.add([Arrival(one, 1.0, association())])
+    studies, cursor = index.studies_changed_since(0)
+    assert studies == [STUDY]
+    assert index.studies_changed_since(cursor) == ([], cursor)
+    index.add([Arrival(other, 2.0)])
+    index.add(released=["a"])
+    studies, cursor = index.studies_changed_since(cursor)
+    assert studies == ["1.2.3.2", STUDY]
+    index.add([Arrival(one, 3.0, association())])
+    assert index.studies_changed_since(cursor) == ([], cursor), "the same instance again is nothing new"
+
+
+def test_another_object_under_the_same_uid_is_not_taken(index: Index, tmp_path: Path) -> None:
+    (one,) = instances(tmp_path, 1)
+    index.add([Arrival(one, 1.0)])
+    stranger = ct_image(1, study="1.2.3.2")
+    stranger.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    other = read_instance(tmp_path / "other.dcm")
+    assert other.sop_instance_uid == one.sop_instance_uid
+    assert index.add([Arrival(other, 2.0)]) == [other]
+    assert index.study_instances("1.2.3.2") == []
+    assert index.study_instances(STUDY) == [one]
+
+
+def test_faults_belong_to_their_study_until_the_instance_comes_in_order(index: Index, tmp_path: Path) -> None:
+    (one,) = instances(tmp_path, 1)
+    facts = {"study_instance_uid": STUDY, "sop_instance_uid": one.sop_instance_uid}
+    cut = Fault(Refused("unreadable-truncated", "cut short", **facts), 1.0, tmp_path / "cut.dcm")
+    index.add(faults=[cut, cut])
+    ((path, refused),) = index.study_set_aside(STUDY)
+    assert path == tmp_path / "cut.dcm"
+    assert (refused.code, refused.reason, refused.facts) == ("unreadable-truncated", "cut short", facts)
+    assert index.studies_changed_since(0)[0] == [STUDY]
+    index.add([Arrival(one, 2.0)])
+    assert index.study_set_aside(STUDY) == []
+    index.add(faults=[Fault(Refused("sop-instance-conflict", "two", **facts), 3.0, tmp_path / "two.dcm")])
+    assert len(index.study_set_aside(STUDY)) == 1
+
+
+def test_what_was_committed_is_durable_and_readers_do_not_block(index: Index, tmp_path: Path) -> None:
+    with index.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    with index.engine.begin():  # a writer at work
+        assert index.study_instances(STUDY) == []
+
+
+def _write(path: Path, folder: Path, process: int) -> None:
+    own = Index(path)
+    made = [read_instance(p) for p in sorted(folder.glob("*.dcm"))]
+    for n, instance in enumerate(made):
+        own.add([Arrival(instance, float(n), association(str(process), process))], released=[str(process)])
+
+
+def test_writers_at_once(index: Index, tmp_path: Path) -> None:
+    folders = []
+    for process in range(4):
+        folders.append(tmp_path / str(process))
+        write_ct_series(folders[-1], 10, study=STUDY, series=f"1.2.3.1.{process + 1}")
+    context = multiprocessing.get_context("spawn")
+    arguments = [(Path(str(index.engine.url.database)), folder, n) for n, folder in enumerate(folders)]
+    writers = [context.Process(target=_write, args=a) for a in arguments]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    assert len(index.study_instances(STUDY)) == 40
+
+
+def test_what_the_index_missed_is_found_in_the_spool(index: Index, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    made = spooled(spool, tmp_path, 6)
+    index.add([Arrival(i, 1.0) for i in made[:2]])
+    spool.put_aside(made[5], Refused("sop-instance-conflict", "two", study_instance_uid=STUDY))
+    Path(made[4].path).write_bytes(b"no longer what it was")
+    calls: list[int] = []
+    assert recover(spool, index, calls.append) == 3
+    assert {i.sop_instance_uid for i in index.study_instances(STUDY)} == {i.sop_instance_uid for i in made[:4]}
+    assert [r.code for _, r in index.study_set_aside(STUDY)] == ["sop-instance-conflict"]
+    assert calls == [3]
+    assert recover(spool, index) == 0
+
+
+def test_what_is_known_is_skipped_by_name(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool")
+    index.add([Arrival(i, 1.0) for i in spooled(spool, tmp_path, 3)])
+    monkeypatch.setattr("dicom_node.receive.arrivals.read_instance", None)
+    assert recover(spool, index) == 0
+
+
+def test_a_uid_of_another_study_is_set_aside(index: Index, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    (one,) = spooled(spool, tmp_path, 1)
+    (other,) = spooled(spool, tmp_path, 1, study="1.2.3.2")
+    assert one.sop_instance_uid == other.sop_instance_uid
+    add(spool, index, [Arrival(one, 1.0), Arrival(other, 2.0)])
+    assert index.study_instances("1.2.3.2") == []
+    assert [r.code for _, r in index.study_set_aside("1.2.3.2")] == ["sop-instance-conflict"]
+    assert [str(p) for p in spool.scan()] == [one.path]
+
+
+def test_the_writer_writes_soon_and_at_the_end_of_an_association(index: Index, tmp_path: Path) -> None:
+    writer = ArrivalWriter(Spool(tmp_path / "spool"), index)
+    made = instances(tmp_path, 3)
+    try:
+        writer.put(Arrival(made[0], 1.0, association()))
+        wait_for(lambda: len(index.study_instances(STUDY)) == 1)
+        writer.put(Arrival(made[1], 2.0, association()))
+        writer.put("a")
+        wait_for(lambda: index.open_associations(STUDY) == 0)
+        assert len(index.study_instances(STUDY)) == 2
+        writer.put(Arrival(made[2], 3.0))
+    finally:
+        writer.close()
+    assert len(index.study_instances(STUDY)) == 3
+
+
+def test_the_writer_tries_again(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [sqlite3.OperationalError("disk full")]
+    real = index.add
+
+    def add_or_fail(*args: object) -> list[Instance]:
+        if failures:
+            raise failures.pop()
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(index, "add", add_or_fail)
+    monkeypatch.setattr("dicom_node.receive.arrivals.RETRY_S", 0.01)
+    writer = ArrivalWriter(Spool(tmp_path / "spool"), index)
+    writer.put(Arrival(instances(tmp_path, 1)[0], 1.0))
+    wait_for(lambda: len(index.study_instances(STUDY)) == 1)
+    writer.close()
+    assert not failures
+
+
+def wait_for(condition: object, limit_s: float = 10.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_migrations_make_the_tables_that_the_code_uses(index: Index) -> None:
+    both = sa.MetaData()
+    for metadata in (index_module.metadata, ledger.metadata):
+        for table in metadata.tables.values():
+            table.to_metadata(both)
+    with index.engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), both)
+    assert [d for d in differences if "alembic_version" not in str(d)] == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    folder = Path(dicom_node.migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_current_head() == dicom_node.migrations.HEAD

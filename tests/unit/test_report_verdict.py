@@ -1,0 +1,64 @@
+"""What may be said: a probability only where it may be printed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dicom_node.report import codes, verdict
+from inference.facts import Analysis, Code, Prediction
+from tests.report_case import MODEL, NO_LESION, REPORTED, WITHHELD, make_analysis
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return make_analysis(tmp_path_factory.mktemp("verdict"), size=(6, 20, 20))
+
+
+def test_a_reported_probability_is_said_with_its_interval(analysis: Analysis) -> None:
+    assert verdict.headline(analysis) == (
+        "Predicted probability of demonstration label: 73.4 % (95 % interval 59.3 to 84.6 %)"
+    )
+
+
+@pytest.mark.parametrize("prediction", [WITHHELD, NO_LESION, replace(REPORTED, status="withheld")])
+def test_nothing_is_printed_where_it_was_withheld(analysis: Analysis, prediction: Prediction) -> None:
+    silent = replace(analysis, prediction=prediction)
+    assert verdict.spoken(silent) is None
+    assert verdict.shown_saliency(silent) is None
+    assert "%" not in verdict.headline(silent)
+
+
+def test_only_a_demonstration_model_may_speak_outside_its_domain(analysis: Analysis) -> None:
+    real = replace(analysis, model=replace(MODEL, demonstration=False))
+    assert verdict.spoken(analysis) is not None
+    assert verdict.spoken(real) is None
+    assert verdict.state(real) == "withheld"
+    assert verdict.spoken(replace(real, prediction=replace(REPORTED, applicability="inside"))) is not None
+
+
+def test_indeterminate_is_said(analysis: Analysis) -> None:
+    prediction = replace(REPORTED, status="indeterminate", label=None)
+    assert verdict.headline(replace(analysis, prediction=prediction)).endswith("indeterminate")
+
+
+def test_inside_with_reasons_is_a_warning() -> None:
+    assert verdict.applicability(replace(REPORTED, applicability="inside")) == "warning"
+    assert verdict.applicability(replace(REPORTED, applicability="inside", applicability_reasons=())) == "inside"
+
+
+def test_left_out_lesions_are_counted() -> None:
+    assert verdict.lesion_count(2000, 20) == "2000 lesions found; the 20 largest are reported, 1980 left out"
+    assert verdict.lesion_count(1, 1) == "1 lesion found"
+
+
+def test_private_codes_are_unique_and_short_enough() -> None:
+    private = [c for c in vars(codes).values() if getattr(c, "scheme_designator", "") == codes.PRIVATE_SCHEME]
+    private += [*codes.APPLICABILITIES.values(), *codes.PREDICTION_STATES.values()]
+    assert len({c.value for c in private}) == len(private)
+    assert all(len(c.value) <= 16 and len(c.meaning) <= 64 for c in private)
+
+
+def test_a_models_long_meaning_is_cut_to_what_dicom_allows() -> None:
+    assert len(codes.concept(Code("X", "99X", "long " * 40)).meaning) == 64

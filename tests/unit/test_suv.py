@@ -1,0 +1,270 @@
+"""SUVbw from the header: every rule against a value from elsewhere, every trap, every refusal."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.facts import Instance, Refused
+from inference.instance import scan_folder
+from inference.load import load_pet
+from inference.mask import read_mask
+from inference.suv import suv_rule
+from inference.volume import stack
+from tests.images import DOSE_BQ, HALF_LIFE_S, WEIGHT_KG, image, pet_header
+
+AN_HOUR_LATER = WEIGHT_KG * 1000 / (DOSE_BQ * math.exp(-math.log(2) * 3600 / HALF_LIFE_S))
+
+
+def pet(count: int = 3, injection: dict[str, Any] | None = None, **attributes: Any) -> list[Instance]:
+    item = {**pet_header()["RadiopharmaceuticalInformationSequence"][0], **(injection or {})}
+    told = {"RadiopharmaceuticalInformationSequence": [item], **attributes}
+    return [image(n, (0.0, 0.0, 3.0 * n), "PT", **told) for n in range(count)]
+
+
+def refusal(instances: list[Instance]) -> str:
+    with pytest.raises(Refused) as refused:
+        suv_rule(instances)
+    assert refused.value.reason.endswith((".", "known."))
+    return refused.value.code
+
+
+def codes(instances: list[Instance]) -> list[str]:
+    return [c.code for c in suv_rule(instances).cautions]
+
+
+def test_bqml_decayed_from_injection_to_the_series_time() -> None:
+    rule = suv_rule(pet())
+    assert rule.factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-12)
+    assert rule.suv_type == "BW"
+    assert rule.reference_time == "20260101110000.000000"
+    assert rule.inputs["injection_time"] == "20260101100000.000000"
+    assert rule.inputs["seconds_injection_to_reference"] == 3600
+    assert rule.cautions == ()
+
+
+def test_bqml_to_administration_takes_the_dose_as_it_is() -> None:
+    rule = suv_rule(pet(DecayCorrection="ADMIN", SeriesTime=None))
+    assert rule.factors == pytest.approx((WEIGHT_KG * 1000 / DOSE_BQ,) * 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("suv_type", ["BW", None])
+def test_gml_is_suvbw_already(suv_type: str | None) -> None:
+    rule = suv_rule(pet(Units="GML", SUVType=suv_type, PatientWeight=None, RadiopharmaceuticalInformationSequence=None))
+    assert rule.factors == (1.0, 1.0, 1.0)
+    assert rule.reference_time == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        ("weight-in-grams", {"PatientWeight": WEIGHT_KG * 1000}),
+        ("dose-in-mbq", {"injection": {"RadionuclideTotalDose": DOSE_BQ / 1e6}}),
+        ("half-life-from-nuclide", {"injection": {"RadionuclideHalfLife": None}}),
+        ("normalisation-not-stated", {"CorrectedImage": ["ATTN", "DECY"]}),
+        ("reference-times-disagree", {"FrameReferenceTime": 1_000_000.0}),
+        ("reference-time-from-acquisition", {"SeriesTime": "140000", "NumberOfSlices": 3}),
+    ],
+)
+def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, Any]) -> None:
+    rule = suv_rule(pet(**changed))
+    assert [c.code for c in rule.cautions] == [code]
+    assert rule.factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("code", "changed"),
+    [
+        ("weight-missing", {"PatientWeight": None}),
+        ("weight-missing", {"PatientWeight": 0.0}),
+        ("dose-missing", {"injection": {"RadionuclideTotalDose": None}}),
+        ("dose-missing", {"RadiopharmaceuticalInformationSequence": None}),
+        ("dose-implausible", {"injection": {"RadionuclideTotalDose": 3e5}}),
+        ("dose-implausible", {"injection": {"RadionuclideTotalDose": 3e12}}),
+        ("half-life-missing", {"injection": {"RadionuclideHalfLife": None, "RadionuclideCodeSequence": None}}),
+        ("half-life-implausible", {"injection": {"RadionuclideHalfLife": 109.77}}),
+        ("time-missing", {"injection": {"RadiopharmaceuticalStartTime": None}}),
+        ("time-missing", {"injection": {"RadiopharmaceuticalStartTime": "25:99"}}),
+        ("time-missing", {"SeriesTime": "140000"}),  # later than the acquisition, and slices may have been cut away
+        ("time-missing", {"SeriesTime": None, "AcquisitionTime": None}),
+        ("injection-after-scan", {"injection": {"RadiopharmaceuticalStartDateTime": "20260101120000"}}),
+        ("uptake-time-implausible", {"injection": {"RadiopharmaceuticalStartDateTime": "20251230100000"}}),
+        ("uptake-time-implausible", {"injection": {"RadiopharmaceuticalStartTime": "2350"}}),  # the evening before
+        ("decay-correction-unsupported", {"DecayCorrection": None}),
+        ("not-attenuation-corrected", {"CorrectedImage": ["NORM", "DECY"]}),
+        ("not-attenuation-corrected", {"CorrectedImage": None}),
+        ("reprojection", {"SeriesType": ["WHOLE BODY", "REPROJECTION"]}),
+        ("pet-intercept-not-zero", {"RescaleIntercept": 100.0}),
+        ("pet-slope-invalid", {"RescaleSlope": None}),
+        ("pet-slope-invalid", {"RescaleSlope": -1.0}),
+        ("units-unsupported", {"Units": "PROPCPS"}),
+        ("units-unsupported", {"Units": None}),
+        ("counts-without-factor", {"Units": "CNTS"}),
+        ("suv-type-unsupported", {"Units": "GML", "SUVType": "XYZ"}),
+        ("height-missing", {"Units": "GML", "SUVType": "LBM", "PatientSex": "F"}),
+        ("sex-missing", {"Units": "GML", "SUVType": "LBM", "PatientSize": 1.7}),
+        ("height-missing", {"Units": "CM2ML", "PatientSize": 170.0}),
+    ],
+)
+def test_what_cannot_be_known_is_refused(code: str, changed: dict[str, Any]) -> None:
+    assert refusal(pet(**changed)) == code
+
+
+def test_an_empty_series_is_refused() -> None:
+    assert refusal([]) == "no-images"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Units": "GML"},
+        {"DecayCorrection": "ADMIN"},
+        {"PatientWeight": 71.0},
+        {"SeriesTime": "105000"},
+        {"RadiopharmaceuticalInformationSequence": [{"RadionuclideTotalDose": 1e8}]},
+    ],
+)
+def test_slices_that_disagree_are_refused(changed: dict[str, Any]) -> None:
+    instances = pet()
+    instances[1] = replace(instances[1], attributes={**instances[1].attributes, **changed})
+    assert refusal(instances) in ("pet-header-mixed", "injection-ambiguous")
+
+
+def test_frame_reference_time_zero_is_absent() -> None:
+    """GE writes 0; taken at its word it would move the reference by half a frame."""
+    cut_away = pet(SeriesTime="140000", FrameReferenceTime=0.0)
+    assert refusal(cut_away) == "time-missing"
+    given_ge = pet(SeriesTime="140000", FrameReferenceTime=0.0, GEScanDateTime="20260101110000.00")
+    assert suv_rule(given_ge).factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-12)
+
+
+def test_back_computed_start_of_a_whole_body_scan() -> None:
+    """Beds acquired later, corrected to the scan's start: each slice's times must lead back to it."""
+    rate = math.log(2) / HALF_LIFE_S
+    instances = []
+    for n, later_s in enumerate((0.0, 180.0, 360.0)):
+        mean_s = math.log(rate * 180 / (1 - math.exp(-rate * 180))) / rate
+        acquired = datetime(2026, 1, 1, 11) + timedelta(seconds=later_s)
+        instances.append(
+            image(
+                n,
+                (0.0, 0.0, 3.0 * n),
+                "PT",
+                SeriesTime="150000",
+                AcquisitionTime=acquired.strftime("%H%M%S.%f"),
+                FrameReferenceTime=(later_s + mean_s) * 1000,
+            )
+        )
+    assert suv_rule(instances).factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-9)
+
+
+@given(
+    start=st.datetimes(datetime(1960, 1, 1), datetime(2099, 1, 1)),
+    wait_s=st.integers(0, 5 * int(HALF_LIFE_S)),
+    dated=st.booleans(),
+)
+def test_midnight_changes_nothing(start: datetime, wait_s: int, dated: bool) -> None:
+    scan = start + timedelta(seconds=wait_s)
+    injection: dict[str, Any] = {"RadiopharmaceuticalStartTime": start.strftime("%H%M%S.%f")}
+    if dated:
+        injection["RadiopharmaceuticalStartDateTime"] = start.strftime("%Y%m%d%H%M%S.%f")
+    day, time = scan.strftime("%Y%m%d"), scan.strftime("%H%M%S.%f")
+    series = pet(injection=injection, SeriesDate=day, SeriesTime=time, AcquisitionDate=day, AcquisitionTime=time)
+    rule = suv_rule(series)
+    wanted = WEIGHT_KG * 1000 / (DOSE_BQ * 0.5 ** (wait_s / HALF_LIFE_S))
+    assert rule.factors == pytest.approx((wanted,) * 3, rel=1e-9)
+    guessed = not dated and start.date() != scan.date()
+    assert ("injection-day-before" in [c.code for c in rule.cautions]) == guessed
+
+
+def test_zones_are_compared_only_where_both_are_known() -> None:
+    injected = {"RadiopharmaceuticalStartDateTime": "20260101090000+0000", "RadiopharmaceuticalStartTime": None}
+    with_zone = pet(injection=injected, TimezoneOffsetFromUTC="+0100")
+    assert suv_rule(with_zone).factors[0] == pytest.approx(AN_HOUR_LATER, rel=1e-12)
+    without = pet(injection={**injected, "RadiopharmaceuticalStartDateTime": "20260101100000+0000"})
+    assert suv_rule(without).factors[0] == pytest.approx(AN_HOUR_LATER, rel=1e-12)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "case",
+    [
+        "BQML_AC_DT_lessThan_S_DT_SIEMENS",
+        "GE_MEDICAL_AND_BQML",
+        "PHILIPS_BQML",
+        "PHILIPS_CNTS_AND_SUV",
+        "RADIOPHARM_DATETIME_UNDEFINED",
+    ],
+)
+def test_vendor_headers(shared_data: Path, case: str) -> None:
+    folder = shared_data / "suv" / "headers" / case
+    wanted = json.loads((folder / "reference.json").read_text())["suvbw_factor_reference"]
+    assert suv_rule(scan_folder(folder).instances).factors == pytest.approx((wanted,) * 3, rel=1e-9)
+
+
+DROS = ["DRO_0_0", "DRO_1_0", "DRO_2_0", "DRO_2_1", "DRO_2_4", "DRO_3_0", "DRO_3_2", "DRO_3_4", "DRO_4_2"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", DROS)
+def test_digital_reference_objects(shared_data: Path, case: str) -> None:
+    folder = shared_data / "suv" / "dro"
+    wanted = json.loads((folder / "expected.json").read_text())[case]
+    made = stack(scan_folder(folder / case).instances)
+    suv = load_pet(made, suv_rule(made.instances))
+    inside = suv.array[read_mask(folder / "mask.nii.gz", suv)]
+    found = {"min": inside.min(), "median": np.median(inside), "max": inside.max()}
+    assert inside.size > 100
+    assert found == pytest.approx(wanted["recomputed_here"], abs=1e-4)
+    assert found == pytest.approx(wanted["expected"], abs=0.005)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", ["acrin_flt_029_wholebody", "acrin_flt_028_dynamic"])
+def test_raw_scanner_slices(shared_data: Path, case: str) -> None:
+    folder = shared_data / "suv" / "real_raw"
+    wanted = json.loads((folder / "expected.json").read_text())[case]
+    (instance,) = scan_folder(folder / f"{case}.dcm").instances
+    assert suv_rule([instance]).factors == pytest.approx((wanted["factor_series_time"],), rel=1e-9)
+
+
+ROBUSTNESS = {
+    "dose_in_mbq": "dose-in-mbq",
+    "half_life_missing": "half-life-from-nuclide",
+    "weight_in_grams": "weight-in-grams",
+    "sex_and_size_missing": "",
+    "uid_leading_zero": "",
+    "dose_missing": "dose-missing",
+    "weight_missing": "weight-missing",
+    "intercept_not_zero": "pet-intercept-not-zero",
+    "injection_after_scan": "uptake-time-implausible",
+    "not_attenuation_corrected": "not-attenuation-corrected",
+    "units_cnts_no_factor": "counts-without-factor",
+    "units_propcps": "units-unsupported",
+}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", ROBUSTNESS)
+def test_real_headers_with_one_thing_wrong(shared_data: Path, case: str) -> None:
+    described = json.loads((shared_data / "robustness" / case / "case.json").read_text())
+    series = [i for i in scan_folder(shared_data / "robustness" / case).instances if i.modality == "PT"]
+    decision = described["expected"]["decision"]
+    try:
+        rule = suv_rule(series)
+    except Refused as refused:
+        assert refused.code == ROBUSTNESS[case]
+        assert "refused" in decision
+    else:
+        assert [c.code for c in rule.cautions] == ([ROBUSTNESS[case]] if ROBUSTNESS[case] else [])
+        assert ("used_with_flag" if rule.cautions else "used") in decision
+        assert rule.factors[0] == pytest.approx(described["truth"]["suvbw_factor"], rel=2e-4)

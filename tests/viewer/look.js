@@ -1,0 +1,74 @@
+// Open pages of OHIF in headless Chromium and photograph them.
+// usage: node look.js < JOB      JOB = {base, out, pages: [{name, path, steps: [{...}]}]}, JSON
+//   steps: {text, timeout} wait until the page shows this text    {click} click this text
+//          {wheel} scroll the viewport so many notches             {settle} wait until the picture stands still
+// Prints one JSON list: {name, seconds, text, errors, failed}; the pictures are OUT/NAME.png.
+// playwright-core is found through NODE_PATH; CHROMIUM names the browser (/usr/bin/chromium).
+'use strict';
+const fs = require('fs');
+const { chromium } = require('playwright-core');
+
+// without a GPU: WebGL by software; --no-sandbox because containers run this as root, on loopback pages only
+const FLAGS = ['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--use-gl=angle',
+  '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist', '--enable-webgl'];
+const CENTRE = { x: 700, y: 430 };
+const STEP_MS = 90000;
+
+async function settle(page) {
+  // a viewport that is loaded shows the same picture twice; black while nothing is there is the same picture too,
+  // so the caller waits for a text first
+  let before = Buffer.alloc(0);
+  for (let tries = 0; tries < 30; tries += 1) {
+    await page.waitForTimeout(1500);
+    const now = await page.screenshot();
+    if (now.equals(before)) return;
+    before = now;
+  }
+}
+
+async function perform(page, step) {
+  if (step.text) {
+    const seen = (text) => document.body.innerText.includes(text);
+    await page.waitForFunction(seen, step.text, { timeout: step.timeout || STEP_MS });
+  }
+  if (step.click) await page.getByText(step.click, { exact: true }).first().click({ timeout: STEP_MS });
+  if (step.wheel) {
+    await page.mouse.move(CENTRE.x, CENTRE.y);
+    for (let notch = 0; notch < Math.abs(step.wheel); notch += 1) {
+      await page.mouse.wheel(0, 100 * Math.sign(step.wheel));
+      await page.waitForTimeout(120);
+    }
+  }
+  if (step.settle) await settle(page);
+}
+
+async function look(browser, job, { name, path, steps }) {
+  const began = Date.now();
+  const page = await browser.newPage({ viewport: { width: 1400, height: 850 } });
+  const errors = new Set();
+  let failed = '';
+  // a guided tour would cover the viewport on first use
+  await page.addInitScript(() => localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour', 'basicViewerTourOnLoad'])));
+  page.on('pageerror', (error) => errors.add(String(error).slice(0, 300)));
+  page.on('response', (answer) => { if (answer.status() >= 400) errors.add(`${answer.status()} ${answer.url().slice(0, 200)}`); });
+  try {
+    await page.goto(job.base + path, { waitUntil: 'load', timeout: STEP_MS });
+    for (const step of steps) await perform(page, step);
+  } catch (error) {
+    failed = error.message.split('\n')[0];
+  }
+  await page.screenshot({ path: `${job.out}/${name}.png` });
+  const text = (await page.innerText('body')).replace(/\s+/g, ' ');
+  await page.close();
+  return { name, seconds: (Date.now() - began) / 1000, text, errors: [...errors], failed };
+}
+
+(async () => {
+  const job = JSON.parse(fs.readFileSync(0, 'utf8'));
+  fs.mkdirSync(job.out, { recursive: true });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: FLAGS });
+  const seen = [];
+  for (const page of job.pages) seen.push(await look(browser, job, page));
+  await browser.close();
+  process.stdout.write(JSON.stringify(seen));
+})();
