@@ -174,17 +174,17 @@ def _stages(events: Sequence[Event], node: NodeProcess) -> dict[str, float]:
     at = {event.event: event.at for event in events if event.run_id == run_id}
     decided = at.get("pair-complete", at.get("refused"))
     confirmed = next(at[name] for name in DELIVERED if name in at)
+    found = read_set(node.result_folder(run_id))
     between = (
         ("last slice → complete", at.get("last-slice-stored"), decided),
         ("queue", decided, at.get("analysis-started")),
         ("analysis and report", at.get("analysis-started"), at.get("analysis-ended")),
+        *((f"  of it {name}", 0.0, seconds) for name, seconds in (found.timings_s if found else {}).items()),
         ("deliver", at.get("analysis-ended"), at.get("delivered")),
         ("confirm", at.get("delivered"), confirmed),
         ("last slice → confirmed", at.get("last-slice-stored"), confirmed),
     )
-    stages = {name: end - start for name, start, end in between if start is not None and end is not None}
-    found = read_set(node.result_folder(run_id))
-    return stages | {f"  {name}": seconds for name, seconds in (found.timings_s if found else {}).items()}
+    return {name: end - start for name, start, end in between if start is not None and end is not None}
 
 
 def _judge(outcome: _Outcome) -> None:
@@ -210,10 +210,11 @@ def _judge(outcome: _Outcome) -> None:
 
 
 def _print_outcome(outcome: _Outcome, console: Console) -> None:
-    from dicom_node.report.read import print_summary
+    from dicom_node.report.text import print_summaries
 
-    if outcome.results:
-        print_summary(outcome.results, console)
+    print_summaries([result for result in outcome.results if result.kind == "sr"], console)
+    for result in outcome.results:
+        console.print(f"read back: {result.kind:9} {result.content}", highlight=False)
     if outcome.status != "done":
         console.print(f"[red]{outcome.status}[/red] ({outcome.reason_code}): {outcome.reason}", highlight=False)
     table = Table("stage", "seconds", title="How long it took", title_justify="left", box=None, pad_edge=False)

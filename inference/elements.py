@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from mmap import mmap
 
@@ -19,7 +19,7 @@ from inference.facts import Refused
 Buffer = bytes | mmap | memoryview
 
 DEEPEST = 32  # sequences inside sequences; real objects (SR, functional groups) stay below 15
-MOST_ELEMENTS = 2_000_000  # all levels together; a segmentation of 600 frames has about 25,000
+MOST_ELEMENTS = 1_000_000  # all levels together; a segmentation of 600 frames has about 25,000
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
@@ -72,7 +72,7 @@ class _Walk:
     wanted: Container[int]
     stack: list[_Frame]
     position: int
-    left: int = field(default=MOST_ELEMENTS)
+    left: int = MOST_ELEMENTS
 
 
 def walk(buffer: Buffer, start: int, coding: Coding, wanted: Container[int], found: list[Element]) -> None:

@@ -103,7 +103,7 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
         transfer_syntax_uid=syntax,
         modality=attributes.get("Modality") or "",
         pixel_offset=pixels.start if plain and pixels else -1,
-        pixel_length=pixels.length if pixels else 0,
+        pixel_length=max(pixels.length, 0) if pixels else 0,
         attributes=attributes,
     )
 

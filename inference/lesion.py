@@ -22,6 +22,8 @@ from inference.physiology import organs_among
 THRESHOLDS_SUV = (4.0, 2.5)
 # Smaller is noise, or below what PET resolves (a 10 mm sphere).
 LEAST_ML = 0.5
+# Faint uptake (below 4.0) larger than this is an organ's: livers reach 2.5 and more.
+MOST_FAINT_ML = 200.0
 # Growing to 41 % may not multiply the seed's volume by more: then background is as hot as the bound (methods D3).
 FLOOD = 5.0
 # The bound must stand out from what lies 10 to 20 mm round the seed by this factor, or noise leads the region away.
@@ -58,7 +60,9 @@ def find_lesions(suv: Volume, ct: Volume) -> Proposal:
         cautions.append(Caution("physiologic-uptake-not-assessed", text))
     for threshold in THRESHOLDS_SUV:
         lowered = threshold != THRESHOLDS_SUV[0]
-        grown = [g for g in _candidates(suv, threshold) if not (lowered and g.flooded)]
+        grown = _candidates(suv, threshold)
+        if lowered:
+            grown = [g for g in grown if not g.flooded and g.region.mask.sum() * suv.voxel_ml <= MOST_FAINT_ML]
         if body is not None:
             grown = [g for g in grown if body.share_inside(_points(g.region, suv)) >= LEAST_INSIDE_BODY]
         organs = organs_among([g.region for g in grown], suv, ct, body)

@@ -73,6 +73,7 @@ def given_regions(instance: Instance, grid: Volume, present: Collection[str] = (
     nothing on the grid.
     """
     import pydicom
+    from pydicom.errors import InvalidDicomError
 
     if instance.sop_class_uid not in (RTSTRUCT, SEG):
         raise Refused("region-unsupported", "A region must be an RT Structure Set or a Segmentation object.")
@@ -80,7 +81,16 @@ def given_regions(instance: Instance, grid: Volume, present: Collection[str] = (
         dataset = pydicom.dcmread(instance.path)
         structures = instance.sop_class_uid == RTSTRUCT
         regions = _from_structures(dataset, grid, present) if structures else _from_segmentation(dataset, grid)
-    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, OSError, EOFError) as fault:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        InvalidDicomError,
+    ) as fault:
         raise Refused(
             "region-unreadable",
             f"The region's object is malformed ({type(fault).__name__}) and cannot be placed in the PET. "

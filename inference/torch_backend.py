@@ -34,7 +34,7 @@ class TorchForward:
 
 
 class TorchBackend:
-    """All members of a bundle, resident and warm."""
+    """All members of a bundle, resident."""
 
     precision = "fp32"
 
@@ -43,6 +43,8 @@ class TorchBackend:
         self.name = f"torch {self._device.type}"
         if threads:
             torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # the report says fp32
+        torch.backends.cudnn.deterministic = True
         try:
             settings = TypeAdapter[NetworkSettings](NetworkSettings).validate_python(bundle.served.network)
         except ValidationError as fault:

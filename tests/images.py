@@ -95,5 +95,9 @@ def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], fi
 
 def ball(volume: Volume, centre_mm: Sequence[float], radius_mm: float) -> np.ndarray[Any, Any]:
     """Voxels whose centre lies within ``radius_mm`` of ``centre_mm`` (LPS), Boolean (slice, row, column)."""
-    index = np.stack(np.meshgrid(*map(np.arange, volume.array.shape), indexing="ij"), axis=-1)
-    return np.asarray(np.linalg.norm(volume.to_lps(index) - np.asarray(centre_mm), axis=-1) <= radius_mm)
+    k, r, c = np.ogrid[tuple(slice(n) for n in volume.array.shape)]
+    squared: Any = 0.0
+    for axis, centre in enumerate(centre_mm):
+        step = volume.affine[axis]
+        squared = squared + (step[0] * k + step[1] * r + step[2] * c + step[3] - centre) ** 2
+    return np.asarray(squared <= radius_mm**2)

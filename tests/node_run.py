@@ -27,7 +27,7 @@ def dicom_files(folder: Path) -> list[Path]:
 def start_sending(port: int, files: Sequence[Path], called: str = "PETCTNODE") -> subprocess.Popen[bytes]:
     """One association of DCMTK's storescu, in the background."""
     return subprocess.Popen(
-        [STORESCU, "-aec", called, "127.0.0.1", str(port), *map(str, files)],
+        [STORESCU, "--required", "-aec", called, "127.0.0.1", str(port), *map(str, files)],
         env={**os.environ, "TCP_NODELAY": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_node.config import DimseDestination
 from dicom_node.deliver.errors import Undelivered
-from inference.facts import Result
+from inference.facts import Refused, Result
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 WARNINGS = {0xB000, 0xB006, 0xB007}  # stored, with a remark (PS3.4 Table B.2-1)
@@ -24,20 +24,29 @@ def store(results: Sequence[Result], destination: DimseDestination, calling_aet:
 
     files = [(result, dcmread(result.path)) for result in results]
     contexts = sorted({(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for _, d in files})
-    statuses = []
-    with _associated(destination, calling_aet, contexts) as association:
-        for result, dataset in files:
-            try:
-                answer = association.send_c_store(dataset)
-            except ValueError as error:  # no accepted context for this SOP class and transfer syntax
-                raise Undelivered(f"{_named(destination)} does not take the {result.kind} object: {error}") from error
-            status = answer.Status if "Status" in answer else None
-            if status is None:
-                raise Undelivered(f"{_named(destination)} gave no answer to the {result.kind} object.")
-            if status != 0 and status not in WARNINGS:
-                raise Undelivered(f"{_named(destination)} answered 0x{status:04X} to the {result.kind} object.")
-            statuses.append(int(status))
-    return tuple(statuses)
+    try:
+        with _associated(destination, calling_aet, contexts) as association:
+            return tuple(_store_one(association, result, dataset) for result, dataset in files)
+    except Refused as refused:
+        raise Undelivered(f"Destination {destination.name}: {refused.reason}") from refused
+    except _NotStored as not_stored:
+        raise Undelivered(f"{_named(destination)} {not_stored}.") from not_stored
+
+
+class _NotStored(Exception):  # noqa: N818 - said by the peer
+    """What the peer did with one object."""
+
+
+def _store_one(association: Any, result: Result, dataset: Any) -> int:
+    try:
+        answer = association.send_c_store(dataset)
+    except (ValueError, RuntimeError) as error:  # no context accepted for this object, or the association broke off
+        raise _NotStored(f"did not take the {result.kind} object: {error}") from error
+    if "Status" not in answer:
+        raise _NotStored(f"gave no answer to the {result.kind} object")
+    if answer.Status != 0 and answer.Status not in WARNINGS:
+        raise _NotStored(f"answered 0x{answer.Status:04X} to the {result.kind} object")
+    return int(answer.Status)
 
 
 def find(results: Sequence[Result], destination: DimseDestination, calling_aet: str) -> bool | None:
@@ -45,10 +54,15 @@ def find(results: Sequence[Result], destination: DimseDestination, calling_aet: 
 
     Raises Undelivered where there is no association.
     """
-    with _associated(destination, calling_aet, [(STUDY_ROOT_FIND, "1.2.840.10008.1.2")]) as association:
-        if not association.accepted_contexts:
+    try:
+        with _associated(destination, calling_aet, [(STUDY_ROOT_FIND, "1.2.840.10008.1.2")]) as association:
+            return all(_listed(association, result) for result in results)
+    except Refused as refused:
+        if refused.code == "nothing-accepted":
             return None
-        return all(_listed(association, result) for result in results)
+        raise Undelivered(f"Destination {destination.name}: {refused.reason}") from refused
+    except RuntimeError as error:  # the association broke off
+        raise Undelivered(f"{_named(destination)} did not answer C-FIND: {error}") from error
 
 
 def _listed(association: Any, result: Result) -> bool:
@@ -67,27 +81,24 @@ def _listed(association: Any, result: Result) -> bool:
 
 
 @contextmanager
-def _associated(destination: DimseDestination, calling_aet: str, contexts: Sequence[tuple[str, str]]) -> Iterator[Any]:
-    from pynetdicom import AE
+def _associated(destination: DimseDestination, calling_aet: str, offers: Sequence[tuple[str, str]]) -> Iterator[Any]:
+    from dicom_node.association import Peer
 
-    entity = AE(ae_title=calling_aet)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_s
-    entity.connection_timeout = destination.timeout_s
-    for sop_class, syntax in contexts:
-        entity.add_requested_context(sop_class, syntax)
-    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
-    if not association.is_established and not _only_contexts_rejected(association):
-        raise Undelivered(f"{_named(destination)} did not accept an association.")
+    peer = Peer(
+        destination.host,
+        destination.port,
+        calling_aet,
+        destination.ae_title,
+        retry_for_s=0.0,  # the workflow repeats
+        negotiation_timeout_s=destination.timeout_s,
+        dimse_timeout_s=destination.timeout_s,
+    )
+    association = peer.associate(offers)
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
-
-
-def _only_contexts_rejected(association: Any) -> bool:
-    """pynetdicom aborts an association that was accepted without a single presentation context."""
-    return bool(association.rejected_contexts) and not association.is_rejected
 
 
 def _named(destination: DimseDestination) -> str:

@@ -11,7 +11,7 @@ HEAD = "0001"  # the newest revision in versions/
 
 def upgrade(path: Path) -> None:
     """Create or upgrade the file; processes that start together wait for the first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _revision(path) == HEAD:

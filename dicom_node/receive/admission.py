@@ -46,6 +46,7 @@ UID = re.compile(r"[0-9.]{1,64}")
 
 def is_admitted(peers: Sequence[Peer], calling_ae_title: str, address: str) -> bool:
     """Whether this calling AE title may send from this IP address; without peers anyone on loopback may."""
+    address = address.removeprefix("::ffff:")  # IPv4 on a socket that listens on both
     if not peers:
         return is_loopback(address)
     return any(

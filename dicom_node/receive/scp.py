@@ -86,13 +86,14 @@ def serve_receivers(settings: Settings, sock: socket.socket, process_number: int
 class _Link:
     """What we keep of one association.
 
-    ``busy``: a message is arriving or not answered yet.  ``sent_something``: it is in the index, and its end must be.
+    ``busy``: a message is arriving or not answered yet.  ``stored``: answered with Success.
     """
 
     association: Association
     busy: bool = False
     bytes_of_message: int = 0
-    sent_something: bool = False
+    stored: int = 0
+    ended: bool = False
 
 
 class Receiver:
@@ -101,6 +102,7 @@ class Receiver:
     def __init__(self, settings: Settings, sock: socket.socket, process_number: int) -> None:
         receive = settings.receive
         pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # its handlers format every PDU, patient data included
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # a traceback for each peer that hangs up
         self._peers = receive.peers
         self._process = process_number
         self._most_bytes = receive.max_instance_mb * MEBIBYTE
@@ -166,6 +168,13 @@ class Receiver:
 
     def _on_store(self, event: evt.Event) -> int:
         """Answer one C-STORE: its DIMSE status."""
+        try:
+            return self._store(event)
+        except Exception:  # an answer in any case: the sender must not take silence for success
+            LOGGER.exception("a fault of the program while storing an instance")
+            return row("analysis-failed").dimse
+
+    def _store(self, event: evt.Event) -> int:
         link = self._links[event.assoc]
         request, context = event.request, event.context
         sop_instance_uid = str(request.AffectedSOPInstanceUID or "")
@@ -179,11 +188,11 @@ class Receiver:
             self._tell(link, refused)
             self._arrivals.put(Fault(refused, time.time()))
             return row(refused.code).dimse
+        link.stored += 1
         if stored.set_aside is not None:
             self._tell(link, stored.set_aside.refused)
             self._arrivals.put(Fault(stored.set_aside.refused, time.time(), stored.set_aside.path))
         elif stored.instance is not None:
-            link.sent_something = True
             self._arrivals.put(Arrival(stored.instance, time.time(), link.association))
         return 0x0000
 
@@ -209,9 +218,14 @@ class Receiver:
 
     def _on_end(self, event: evt.Event) -> None:
         link = self._links.get(event.assoc)
-        if link is not None and link.sent_something:
-            link.sent_something = False
-            self._arrivals.put(link.association.id)
+        if link is None or link.ended:
+            return
+        link.ended = True
+        sender = link.association
+        how = "released" if event.event is evt.EVT_RELEASED else "broken off"
+        LOGGER.info("%s at %s: %d stored, %s", sender.calling_ae_title, sender.address, link.stored, how)
+        if link.stored:
+            self._arrivals.put(sender.id)
 
 
 def _application_entity(settings: Settings) -> ApplicationEntity:

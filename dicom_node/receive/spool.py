@@ -178,7 +178,7 @@ class Spool:
         if folder.is_dir() and (folder in self._durable or folder == self.root.parent):
             return
         self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # patients' data: for the node's user alone
         _sync_folder(folder.parent)
         self._durable.add(folder)
 

@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.report import codes
-from dicom_node.report.evidence import Evidence, reference, shell
+from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import references_by_series, shell
 from inference.facts import Instance
 
 Group: TypeAlias = (
@@ -135,9 +136,7 @@ def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[
 
 
 def _evidence_item(evidence: Evidence, images: Sequence[Instance], others: Sequence[Dataset]) -> Dataset:
-    by_series: dict[str, list[Dataset]] = {}
-    for image in images:
-        by_series.setdefault(image.series_instance_uid, []).append(reference(image))
+    by_series = references_by_series(images)
     for other in others:
         ref = Dataset()
         ref.ReferencedSOPClassUID, ref.ReferencedSOPInstanceUID = other.SOPClassUID, other.SOPInstanceUID

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
@@ -23,7 +21,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.identity import derived_uid
 from dicom_node.report import codes
-from inference.facts import Instance, ModelFacts, Refused, Result, Run, Volume
+from inference.facts import Instance, ModelFacts, Refused, Result, Run
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there even when the source has none.
 ALWAYS = (
@@ -33,12 +31,76 @@ ALWAYS = (
 WHERE_PRESENT = (
     *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "InstitutionName"),
     *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
-    *("LongitudinalTemporalInformationModified", "TimezoneOffsetFromUTC", "BodyPartExamined", "Laterality"),
+    *("LongitudinalTemporalInformationModified", "TimezoneOffsetFromUTC", "BodyPartExamined"),
+)
+# Body parts (PS3.16 annex L) there is one of: Laterality must be absent with these, and present with all others.
+UNPAIRED = frozenset(
+    [
+        "ABDOMEN",
+        "ABDOMENPELVIS",
+        "AORTA",
+        "BLADDER",
+        "BRAIN",
+        "CEREBELLUM",
+        "CERVIX",
+        "CHEST",
+        "CHESTABDOMEN",
+        "CHESTABDPELVIS",
+        "CIRCLEOFWILLIS",
+        "COCCYX",
+        "COLON",
+        "CORONARYARTERY",
+        "CSPINE",
+        "CTSPINE",
+        "DUODENUM",
+        "ESOPHAGUS",
+        "GALLBLADDER",
+        "HEAD",
+        "HEADNECK",
+        "HEART",
+        "ILEUM",
+        "JAW",
+        "JEJUNUM",
+        "LARYNX",
+        "LIVER",
+        "LSPINE",
+        "LSSPINE",
+        "MAXILLA",
+        "MEDIASTINUM",
+        "MOUTH",
+        "NECK",
+        "NECKCHEST",
+        "NECKCHESTABDOMEN",
+        "NECKCHESTABDPELV",
+        "NOSE",
+        "PANCREAS",
+        "PELVIS",
+        "PENIS",
+        "PHARYNX",
+        "PROSTATE",
+        "RECTUM",
+        "SCALP",
+        "SKULL",
+        "SPINE",
+        "SPLEEN",
+        "SSPINE",
+        "STERNUM",
+        "STOMACH",
+        "TLSPINE",
+        "THYMUS",
+        "THYROID",
+        "TONGUE",
+        "TRACHEA",
+        "TSPINE",
+        "URETHRA",
+        "UTERUS",
+        "VAGINA",
+        "VULVA",
+        "WHOLEBODY",
+    ]
 )
 # For the SR alone.
 ORDER = ("ProcedureCodeSequence", "RequestAttributesSequence", "ReferencedPerformedProcedureStepSequence")
-# A volume whose slices lie farther from where their headers put them belongs to other images: no result is written.
-PLACE_TOLERANCE_MM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +140,7 @@ def read_header(path: str | Path) -> Dataset:
     Broken text is kept as far as it can be read: a name that does not fit its declared character set still travels.
     Raises ``Refused`` ("source-unreadable").
     """
-    wanted = ["SpecificCharacterSet", "StudyInstanceUID", *ALWAYS, *WHERE_PRESENT, *ORDER]
+    wanted = ["SpecificCharacterSet", "StudyInstanceUID", "Laterality", *ALWAYS, *WHERE_PRESENT, *ORDER]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values that break their VR are copied as they are
         try:
@@ -156,14 +218,17 @@ class Evidence:
     def _stamp_patient_and_study(self, ds: Dataset) -> None:
         ds.StudyInstanceUID = self.source.StudyInstanceUID
         for keyword in (*ALWAYS, *WHERE_PRESENT):
-            if keyword in self.source:
+            if self.source.get(keyword) or (keyword in ALWAYS and keyword in self.source):
                 ds[keyword] = deepcopy(self.source[keyword])
             elif keyword in ALWAYS:
                 setattr(ds, keyword, "")
             elif keyword in ds:
                 del ds[keyword]
-        if not ds.get("BodyPartExamined"):
-            ds.Laterality = ""  # type 2C: unknown body part may be paired, and we do not invent a side
+        if ds.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethodCodeSequence" not in ds:
+            ds.setdefault("DeidentificationMethod", "not stated by the source images")  # type 1C
+        ds.pop("Laterality", None)
+        if str(ds.get("BodyPartExamined", "")) not in UNPAIRED:
+            ds.Laterality = self.source.get("Laterality", "")  # type 2C: unknown stays empty
 
     def _stamp_equipment(self, ds: Dataset) -> None:
         ds.Manufacturer, ds.ManufacturerModelName = codes.MANUFACTURER, "petct-node"
@@ -224,75 +289,3 @@ def code_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
     return item
-
-
-def reference(instance: Instance) -> Dataset:
-    """An item that names an instance (PS3.3 10.8 SOP Instance Reference)."""
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
-    return item
-
-
-def shell(instance: Instance) -> Dataset:
-    """What highdicom needs to refer to an instance: its UIDs, and no patient (``Evidence.stamp`` fills that in)."""
-    ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = instance.study_instance_uid, instance.series_instance_uid
-    ds.Modality = instance.modality
-    for keyword in ALWAYS:
-        setattr(ds, keyword, None)
-    return ds
-
-
-def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) -> Dataset:
-    """``shell`` of a slice of ``volume``, placed by the volume's affine."""
-    ds = shell(instance)
-    ds.FrameOfReferenceUID = volume.frame_of_reference_uid
-    ds.Rows, ds.Columns = volume.array.shape[1:]
-    thickness_mm, row_step_mm, column_step_mm = volume.spacing_mm
-    ds.PixelSpacing, ds.SliceThickness = decimals((row_step_mm, column_step_mm)), decimals((thickness_mm,))[0]
-    ds.ImageOrientationPatient = orientation(volume)
-    ds.ImagePositionPatient = decimals(volume.to_lps((slice_index, 0, 0)))
-    return ds
-
-
-def orientation(volume: Volume) -> list[str]:
-    """Image Orientation (Patient): direction of growing column index, then of growing row index (C.7.6.2.1.1)."""
-    columns, rows = volume.affine[:3, 2], volume.affine[:3, 1]
-    return decimals((*(columns / np.linalg.norm(columns)), *(rows / np.linalg.norm(rows))))
-
-
-def decimals(values: Iterable[float]) -> list[str]:
-    """Numbers as DS text of at most 16 characters, to a hundred-millionth; -0 is 0."""
-    return [f"{round(float(value), 8) + 0.0:.10g}" for value in values]
-
-
-def check_places(volume: Volume, instances: Sequence[Instance]) -> None:
-    """Raise ``Refused`` unless slice k of ``volume`` lies where the header of ``instances[k]`` puts it.
-
-    The last guard against a result drawn on the wrong image: whatever went wrong before, nothing is written.
-    """
-    if len(instances) != volume.array.shape[0]:
-        raise Refused(
-            "report-slices-differ",
-            "The volume analysed has another number of slices than its series has images; no result is written.",
-            slices=int(volume.array.shape[0]),
-            images=len(instances),
-        )
-    rows, columns = volume.array.shape[1:]
-    for k, instance in enumerate(instances):
-        position, spacing = instance.get("ImagePositionPatient"), instance.get("PixelSpacing")
-        cosines = instance.get("ImageOrientationPatient")
-        if position is None or spacing is None or cosines is None:
-            continue
-        first = np.asarray(position, float)
-        across, down = np.asarray(cosines, float).reshape(2, 3)
-        last = first + across * (columns - 1) * float(spacing[1]) + down * (rows - 1) * float(spacing[0])
-        ours = volume.to_lps(((k, 0, 0), (k, rows - 1, columns - 1)))
-        if np.abs(ours - (first, last)).max() > PLACE_TOLERANCE_MM:
-            raise Refused(
-                "report-place-differs",
-                "A slice of the volume analysed does not lie where its image's header puts it; no result is written.",
-                sop_instance_uid=instance.sop_instance_uid,
-                slice=k,
-            )

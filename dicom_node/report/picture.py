@@ -99,7 +99,7 @@ def _axial_row(canvas: Canvas, analysis: Analysis) -> None:
     ct = _ct(analysis, plane)
     saliency = verdict.shown_saliency(analysis)
     over = ct.copy()
-    title = "CT, saliency withheld"
+    title = "CT, saliency withheld" if analysis.lesions else "CT, no saliency"
     if saliency is not None:
         values = views.sample(views.saliency_volume(saliency, analysis.suv), plane, 0.0)
         over = colours.saliency_over(ct, values)
@@ -165,6 +165,8 @@ def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion]) -
 def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int) -> None:
     left, top = MARGIN + 3 * (WIDE + MARGIN) + 4, LOWER_TOP
     canvas.draw.text((left, top - 5), verdict.lesion_count(found, found), INK, font(16, bold=True), anchor="ls")
+    if not lesions:
+        return
     columns = (0, 108, 180, SIDE - MARGIN - left)
     for at, name in zip(columns, ("no.", "SUVmax", "peak", "MTV ml"), strict=True):
         canvas.draw.text((left + at, top + 6), name, MUTED, font(16), anchor="la" if at == 0 else "ra")

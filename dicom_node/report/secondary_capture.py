@@ -11,7 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicom_node.report import codes, heatmap, verdict
 from dicom_node.report.colours import Pixels
-from dicom_node.report.evidence import Evidence, decimals, orientation, reference
+from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import decimals, orientation, reference
 from inference.facts import Analysis, Instance
 
 SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"

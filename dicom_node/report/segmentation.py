@@ -12,7 +12,8 @@ from highdicom import seg
 from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
-from dicom_node.report.evidence import Evidence, shell_with_geometry
+from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import references_by_series, shell_with_geometry
 from inference.facts import Analysis, Lesion, Region
 
 SERIES_NUMBER = 9010
@@ -94,8 +95,12 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         box = part.voxels
         first = place[box.start[0]]
         frames[index, first : first + box.mask.shape[0]][:, box.slices[1], box.slices[2]] = box.mask
+    instances = [analysis.pair.pet.instances[k] for k in held]
+    sources = [shell_with_geometry(instance, analysis.suv, k) for instance, k in zip(instances, held, strict=True)]
+    for source in sources:  # highdicom takes one series only; a PET joined of two is put right below
+        source.SeriesInstanceUID = analysis.pair.pet.series_instance_uid
     ds: Dataset = seg.Segmentation(
-        source_images=[shell_with_geometry(analysis.pair.pet.instances[k], analysis.suv, k) for k in held],
+        source_images=sources,
         pixel_array=np.moveaxis(frames, 0, -1),
         segmentation_type="BINARY",
         segment_descriptions=[_describe(part, evidence) for part in parts],
@@ -105,6 +110,11 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         content_creator_name="petct-node^",
         **evidence.for_highdicom("seg", SERIES_NUMBER),
     )
+    ds.ReferencedSeriesSequence = []
+    for series_instance_uid, references in references_by_series(instances).items():
+        series = Dataset()
+        series.SeriesInstanceUID, series.ReferencedInstanceSequence = series_instance_uid, references
+        ds.ReferencedSeriesSequence.append(series)
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
     ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error
     return ds

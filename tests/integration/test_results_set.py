@@ -353,3 +353,53 @@ def test_reading_what_is_no_result_is_refused(analysis: Analysis, tmp_path: Path
         with pytest.raises(Refused) as refused:
             read_result(path)
         assert refused.value.code == code
+
+
+def test_a_pet_joined_of_two_series_is_referred_to_by_both(analysis: Analysis, tmp_path: Path) -> None:
+    pet = analysis.pair.pet
+    other = "2.25.99"
+    joined = (*pet.instances[:14], *(replace(i, series_instance_uid=other) for i in pet.instances[14:]))
+    pair = replace(analysis.pair, pet=replace(pet, instances=joined))
+    results = {r.kind: r for r in write_results(replace(analysis, pair=pair), RUN, tmp_path)}
+    series = pydicom.dcmread(results["seg"].path).ReferencedSeriesSequence
+    assert [s.SeriesInstanceUID for s in series] == [pet.series_instance_uid, other]
+    named = {str(r.ReferencedSOPInstanceUID) for s in series for r in s.ReferencedInstanceSequence}
+    assert named < {i.sop_instance_uid for i in joined}
+
+
+def test_uids_with_leading_zeros_are_referred_to_unchanged(
+    analysis: Analysis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pet = analysis.pair.pet
+    odd = tuple(replace(i, sop_instance_uid=f"1.2.840.00.{n:03d}") for n, i in enumerate(pet.instances))
+    pair = replace(analysis.pair, pet=replace(pet, instances=odd))
+    caplog.clear()
+    for result in write_results(replace(analysis, pair=pair), RUN, tmp_path):
+        assert b"1.2.840.00.0" in result.path.read_bytes(), result.kind
+    assert not caplog.records  # nothing of the source's values goes to a log either
+
+
+def test_nothing_of_an_earlier_run_stays_in_the_folder(analysis: Analysis, tmp_path: Path) -> None:
+    write_results(analysis, RUN, tmp_path)
+    write_results(replace(analysis, lesions=(), prediction=NO_LESION, saliency=None), RUN, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"sr.dcm", "key_image.dcm", "heatmap.dcm", "key_image.png"}
+
+
+def test_a_source_file_that_is_gone_or_another_is_refused(analysis: Analysis, tmp_path: Path) -> None:
+    pet = analysis.pair.pet
+    for change, code in (
+        ({"path": str(tmp_path / "gone.dcm")}, "source-unreadable"),
+        ({"study_instance_uid": "2.25.1"}, "source-changed"),
+    ):
+        first = replace(pet.instances[0], **change)
+        pair = replace(analysis.pair, pet=replace(pet, instances=(first, *pet.instances[1:])))
+        with pytest.raises(Refused) as refused:
+            write_results(replace(analysis, pair=pair), RUN, tmp_path / "out")
+        assert refused.value.code == code
+
+
+def test_the_reading_door_imports_nothing_heavy() -> None:
+    """``petct-node --help`` imports it."""
+    script = "import sys, dicom_node.report; print([m for m in ('pydicom', 'highdicom', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

@@ -301,6 +301,16 @@ def test_nesting_is_bounded(undefined: bool) -> None:
     assert time.process_time() - start < 2.0
 
 
+def test_the_number_of_elements_is_bounded() -> None:
+    data = written(ct_image(1))
+    at = data.index(b"\x10\x00\x10\x00PN")
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_001
+    many = b"\x09\x00\x10\x10SQ\0\0" + len(items).to_bytes(4, "little") + items
+    start = time.process_time()
+    assert code_of(data[:at] + many + data[at:]) == "too-many-elements"
+    assert time.process_time() - start < 10.0
+
+
 def test_a_deflated_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.part10.INFLATED_MOST", 1 << 20)
     data = written(ct_image(1))

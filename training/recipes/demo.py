@@ -43,17 +43,26 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What a training run gave.  ``near_optimum``: the held-out AUC lies within 0.05 of the Bayes AUC."""
+    """What a training run gave; ``inference.bundle.Evaluation`` explains the figures.
+
+    ``near_optimum``: the held-out AUC lies within 0.05 of the Bayes AUC.
+    """
 
     out: Path
     digest: str
-    evaluation: Evaluation
+    subjects: int
+    auc: float
+    auc_interval: Range
+    bayes_auc: float
+    score_auc: float
     member_aucs: tuple[float, ...]
+    expected_calibration_error: float
+    inside_fraction: float
     temperature: float
 
     @property
     def near_optimum(self) -> bool:
-        return self.evaluation.bayes_auc - self.evaluation.auc <= NEAR_OPTIMUM
+        return self.bayes_auc - self.auc <= NEAR_OPTIMUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,13 @@ def train_demo(
     weights = [member.weights for member in trained]
     digest = save_bundle(out, served, weights, statistics.arrays(), model_card=_model_card(served, result.evaluation))
     member_aucs = tuple(auc_with_interval(labels[parts[2]], one[parts[2]]).value for one in scores)
-    return DemoReport(out, digest, result.evaluation, member_aucs, result.temperature)
+    return DemoReport(
+        out=out,
+        digest=digest,
+        member_aucs=member_aucs,
+        temperature=result.temperature,
+        **result.evaluation.model_dump(exclude={"data"}),
+    )
 
 
 def fit_temperature(scores: Array, labels: Array) -> float:

@@ -93,5 +93,15 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop all tables: the index can be rebuilt from the spool, the ledger cannot."""
-    for table in ("settled", "story", "receipts", "outbox", "pairs", "changes", "set_aside", "instances", "associations"):
+    for table in (
+        "settled",
+        "story",
+        "receipts",
+        "outbox",
+        "pairs",
+        "changes",
+        "set_aside",
+        "instances",
+        "associations",
+    ):
         op.drop_table(table)

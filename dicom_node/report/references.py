@@ -1,0 +1,94 @@
+"""Naming the source images, and the guard that a volume lies where its images do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_node.report.evidence import ALWAYS
+from inference.facts import Instance, Refused, Volume
+
+# A volume whose slices lie farther from where their headers put them belongs to other images: no result is written.
+PLACE_TOLERANCE_MM = 0.5
+
+
+def reference(instance: Instance) -> Dataset:
+    """An item that names an instance (PS3.3 10.8 SOP Instance Reference)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+    return item
+
+
+def references_by_series(instances: Iterable[Instance]) -> dict[str, list[Dataset]]:
+    """``reference`` of each instance, grouped by Series Instance UID in the order they come."""
+    by_series: dict[str, list[Dataset]] = {}
+    for instance in instances:
+        by_series.setdefault(instance.series_instance_uid, []).append(reference(instance))
+    return by_series
+
+
+def shell(instance: Instance) -> Dataset:
+    """What highdicom needs to refer to an instance: its UIDs, and no patient (``Evidence.stamp`` fills that in)."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = instance.study_instance_uid, instance.series_instance_uid
+    ds.Modality = instance.modality
+    for keyword in ALWAYS:
+        setattr(ds, keyword, None)
+    return ds
+
+
+def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) -> Dataset:
+    """``shell`` of a slice of ``volume``, placed by the volume's affine."""
+    ds = shell(instance)
+    ds.FrameOfReferenceUID = volume.frame_of_reference_uid
+    ds.Rows, ds.Columns = volume.array.shape[1:]
+    thickness_mm, row_step_mm, column_step_mm = volume.spacing_mm
+    ds.PixelSpacing, ds.SliceThickness = decimals((row_step_mm, column_step_mm)), decimals((thickness_mm,))[0]
+    ds.ImageOrientationPatient = orientation(volume)
+    ds.ImagePositionPatient = decimals(volume.to_lps((slice_index, 0, 0)))
+    return ds
+
+
+def orientation(volume: Volume) -> list[str]:
+    """Image Orientation (Patient): direction of growing column index, then of growing row index (C.7.6.2.1.1)."""
+    columns, rows = volume.affine[:3, 2], volume.affine[:3, 1]
+    return decimals((*(columns / np.linalg.norm(columns)), *(rows / np.linalg.norm(rows))))
+
+
+def decimals(values: Iterable[float]) -> list[str]:
+    """Numbers as DS text of at most 16 characters, to a hundred-millionth; -0 is 0."""
+    return [f"{round(float(value), 8) + 0.0:.10g}" for value in values]
+
+
+def check_places(volume: Volume, instances: Sequence[Instance]) -> None:
+    """Raise ``Refused`` unless slice k of ``volume`` lies where the header of ``instances[k]`` puts it.
+
+    The last guard against a result drawn on the wrong image: whatever went wrong before, nothing is written.
+    """
+    if len(instances) != volume.array.shape[0]:
+        raise Refused(
+            "report-slices-differ",
+            "The volume analysed has another number of slices than its series has images; no result is written.",
+            slices=int(volume.array.shape[0]),
+            images=len(instances),
+        )
+    rows, columns = volume.array.shape[1:]
+    for k, instance in enumerate(instances):
+        position, spacing = instance.get("ImagePositionPatient"), instance.get("PixelSpacing")
+        cosines = instance.get("ImageOrientationPatient")
+        if position is None or spacing is None or cosines is None:
+            continue
+        first = np.asarray(position, float)
+        across, down = np.asarray(cosines, float).reshape(2, 3)
+        last = first + across * (columns - 1) * float(spacing[1]) + down * (rows - 1) * float(spacing[0])
+        ours = volume.to_lps(((k, 0, 0), (k, rows - 1, columns - 1)))
+        if np.abs(ours - (first, last)).max() > PLACE_TOLERANCE_MM:
+            raise Refused(
+                "report-place-differs",
+                "A slice of the volume analysed does not lie where its image's header puts it; no result is written.",
+                sop_instance_uid=instance.sop_instance_uid,
+                slice=k,
+            )

@@ -1,0 +1,116 @@
+"""kill -9 of each process in turn while a study is on its way: one set of results comes out, whole and unchanged."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import psutil
+import pytest
+
+from dicom_node.ledger import Ledger
+from dicom_node.node_process import NodeProcess
+from dicom_node.orthanc_process import PrivateOrthanc
+from dicom_node.result_set import read_set
+from tests.node_run import KINDS, dicom_files, events, objects, send_until_done, wait_for
+from training.phantom.study import write_phantom_study
+
+pytestmark = [pytest.mark.peers, pytest.mark.slow]
+
+HALF_WAY = 40  # of the phantom's 180 slices
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
+    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url) as running:
+        yield running
+
+
+def pids(node: NodeProcess) -> Mapping[str, int]:
+    return cast(Mapping[str, int], node.state["pids"])
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def in_the_spool(node: NodeProcess) -> int:
+    return sum(1 for path in (node.data_dir / "spool" / "instances").rglob("*") if path.is_file())
+
+
+def kill_receivers(node: NodeProcess, _study: str) -> None:
+    for name, pid in pids(node).items():
+        if name.startswith("receiver"):
+            kill(pid)
+
+
+def kill_coordinator(node: NodeProcess, _study: str) -> None:
+    kill(pids(node)["coordinator"])
+
+
+def kill_worker(node: NodeProcess, study: str) -> None:
+    wait_for(lambda: "analysis-started" in events(node, study))
+    kill(pids(node)["worker"])
+
+
+def kill_analyst(node: NodeProcess, study: str) -> None:
+    wait_for(lambda: "analysis-started" in events(node, study))
+    for child in psutil.Process(pids(node)["worker"]).children():
+        if "spawn_main" in " ".join(child.cmdline()):
+            child.kill()
+
+
+def kill_supervisor(node: NodeProcess, _study: str) -> None:
+    """All the others must end with it, or the successor would not get its locks."""
+    kill(cast(int, node.state["pid"]))
+    node.stop()
+    node.start()
+
+
+@pytest.mark.parametrize(
+    ("seed", "strike"),
+    list(enumerate([kill_receivers, kill_coordinator, kill_worker, kill_analyst, kill_supervisor], 11)),
+    ids=["receivers", "coordinator", "worker", "analyst", "supervisor"],
+)
+def test_one_whole_set_comes_out(
+    seed: int, strike: Callable[[NodeProcess, str], None], node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    study = write_phantom_study(tmp_path, seed=seed).study_instance_uid
+    before = in_the_spool(node)
+    with ThreadPoolExecutor(1) as scanner:
+        sending = scanner.submit(send_until_done, node, dicom_files(tmp_path))
+        wait_for(lambda: in_the_spool(node) >= before + HALF_WAY)
+        strike(node, study)
+        sending.result()
+    wait_for(lambda: "confirmed" in events(node, study))
+
+    ledger = Ledger(node.index_file)
+    (run,) = ledger.runs(study)
+    receipts = ledger.receipts(run["run_id"])
+    ledger.close()
+    found = read_set(node.result_folder(run["run_id"]))
+    assert run["state"] == "done"
+    assert found is not None
+    assert {r.kind for r in found.results} == KINDS == {r["kind"] for r in receipts}
+    assert objects(orthanc.http_url, study) == {r.sop_instance_uid: r.path.read_bytes() for r in found.results}
+    assert {r["how"] for r in receipts} == {"read back, same bytes"}
+    assert not list((node.data_dir / "results").glob(".*"))
+    times = {line for r in found.results for line in written_times(r.path)}
+    assert times == {str(run["started_at"])[:14]}, "a repeat must use the start on record"
+
+
+def written_times(path: Path) -> Iterator[str]:
+    from pydicom import dcmread
+
+    ds = dcmread(path, stop_before_pixels=True)
+    yield f"{ds.InstanceCreationDate}{ds.InstanceCreationTime}"[:14]

@@ -1,0 +1,307 @@
+"""The record of the work: runs, result sets, decisions of the coordinator, and what the engine may be asked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dicom_node.analyst import AnalysisEnded, Analyst
+from dicom_node.assemble import assemble
+from dicom_node.config import Settings
+from dicom_node.coordinate import Coordinator
+from dicom_node.index import Arrival, Index
+from dicom_node.ledger import Ledger
+from dicom_node.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
+from dicom_node.work import Work
+from dicom_node.workflow import WorkQueue, prepare_database
+from inference.facts import Instance, Refused, Result
+from inference.instance import scan_folder
+from tests.studies import STUDY, ct, pet, rtstruct, seg
+
+BUNDLE = "b" * 64
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(node={"data_dir": tmp_path})
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    index = Index(settings.index_file)
+    index.close()
+    opened = Ledger(settings.index_file)
+    yield opened
+    opened.close()
+
+
+# --------------------------------------------------------------------------------------------------------------- work
+
+
+def test_a_pair_comes_back_from_the_ledger_as_it_was(ledger: Ledger) -> None:
+    pair = assemble([*pet(), *ct(), rtstruct()])
+    work = Work.of_pair(pair, BUNDLE)
+    assert ledger.register(work)
+    assert not ledger.register(work)
+    again = ledger.work(work.run_id).pair([rtstruct(), *reversed(ct()), *pet()])
+    assert again == pair
+
+
+def test_content_and_model_name_the_run() -> None:
+    run = Work.of_pair(assemble([*pet(), *ct()]), BUNDLE).run_id
+    assert Work.of_pair(assemble([*reversed(pet()), *ct()]), BUNDLE).run_id == run
+    assert Work.of_pair(assemble([*pet(), *ct()]), "c" * 64).run_id != run
+    assert Work.of_pair(assemble([*pet(), *ct(), rtstruct()]), BUNDLE).run_id != run
+
+
+def test_other_content_than_the_run_was_made_for_is_refused() -> None:
+    work = Work.of_pair(assemble([*pet(), *ct()]), BUNDLE)
+    changed = [replace(i, sha256="0" * 64) if i.modality == "CT" else i for i in [*pet(), *ct()]]
+    for instances in (changed, pet()):
+        with pytest.raises(Refused) as caught:
+            work.pair(instances)
+        assert caught.value.code == "content-changed"
+
+
+def test_the_ledger_holds_no_patient_data(ledger: Ledger, settings: Settings) -> None:
+    ledger.register(Work.of_pair(assemble([*pet(), *ct()]), BUNDLE))
+    ledger.register(Work.of_refusal(pet(), Refused("no-ct", "No CT."), BUNDLE))
+    with sqlite3.connect(settings.index_file) as connection:
+        rows = str(connection.execute("SELECT * FROM pairs").fetchall())
+    connection.close()
+    assert len(rows) > 500
+    assert not any(text in rows for text in ("Doe", "P1", "19600101"))
+
+
+# ------------------------------------------------------------------------------------------------------------- ledger
+
+
+def test_the_first_start_stays(ledger: Ledger) -> None:
+    work = Work.of_pair(assemble([*pet(), *ct()]), BUNDLE)
+    ledger.register(work)
+    assert ledger.begin(work.run_id, "20260101120000.000000+0000") == "20260101120000.000000+0000"
+    assert ledger.begin(work.run_id, "20260101130000.000000+0000") == "20260101120000.000000+0000"
+
+
+def test_what_is_confirmed_stays_confirmed(ledger: Ledger) -> None:
+    for reason in ("", "away", "still away"):
+        ledger.record_delivery("run", "pacs", "waiting", reason)
+    (waiting,) = ledger.deliveries("run")
+    assert (waiting.state, waiting.attempts, waiting.reason) == ("waiting", 2, "still away")
+    for state in ("delivered", "confirmed", "waiting"):
+        ledger.record_delivery("run", "pacs", state)  # type: ignore[arg-type]
+    assert ledger.deliveries("run")[0].state == "confirmed"
+
+
+def test_an_event_keeps_its_first_time(ledger: Ledger) -> None:
+    ledger.tell(STUDY, "pair-complete", run_id="r", at=1.0)
+    ledger.tell(STUDY, "pair-complete", run_id="r", at=2.0)
+    ledger.tell(STUDY, "last-slice-stored", run_id="r", at=0.5)
+    assert [(e.event, e.at) for e in ledger.timeline(STUDY)] == [("last-slice-stored", 0.5), ("pair-complete", 1.0)]
+
+
+# --------------------------------------------------------------------------------------------------------- result set
+
+
+def written(folder: Path, content: bytes = b"x") -> ResultSet:
+    path = folder / "sr.dcm"
+    path.write_bytes(content)
+    return ResultSet("done", "", "", True, (Result("sr", "1.2", "1.3", "1.4", "1.5", path, "s"),), {"total": 1.0})
+
+
+def test_a_set_appears_whole_and_the_first_one_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert read_set(folder) is None
+    for content in (b"first", b"second"):
+        temporary = temporary_folder(tmp_path, "run")
+        publish(temporary, folder, written(temporary, content))
+    found = read_set(folder)
+    assert found is not None
+    assert found.results[0].path.read_bytes() == b"first"
+    assert (found.state, found.demonstration, found.timings_s) == ("done", True, {"total": 1.0})
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_crash_left_is_swept_away(tmp_path: Path) -> None:
+    half = temporary_folder(tmp_path, "run")
+    written(half)
+    assert read_set(tmp_path / "run") is None
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert not (half / MANIFEST).exists()
+
+
+# -------------------------------------------------------------------------------------------------------- coordinator
+
+
+class Site:
+    """Index, ledger and coordinator of a node that has no worker yet; time is told."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.index = Index(settings.index_file)
+        self.ledger = Ledger(settings.index_file)
+        self.start()
+
+    def start(self, bundle: str = BUNDLE) -> None:
+        self.coordinator = Coordinator(self.settings, bundle)
+
+    def arrive(self, instances: list[Instance], at: float) -> None:
+        self.index.add([Arrival(i, at) for i in instances])
+
+    def runs(self) -> list[str]:
+        return [str(r["run_id"]) for r in self.ledger.runs(STUDY)]
+
+
+@pytest.fixture
+def site(settings: Settings) -> Iterator[Site]:
+    made = Site(settings)
+    yield made
+    made.index.close()
+    made.ledger.close()
+
+
+def test_a_complete_study_is_registered_once(site: Site) -> None:
+    site.arrive([*pet(), *ct()], at=100.0)
+    site.coordinator.tick(100.1)
+    assert site.runs() == []
+    for now in (100.4, 101.0, 102.0):
+        site.coordinator.tick(now)
+    assert len(site.runs()) == 1
+    assert [e.event for e in site.ledger.timeline(STUDY)] == ["last-slice-stored", "pair-complete"]
+
+
+def test_the_same_study_again_and_our_own_objects_start_nothing(site: Site) -> None:
+    site.arrive([*pet(), *ct()], at=100.0)
+    site.coordinator.tick(101.0)
+    site.arrive([*pet(), *ct()], at=200.0)
+    site.arrive([seg(40, ManufacturerModelName="petct-node"), seg(41, "AUTOMATIC")], at=200.0)
+    for now in (200.1, 201.0, 300.0):
+        site.coordinator.tick(now)
+    assert len(site.runs()) == 1
+
+
+def test_a_late_region_starts_a_new_run(site: Site) -> None:
+    site.arrive([*pet(), *ct()], at=100.0)
+    site.coordinator.tick(101.0)
+    site.arrive([rtstruct()], at=200.0)
+    site.coordinator.tick(201.0)
+    assert len(site.runs()) == 2
+
+
+def test_a_missing_slice_is_waited_for_and_then_answered(site: Site) -> None:
+    site.arrive([*pet()[:4], *pet()[5:], *ct()], at=100.0)
+    for now in (101.0, 400.0, 699.0):
+        site.coordinator.tick(now)
+    assert site.runs() == []
+    site.coordinator.tick(701.0)
+    (run,) = site.runs()
+    refusal = site.ledger.work(run)
+    assert refusal.is_refusal
+    assert refusal.refusal().code == "missing-slices"
+    assert len(refusal.images([*pet(), *ct()])) == 15
+
+
+def test_nobody_waits_for_the_answer_to_a_ct_alone(site: Site) -> None:
+    site.arrive(ct(), at=100.0)
+    site.coordinator.tick(701.0)
+    assert site.runs() == []
+    assert [(e.event, e.text[:6]) for e in site.ledger.timeline(STUDY)] == [("refused", "no-pet")]
+
+
+def test_two_patients_in_one_study_are_refused_soon(site: Site) -> None:
+    site.arrive([*pet(), *ct(PatientID="Other")], at=100.0)
+    site.coordinator.tick(116.0)
+    (run,) = site.runs()
+    assert site.ledger.work(run).refusal().code == "patient-mismatch"
+
+
+def test_after_a_restart_an_unqueued_run_is_taken_up_and_a_settled_study_is_left_alone(
+    site: Site, settings: Settings
+) -> None:
+    site.arrive([*pet(), *ct()], at=100.0)
+    site.coordinator.tick(101.0)  # registered, but no queue takes it yet
+    assert not site.ledger.is_settled(STUDY, 100.0)
+    make_queue(settings)
+    site.start()
+    site.coordinator.tick(102.0)
+    assert site.ledger.is_settled(STUDY, 100.0)
+    site.start(bundle="c" * 64)  # an update of the model does not analyse the archive again
+    site.coordinator.tick(103.0)
+    assert len(site.runs()) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- engine
+
+
+def make_queue(settings: Settings) -> None:
+    """The engine's tables, as the worker makes them; in a process of its own, for it configures logging and threads."""
+    program = "import sys; from dbos import run_dbos_database_migrations as m; m(system_database_url=sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, settings.workflow_url], check=True, timeout=120, capture_output=True)
+
+
+def test_a_run_is_queued_once_and_durably(settings: Settings) -> None:
+    queue = WorkQueue(settings)
+    assert not queue.submit("run-1")  # no worker has made the tables
+    make_queue(settings)
+    assert queue.submit("run-1")
+    assert queue.submit("run-1")
+    queue.close()
+    file = settings.node.data_dir / "workflow.sqlite"
+    connection = sqlite3.connect(file)
+    rows = connection.execute("SELECT workflow_uuid, status FROM workflow_status").fetchall()
+    assert rows == [("run-1", "ENQUEUED")]
+    assert """'{"positionalArgs":["run-1"],""" in "".join(connection.iterdump())  # readable text: no pickle
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL, SQLite's own default
+    connection.close()
+
+
+def test_the_workflow_file_is_prepared_and_a_server_is_left_alone(tmp_path: Path) -> None:
+    prepare_database("postgresql+psycopg://nobody@nowhere/none")
+    prepare_database(f"sqlite:///{tmp_path / 'w.sqlite'}")
+    assert (tmp_path / "w.sqlite").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ analyst
+
+
+@pytest.mark.data
+def test_an_analysis_is_ended_at_its_limit_and_the_next_one_works(settings: Settings, shared_data: Path) -> None:
+    instances = scan_folder(shared_data / "geometry" / "baseline").instances
+    work = Work.of_pair(assemble(instances), BUNDLE)
+    index, ledger = Index(settings.index_file), Ledger(settings.index_file)
+    index.add([Arrival(i, 1.0) for i in instances])
+    ledger.register(work)
+    started = ledger.begin(work.run_id, "20260101120000.000000+0000")
+    hurried = settings.model_copy(update={"infer": settings.infer.model_copy(update={"time_limit_s": 0.3})})
+    impatient, patient = Analyst(hurried), Analyst(settings)
+    try:
+        with pytest.raises(AnalysisEnded, match="took longer than"):
+            impatient.analyse(work.run_id, started)
+        patient.warm_up()
+        pid = patient.pid
+        assert pid is not None
+        os.kill(pid, 9)
+        while pid in {c.pid for c in multiprocessing.active_children()}:
+            time.sleep(0.01)
+        found = patient.analyse(work.run_id, started)  # it is started again
+        assert patient.pid != pid
+        assert found.state in ("done", "refused")
+        assert found.results
+        assert found == patient.analyse(work.run_id, started)
+    finally:
+        for analyst in (impatient, patient):
+            analyst.close()
+        index.close()
+        ledger.close()
