@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.25
+# what the first study would otherwise wait for: highdicom, SimpleITK and the like
+WARM = ("inference.analyse", "dicom_node.report.picture", "dicom_node.report.segmentation", "dicom_node.report.sr")
 
 
 class AnalysisEnded(Exception):  # noqa: N818 - not the keeper's fault
@@ -144,6 +147,8 @@ class _Desk:
     """What the child keeps open and warm."""
 
     def __init__(self, settings: Settings) -> None:
+        for module in WARM:
+            import_module(module)
         from dicom_node.index import Index
         from dicom_node.ledger import Ledger
         from inference.bundle import find_bundle

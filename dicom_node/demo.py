@@ -34,6 +34,11 @@ SENDER = "DEMOSENDER"
 WANTED = ("sr", "seg", "heatmap")  # without these the main job is not done
 ANSWER_LIMIT_S = 1200.0
 DELIVERED = ("confirmed", "kept-first")
+# here it is not the user's study or machine that is at fault, but what we started
+OUR_FAILURES = frozenset(
+    {"orthanc-not-started", "node-not-started", "peer-unreachable", "association-rejected", "nothing-accepted"}
+    | {"archive-unreachable"}
+)
 
 
 @dataclass
@@ -90,7 +95,8 @@ def run_demo(*, study: Path | None, keep: bool, out: Path | None, as_json: bool)
                 running.enter_context(node)
             _do_main_job(study, node, orthanc, outcome, console)
         except Refused as refused:
-            outcome.status, outcome.reason_code, outcome.reason = "refused", refused.code, refused.reason
+            outcome.status = "failed" if refused.code in OUR_FAILURES else "refused"
+            outcome.reason_code, outcome.reason = refused.code, refused.reason
         if as_json:
             sys.stdout.write(outcome.as_json())
         _print_outcome(outcome, console)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import FrameType
@@ -65,9 +65,8 @@ def serve(settings: Settings, role: str = "all") -> int:
     settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     roles = ROLES if role == "all" else (role,)
     locks = [_lock(settings.node.data_dir / f"{name}.lock") for name in roles]
-    supervisor = _Supervisor(settings, roles)
     try:
-        return supervisor.run()
+        return _Supervisor(settings, roles, _prepare(settings)).run()
     finally:
         for lock in locks:
             lock.close()
@@ -91,10 +90,46 @@ def _lock(path: Path) -> TextIO:
             time.sleep(0.1)
 
 
+def _prepare(settings: Settings) -> str:
+    """Make the tables and check the model, in a process of its own; the bundle's digest.
+
+    Raises Refused where the model cannot be served: better now than with the first study.
+    """
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=_check, args=(settings, theirs), name="prepare")
+    process.start()
+    theirs.close()
+    try:
+        digest, code, reason = ours.recv()
+    except EOFError:
+        raise Refused(
+            "node-not-started", "The node could not prepare its data folder; the lines above say why."
+        ) from None
+    finally:
+        process.join()
+        ours.close()
+    if code:
+        raise Refused(code, reason)
+    return str(digest)
+
+
+def _check(settings: Settings, answer: Connection) -> None:
+    from dicom_node.index import Index
+    from inference.bundle import find_bundle, load_bundle
+
+    Index(settings.index_file).close()
+    try:
+        answer.send((load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir])).digest, "", ""))
+    except Refused as refused:
+        answer.send(("", refused.code, refused.reason))
+
+
 @dataclass
 class _Supervisor:
     settings: Settings
     roles: tuple[str, ...]
+    bundle_digest: str
     stopping: bool = False
     posts: list[_Post] = field(default_factory=list)
     address: tuple[str, int] | None = None
@@ -117,7 +152,7 @@ class _Supervisor:
         self.stopping = True
 
     def _appoint(self) -> None:
-        """Bind, check the model, and list the processes."""
+        """Bind, and list the processes."""
         settings = self.settings
         if "receive" in self.roles:
             from dicom_node.receive.scp import open_socket, serve_receivers
@@ -127,7 +162,7 @@ class _Supervisor:
             for number in range(settings.receive.processes):
                 self._add(f"receiver-{number}", partial(serve_receivers, settings, listening, number))
         if "coordinate" in self.roles:
-            self._add("coordinator", partial(_coordinate, settings))
+            self._add("coordinator", partial(_coordinate, settings, self.bundle_digest))
         if "work" in self.roles:
             self._add("worker", partial(_work, settings))
 
@@ -221,13 +256,11 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def _coordinate(settings: Settings) -> None:
+def _coordinate(settings: Settings, bundle_digest: str) -> None:
     stop = _stop_event()
     from dicom_node.coordinate import Coordinator
-    from inference.bundle import find_bundle, load_bundle
 
-    bundle = load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir]))
-    Coordinator(settings, bundle.digest).run(stop)
+    Coordinator(settings, bundle_digest).run(stop)
 
 
 def _work(settings: Settings) -> None:

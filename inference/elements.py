@@ -72,7 +72,7 @@ class _Walk:
     wanted: Container[int]
     stack: list[_Frame]
     position: int
-    left: int = MOST_ELEMENTS
+    left: int
 
 
 def walk(buffer: Buffer, start: int, coding: Coding, wanted: Container[int], found: list[Element]) -> None:
@@ -82,7 +82,7 @@ def walk(buffer: Buffer, start: int, coding: Coding, wanted: Container[int], fou
     what was read before a fault.  What follows the pixel data is not looked at.
     Raises Refused: unreadable-truncated, unreadable-structure, nesting-too-deep, too-many-elements.
     """
-    walk = _Walk(buffer, wanted, [_Frame(False, len(buffer), True, coding, elements=found)], start)
+    walk = _Walk(buffer, wanted, [_Frame(False, len(buffer), True, coding, elements=found)], start, MOST_ELEMENTS)
     try:
         while walk.stack:
             frame = walk.stack[-1]

@@ -23,6 +23,7 @@ from inference.resample import resample
 
 REVISION = 1  # raise it whenever this module computes something else from the same settings
 CT_AIR_HU = -1024.0
+WITHOUT_UPTAKE = "input-region-without-uptake"
 LOST_FRACTION = 0.05  # of the region; more than this outside the cube or the CT is said aloud
 
 
@@ -180,7 +181,7 @@ def _canonical(
     reference = float(np.percentile(pet[region], settings.percentile)) if region.any() else 0.0
     if not reference > 0.0:
         raise Refused(
-            "input-region-without-uptake",
+            WITHOUT_UPTAKE,
             "The PET is zero in most of the region, so uptake relative to it has no meaning; check the region.",
         )
     relative = pet / reference

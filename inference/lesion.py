@@ -64,7 +64,9 @@ def find_lesions(suv: Volume, ct: Volume) -> Proposal:
         if lowered:
             grown = [g for g in grown if not g.flooded and g.region.mask.sum() * suv.voxel_ml <= MOST_FAINT_ML]
         if body is not None:
-            grown = [g for g in grown if body.share_inside(_points(g.region, suv)) >= LEAST_INSIDE_BODY]
+            inside = [g for g in grown if body.share_inside(_points(g.region, suv)) >= LEAST_INSIDE_BODY]
+            cautions += _outside(len(grown) - len(inside))
+            grown = inside
         organs = organs_among([g.region for g in grown], suv, ct, body)
         lesions = [g for g, organ in zip(grown, organs, strict=True) if not organ]
         cautions += _set_aside(organs)
@@ -178,6 +180,11 @@ def _set_aside(organs: Sequence[str]) -> list[Caution]:
     named = ", ".join(f"{organ} ({n})" if n > 1 else organ for organ, n in sorted(counts.items()))
     text = f"Uptake taken as an organ's own and not proposed as a lesion: {named}."
     return [Caution("physiologic-uptake-set-aside", text)] if counts else []
+
+
+def _outside(count: int) -> list[Caution]:
+    text = f"{count} hot spot(s) outside the patient on the CT, or where the CT does not reach, were not proposed."
+    return [Caution("uptake-outside-body", text)] if count else []
 
 
 def _once(cautions: Sequence[Caution]) -> tuple[Caution, ...]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from inference.applicability import FeatureStatistics, Verdict, judge, quantities
 from inference.bundle import Bundle, Served, load_bundle
 from inference.explain import saliency_cautions, saliency_on_pet
-from inference.facts import Caution, ModelFacts, Prediction, Region, Saliency, Volume
-from inference.inputs import network_input
+from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Saliency, Volume
+from inference.inputs import WITHOUT_UPTAKE, network_input
 
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
 
@@ -81,9 +81,15 @@ class Model:
     def look(self, suv: Volume, ct: Volume, region: Region) -> Look:
         """Predict from the region of the PET grid ``suv`` (SUVbw) and ``ct`` (HU, its own grid).
 
-        Raises ``Refused`` as ``inference.inputs.network_input`` does.
+        A region without uptake is no reason to lose its measures: the probability is withheld.  Raises ``Refused`` as
+        ``inference.inputs.network_input`` does otherwise.
         """
-        seen = network_input(suv, ct, region, self._served.input)
+        try:
+            seen = network_input(suv, ct, region, self._served.input)
+        except Refused as refusal:
+            if refusal.code != WITHOUT_UPTAKE:
+                raise
+            return Look(Prediction("withheld", None, None, None, "outside", (refusal.reason,)), None, ())
         members = self._backend.forward(seen.array)
         embedding = np.concatenate([member.embedding for member in members])
         verdict = judge(quantities(seen, suv), self._served.ranges, self._statistics, embedding)

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.facts import Instance, Volume
+from inference.instance import read_instance
+from inference.region import RTSTRUCT
 
 CT_IMAGE, PET_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 FRAME = "1.2.3.4"
+UID = "1.2.826.0.1.3680043.8.498."
 WEIGHT_KG, DOSE_BQ, HALF_LIFE_S = 70.0, 350e6, 6586.2
 
 
@@ -101,3 +106,42 @@ def ball(volume: Volume, centre_mm: Sequence[float], radius_mm: float) -> np.nda
         step = volume.affine[axis]
         squared = squared + (step[0] * k + step[1] * r + step[2] * c + step[3] - centre) ** 2
     return np.asarray(squared <= radius_mm**2)
+
+
+def square(z: float, low: float, high: float) -> list[float]:
+    """A square contour in the plane z, from ``low`` to ``high`` in x and y."""
+    return [low, low, z, high, low, z, high, high, z, low, high, z]
+
+
+def structures(
+    path: Path,
+    contours: Sequence[Sequence[float]],
+    *,
+    frame: str = FRAME,
+    name: str = "GTV",
+    kind: str = "CLOSED_PLANAR",
+    refers_to: str = "",
+) -> Instance:
+    """An RTSTRUCT file with one ROI; ``contours``: flat x, y, z in LPS mm."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = RTSTRUCT
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID + "1"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality = UID + "2", UID + "3", "RTSTRUCT"
+    structure, roi = Dataset(), Dataset()
+    structure.ROINumber, structure.ROIName, structure.ReferencedFrameOfReferenceUID = 7, name, frame
+    roi.ReferencedROINumber = 7
+    roi.ContourSequence = []
+    for points in contours:
+        contour, referenced = Dataset(), Dataset()
+        contour.ContourGeometricType = kind
+        contour.ContourData = [float(p) for p in points]
+        contour.NumberOfContourPoints = len(points) // 3
+        if refers_to:
+            referenced.ReferencedSOPInstanceUID = refers_to
+            contour.ContourImageSequence = [referenced]
+        roi.ContourSequence.append(contour)
+    ds.StructureSetROISequence, ds.ROIContourSequence = [structure], [roi]
+    ds.save_as(path, enforce_file_format=True)
+    return read_instance(path)

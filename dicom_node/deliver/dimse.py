@@ -73,10 +73,13 @@ def _listed(association: Any, result: Result) -> bool:
     query.StudyInstanceUID = result.study_instance_uid
     query.SeriesInstanceUID = result.series_instance_uid
     query.SOPInstanceUID = result.sop_instance_uid
-    found = False
+    found = finished = False
     for status, answer in association.send_c_find(query, STUDY_ROOT_FIND):
         if status and status.Status in PENDING and answer is not None:
             found = found or answer.get("SOPInstanceUID") == result.sop_instance_uid
+        finished = bool(status) and status.Status == 0
+    if not finished:
+        raise RuntimeError("it did not finish its answer")
     return found
 
 

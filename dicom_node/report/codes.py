@@ -85,6 +85,7 @@ REGION_SOURCE = _private("REGION-SOURCE", "Where the region came from")
 ANALYSIS_STATE = _private("ANALYSIS", "State of the analysis")
 NOT_ANALYSED = _private("NOT-ANALYSED", "Not analysed")
 REFUSAL_CODE = _private("REFUSAL-CODE", "Code of the reason for refusal")
+REFUSAL_CLASS = _private("REFUSAL-CLASS", "Coded reason for refusal")  # value: a row of dicom_node/errors.py
 REFUSAL_REASON = _private("REFUSAL-REASON", "Reason for refusal")
 
 

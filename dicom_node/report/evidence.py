@@ -140,7 +140,15 @@ def read_header(path: str | Path) -> Dataset:
     Broken text is kept as far as it can be read: a name that does not fit its declared character set still travels.
     Raises ``Refused`` ("source-unreadable").
     """
-    wanted = ["SpecificCharacterSet", "StudyInstanceUID", "Laterality", *ALWAYS, *WHERE_PRESENT, *ORDER]
+    wanted = [
+        "SpecificCharacterSet",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "Laterality",
+        *ALWAYS,
+        *WHERE_PRESENT,
+        *ORDER,
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values that break their VR are copied as they are
         try:
@@ -172,10 +180,11 @@ class Evidence:
     def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:
         """Evidence headed by ``instance``, whose patient and study the results will carry."""
         source = read_header(instance.path)
-        if str(source.get("StudyInstanceUID")) != instance.study_instance_uid:
+        found = str(source.get("StudyInstanceUID")), str(source.get("SOPInstanceUID"))
+        if found != (instance.study_instance_uid, instance.sop_instance_uid):
             raise Refused(
                 "source-changed",
-                "The file of a source image no longer holds the study it was received with; send the study again.",
+                "The file of a source image no longer holds what was received in it; send the study again.",
                 sop_instance_uid=instance.sop_instance_uid,
             )
         return cls(source, content_digest, model, run, Clock.of(run, source))

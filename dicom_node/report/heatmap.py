@@ -22,6 +22,7 @@ from inference.facts import Analysis, FloatArray
 
 NARROWEST = 192  # pixels: below it the legend cannot be read, above twice it frames are thinned
 FEWEST_FRAMES = 60  # as long as the PET has them
+MOST_FRAMES = 89  # OHIF 3.13.2 takes a capture with 90 frames or more for a video and stays black
 BODY_SUV = 0.5  # a slice without a voxel above it holds no patient
 OUTLINE = np.array((200, 0, 0), np.uint8)
 
@@ -114,7 +115,10 @@ class Frames:
 
 
 def _body(analysis: Analysis) -> range:
-    """The slices from the first to the last that hold patient, lesion or saliency; at least ``FEWEST_FRAMES``."""
+    """The slices from the first to the last that hold patient, lesion or saliency; at least ``FEWEST_FRAMES``.
+
+    Of more than ``MOST_FRAMES`` those around the index lesion, where alone there is saliency.
+    """
     total = analysis.suv.array.shape[0]
     held = set(np.flatnonzero(analysis.suv.array.reshape(total, -1).max(axis=1) >= BODY_SUV).tolist())
     boxes = [(lesion.region.start[0], lesion.region.mask.shape[0]) for lesion in shown_lesions(analysis.lesions)]
@@ -126,6 +130,9 @@ def _body(analysis: Analysis) -> range:
     first, last = max(0, min(held)), min(total - 1, max(held))
     while last - first + 1 < min(FEWEST_FRAMES, total):
         first, last = max(0, first - 1), min(total - 1, last + 1)
+    if last - first + 1 > MOST_FRAMES:
+        first = min(max(first, views.key_slice(analysis) - MOST_FRAMES // 2), last + 1 - MOST_FRAMES)
+        last = first + MOST_FRAMES - 1
     return range(first, last + 1)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from dicom_node import errors
 from dicom_node.report import colours, verdict, views
 from dicom_node.report.canvas import INK, MARGIN, MUTED, SIDE, WARN, Canvas
 from dicom_node.report.colours import Pixels
@@ -42,7 +43,9 @@ def refusal_image(refused: Refused, model: ModelFacts | None) -> Pixels:
     canvas = Canvas()
     top = canvas.paragraph("Not analysed", 60, size=56, bold=True, ink=WARN)
     top = canvas.paragraph(f"because: {refused.reason}", top + 20, size=32, most=12)
-    canvas.paragraph(f"Reason code: {refused.code}", top + 20, size=26, ink=MUTED)
+    row = errors.row(refused.code)
+    top = canvas.paragraph(f"What to do ({row.who}): {row.advice}", top + 20, size=26, most=4)
+    canvas.paragraph(f"Reason code: {refused.code}", top + 20, size=22, ink=MUTED)
     canvas.footer(model)
     return canvas.pixels
 

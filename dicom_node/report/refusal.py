@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from highdicom import sr
 from pydicom.dataset import Dataset
 
+from dicom_node import errors
 from dicom_node.report import codes, verdict
 from dicom_node.report.document import add, document, text
 from dicom_node.report.evidence import Evidence
@@ -48,10 +49,14 @@ def _belongs(instance: Instance, image: Instance) -> bool:
 
 def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instance]) -> Dataset:
     """The SR of a refusal: state, code and reason, and nothing measured."""
+    row = errors.row(refused.code)
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=evidence.uid("tracking refusal"), identifier="Analysis"),
         finding_type=codes.ANALYSIS_STATE,
-        qualitative_evaluations=[sr.QualitativeEvaluation(codes.ANALYSIS_STATE, codes.NOT_ANALYSED)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(codes.ANALYSIS_STATE, codes.NOT_ANALYSED),
+            sr.QualitativeEvaluation(codes.REFUSAL_CLASS, codes.concept(row.concept)),
+        ],
     )
     model = evidence.model
     add(
@@ -60,6 +65,7 @@ def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instan
             text(codes.REFUSAL_CODE, refused.code),
             text(codes.REFUSAL_REASON, refused.reason),
             text(codes.COMMENT, f"Not analysed because: {refused.reason}"),
+            text(codes.COMMENT, f"What to do ({row.who}): {row.advice}"),
             text(codes.COMMENT, verdict.RESEARCH_USE_ONLY),
             *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
         ],

@@ -31,7 +31,7 @@ def key_image_capture(pixels: Pixels, evidence: Evidence, sources: Sequence[Inst
 
 
 def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
-    """Every PET slice of the body, inverse grey SUVbw 0 to 10, with the saliency over it; frames in the PET's order."""
+    """PET slices of the body, inverse grey SUVbw 0 to 10, with the saliency over them; frames in the PET's order."""
     frames = heatmap.Frames.of(analysis)
     instances = [analysis.pair.pet.instances[k] for k in frames.slices]
     what = "PET, SUVbw 0 to 10 g/ml inverse grey, with outlines of the lesions; saliency withheld or absent"

@@ -6,7 +6,7 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Destination, DimseDestination, OrthancDestination
-from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
+from dicom_node.deliver import Receipt, Undelivered, confirm, deliver, why_withheld
 from dicom_node.deliver.confirm import in_order
 from dicom_node.identity import derived_uid
 from dicom_node.orthanc_process import PrivateOrthanc, free_port
@@ -85,6 +85,17 @@ def test_other_bytes_under_the_same_uid_are_told(rest: OrthancDestination, tmp_p
     assert not receipt.same
 
 
+def asked_again(ask: Callable[[], tuple[Receipt, ...]]) -> tuple[Receipt, ...]:
+    """As the workflow does: on a busy machine pynetdicom's two threads may lose a C-FIND answer between them."""
+    for _ in range(5):
+        try:
+            return ask()
+        except Undelivered as undelivered:
+            if "did not answer C-FIND" not in undelivered.reason:
+                raise
+    return ask()
+
+
 @pytest.mark.peers
 def test_dimse_delivers_and_the_archive_lists_it(
     dimse: DimseDestination, rest: OrthancDestination, tmp_path: Path
@@ -96,7 +107,7 @@ def test_dimse_delivers_and_the_archive_lists_it(
             ("key_image", "C-STORE status 0x0000"),
             ("sr", "C-STORE status 0x0000"),
         ]
-    assert {r.how for r in confirm(results, dimse, AET, by_status=True)} == {"listed by C-FIND"}
+    assert {r.how for r in asked_again(lambda: confirm(results, dimse, AET, by_status=True))} == {"listed by C-FIND"}
     assert len(confirm(results, rest, AET, by_status=False)) == 2
 
 
@@ -104,8 +115,9 @@ def test_dimse_delivers_and_the_archive_lists_it(
 def test_dimse_does_not_believe_a_status_that_the_archive_does_not_bear_out(
     dimse: DimseDestination, tmp_path: Path
 ) -> None:
+    never_sent = [write(tmp_path, "sr", "never sent")]
     with pytest.raises(Undelivered, match="does not list"):
-        confirm([write(tmp_path, "sr", "never sent")], dimse, AET, by_status=True)
+        asked_again(lambda: confirm(never_sent, dimse, AET, by_status=True))
 
 
 @pytest.mark.peers

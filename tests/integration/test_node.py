@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from dicom_node.ledger import Ledger
@@ -13,6 +15,7 @@ from dicom_node.node_process import NodeProcess
 from dicom_node.orthanc_process import PrivateOrthanc
 from dicom_node.orthanc_results import fetch_results
 from dicom_node.result_set import read_set
+from dicom_node.send import send_folder
 from tests.node_run import KINDS, dicom_files, events, objects, send, start_sending, wait_for
 from training.phantom.study import write_phantom_study
 
@@ -142,3 +145,22 @@ def test_a_study_with_a_hole_is_answered_with_the_reason(
     send(node.port, [late])  # and with the slice it is analysed after all
     wait_for(lambda: {r["state"] for r in ledger.runs(study)} == {"refused", "done"})
     wait_for(lambda: len(objects(orthanc.http_url, study)) == 2 + len(KINDS))
+
+
+@pytest.mark.data
+def test_a_real_patient_is_measured_in_the_contour_that_was_sent(
+    node: NodeProcess, orthanc: PrivateOrthanc, ledger: Ledger, tmp_path: Path, shared_data: Path
+) -> None:
+    source = shared_data / "study_sts_001"
+    sent = tmp_path / "sent"  # in alphabetical order, so that the contour comes last, as it does in the field
+    for name in ("ct", "pet_bqml"):
+        shutil.copytree(source / name, sent / name)
+    shutil.copy(source / "rtstruct_ct.dcm", sent)
+    study = str(pydicom.dcmread(source / "rtstruct_ct.dcm", stop_before_pixels=True).StudyInstanceUID)
+    report = send_folder(sent, "127.0.0.1", node.port, associations=2)
+    assert not report.failures
+    wait_for(lambda: "confirmed" in events(node, study))
+    (run,) = ledger.runs(study)
+    assert ledger.work(run["run_id"]).content["region"] is not None
+    (main,) = [r for r in fetch_results(orthanc.http_url, study, tmp_path / "out") if r.kind == "sr"]
+    assert main.lesions[0].measures["suv_max"] == pytest.approx(7.9107, rel=1e-4)

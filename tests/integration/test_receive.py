@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -431,7 +432,7 @@ def test_receivers_end_with_their_parent(tmp_path: Path) -> None:
         "print(process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen([".venv/bin/python", "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         time.sleep(0.5)

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from dicom_node import errors
 from dicom_node.report import read_result, summarise, write_refusal, write_results
 from inference.facts import Analysis, Refused, Result
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
@@ -318,6 +319,8 @@ def test_a_refusal_is_a_result_that_says_why(analysis: Analysis, tmp_path: Path,
     summary = read_result(results[0].path)
     assert (summary.refusal_code, summary.refusal_reason) == (REFUSED.code, REFUSED.reason)
     assert summary.prediction is None
+    coded = [str(e.value) for e in pydicom.dcmread(results[0].path).iterall() if e.keyword == "CodeValue"]
+    assert errors.row(REFUSED.code).concept.value in coded
     assert f"Not analysed because: {REFUSED.reason}" in text_of(pydicom.dcmread(results[0].path))
     assert (tmp_path / "key_image.png").is_file()
     again = write_refusal(instances[::-1], REFUSED, model, RUN, tmp_path / "again")
@@ -372,6 +375,7 @@ def test_uids_with_leading_zeros_are_referred_to_unchanged(
 ) -> None:
     pet = analysis.pair.pet
     odd = tuple(replace(i, sop_instance_uid=f"1.2.840.00.{n:03d}") for n, i in enumerate(pet.instances))
+    odd = (pet.instances[0], *odd[1:])  # whose file is read, and must hold what it is said to hold
     pair = replace(analysis.pair, pet=replace(pet, instances=odd))
     caplog.clear()
     for result in write_results(replace(analysis, pair=pair), RUN, tmp_path):
@@ -390,6 +394,7 @@ def test_a_source_file_that_is_gone_or_another_is_refused(analysis: Analysis, tm
     for change, code in (
         ({"path": str(tmp_path / "gone.dcm")}, "source-unreadable"),
         ({"study_instance_uid": "2.25.1"}, "source-changed"),
+        ({"sop_instance_uid": "2.25.1"}, "source-changed"),
     ):
         first = replace(pet.instances[0], **change)
         pair = replace(analysis.pair, pet=replace(pet, instances=(first, *pet.instances[1:])))

@@ -136,7 +136,7 @@ def test_no_lesion_is_an_answer(patient: Patient) -> None:
     patient.hot((550.0, 550.0, 300.0), 20.0, 30.0)  # beside the patient
     proposal = patient.proposal()
     assert proposal.regions == ()
-    assert codes(proposal) == ["no-lesion-found"]
+    assert codes(proposal) == ["uptake-outside-body", "no-lesion-found"]
 
 
 def test_a_faint_lesion_is_looked_for_only_where_there_is_no_hot_one(patient: Patient) -> None:

@@ -38,7 +38,7 @@ def refusal(made: Stack) -> str:
     return refused.value.code
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     signed=st.booleans(),
     bits=st.integers(9, 16),

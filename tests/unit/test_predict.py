@@ -233,6 +233,18 @@ def test_a_lesion_whose_cells_are_coarse_says_so(model: Model) -> None:
         assert ("saliency-coarse" in [caution.code for caution in look.cautions]) is coarse
 
 
+def test_a_region_without_uptake_is_withheld_and_other_faults_are_refused(model: Model) -> None:
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    suv = Volume(np.zeros((20, 20, 20), np.float32), affine, "2.25.1")
+    ct = Volume(np.full((20, 20, 20), 40, np.int16), affine, "2.25.1")
+    region = Region((5, 5, 5), np.ones((6, 6, 6), bool))
+    look = model.look(suv, ct, region)
+    assert (look.prediction.status, look.prediction.applicability) == ("withheld", "outside")
+    assert look.saliency is None
+    with pytest.raises(Refused):
+        model.look(suv, Volume(ct.array, affine, "2.25.2"), region)
+
+
 def changed_bundle(tmp_path: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> Path:
     bundle = load_bundle(find_bundle("demo"))
     served = bundle.served.model_copy(update=change(bundle.served.network))

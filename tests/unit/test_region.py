@@ -9,58 +9,18 @@ from typing import Any
 import highdicom
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.contour import filled
 from inference.facts import Instance, Refused, Region, Volume
 from inference.instance import read_instance, scan_folder
-from inference.region import RTSTRUCT, GivenRegion, given_regions, lesions_among
+from inference.region import GivenRegion, given_regions, lesions_among
 from inference.volume import stack
-from tests.images import FRAME, grid
-
-UID = "1.2.826.0.1.3680043.8.498."
-
-
-def square(z: float, low: float, high: float) -> list[float]:
-    return [low, low, z, high, low, z, high, high, z, low, high, z]
-
-
-def structures(
-    path: Path,
-    contours: Sequence[Sequence[float]],
-    *,
-    frame: str = FRAME,
-    name: str = "GTV",
-    kind: str = "CLOSED_PLANAR",
-    refers_to: str = "",
-) -> Instance:
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = RTSTRUCT
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID + "1"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality = UID + "2", UID + "3", "RTSTRUCT"
-    structure, roi = Dataset(), Dataset()
-    structure.ROINumber, structure.ROIName, structure.ReferencedFrameOfReferenceUID = 7, name, frame
-    roi.ReferencedROINumber = 7
-    roi.ContourSequence = []
-    for points in contours:
-        contour, referenced = Dataset(), Dataset()
-        contour.ContourGeometricType = kind
-        contour.ContourData = [float(p) for p in points]
-        contour.NumberOfContourPoints = len(points) // 3
-        if refers_to:
-            referenced.ReferencedSOPInstanceUID = refers_to
-            contour.ContourImageSequence = [referenced]
-        roi.ContourSequence.append(contour)
-    ds.StructureSetROISequence, ds.ROIContourSequence = [structure], [roi]
-    ds.save_as(path, enforce_file_format=True)
-    return read_instance(path)
+from tests.images import FRAME, UID, grid, square, structures
 
 
 def refusal(instance: Instance, volume: Volume) -> str:
@@ -69,6 +29,7 @@ def refusal(instance: Instance, volume: Volume) -> str:
     return refused.value.code
 
 
+@settings(deadline=None)
 @given(
     points=st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=12),
     shift=st.floats(0.001, 0.4),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
@@ -24,6 +24,7 @@ def turned(seed: int, spacing_mm: tuple[float, float, float], origin: float) -> 
     return affine
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     spacing=st.tuples(st.floats(1.0, 4.0), st.floats(1.0, 4.0), st.floats(1.0, 4.0)),
@@ -41,6 +42,7 @@ def test_a_ramp_in_space_stays_the_ramp(seed: int, spacing: tuple[float, float, 
     assert resample(volume, onto, (7, 7, 7)) == pytest.approx(there @ ramp + 7.0, abs=1e-3)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), shift=st.floats(-60, 60))
 def test_cropping_changes_no_value(seed: int, shift: float) -> None:
     """Against an interpolator that sees the whole volume; outside by more than half a voxel is fill."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
@@ -168,6 +168,7 @@ def test_back_computed_start_of_a_whole_body_scan() -> None:
     assert suv_rule(instances).factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(
     start=st.datetimes(datetime(1960, 1, 1), datetime(2099, 1, 1)),
     wait_s=st.integers(0, 5 * int(HALF_LIFE_S)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
@@ -33,6 +33,7 @@ angles = st.floats(-3.1, 3.1)
 offsets = st.floats(-400, 400)
 
 
+@settings(deadline=None)
 @given(
     angles=st.tuples(angles, angles, angles),
     origin=st.tuples(offsets, offsets, offsets),

@@ -261,7 +261,7 @@ def test_a_run_is_queued_once_and_durably(settings: Settings) -> None:
     connection = sqlite3.connect(file)
     rows = connection.execute("SELECT workflow_uuid, status FROM workflow_status").fetchall()
     assert rows == [("run-1", "ENQUEUED")]
-    assert """'{"positionalArgs":["run-1"],""" in "".join(connection.iterdump())  # readable text: no pickle
+    assert """'{"namedArgs":{},"positionalArgs":["run-1"]}'""" in "".join(connection.iterdump())  # no pickle
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL, SQLite's own default
     connection.close()
