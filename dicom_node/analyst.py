@@ -29,8 +29,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.25
-# what the first study would otherwise wait for: highdicom, SimpleITK and the like
-WARM = ("inference.analyse", "dicom_node.report.picture", "dicom_node.report.segmentation", "dicom_node.report.sr")
+# What the first study would otherwise wait for; the third-party ones are imported inside functions elsewhere.
+WARM = (
+    "inference.analyse",
+    "dicom_node.report.picture",
+    "dicom_node.report.secondary_capture",
+    "dicom_node.report.segmentation",
+    "dicom_node.report.sr",
+    "dicom_node.report.sr_viewer",
+    "SimpleITK",
+    "cc3d",
+    "contourpy",
+    "imagecodecs",
+)
 
 
 class AnalysisEnded(Exception):  # noqa: N818 - not the keeper's fault

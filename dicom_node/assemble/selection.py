@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from dicom_node.assemble.regions import RTSTRUCT, SEG, choose_region
 from dicom_node.assemble.series import (
     CT_CLASSES,
     PET_CLASSES,
@@ -21,13 +22,9 @@ from dicom_node.assemble.series import (
     series_number,
     values,
 )
-from dicom_node.assemble.story import Choice
+from dicom_node.assemble.story import Choice, Record
 from inference.facts import Caution, Instance, Refused
 
-RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-SEG = "1.2.840.10008.5.1.4.1.1.66.4"
-# A region object's own date, newest wins; each keyword is absent in some makers' objects.
-REGION_TIMES = (("StructureSetDate", "StructureSetTime"), ("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime"))
 ANOTHER_PLANE_COS = 0.7  # a CT whose slices lie more than 45° off the PET's is a reformatted view of another plane
 SAME_EXTENT_MM = (
     10.0  # two reconstructions of one PET may differ by a slice or two at the ends, bed positions by far more
@@ -47,42 +44,28 @@ class Selection:
     cautions: tuple[Caution, ...] = ()
 
 
-@dataclass(slots=True)
-class _Ledger:
-    """Choices and cautions as they are made."""
-
-    choices: list[Choice] = field(default_factory=list)
-    cautions: list[Caution] = field(default_factory=list)
-
-    def chosen(self, series: Sequence[Instance], reason: str) -> None:
-        self.choices.append(_choice(series, True, "", reason))
-
-    def left_out(self, series: Sequence[Instance], fault: Fault) -> None:
-        self.choices.append(_choice(series, False, fault.code, fault.reason))
-
-
 def select(instances: Iterable[Instance]) -> Selection:
     """Choose the PET, the CT that shares its Frame of Reference, and the newest human's region drawn in it.
 
-    Raises Refused where there is no usable PET or CT, naming the reason of the nearest candidate; its fact ``story``
+    Raises Refused where there is no usable PET or CT, naming the reason of the nearest candidate; its fact ``choices``
     holds all choices.
     """
-    ledger = _Ledger()
-    pets, cts, regions = _sort_out(instances, ledger)
+    record = Record()
+    pets, cts, regions = _sort_out(instances, record)
     try:
-        pet, pet_why = _choose_pet(pets, ledger)
-        ct, ct_why = _choose_ct(cts, pet, ledger)
+        pet, pet_why = _choose_pet(pets, record)
+        ct, ct_why = _choose_ct(cts, pet, record)
     except Refused as refused:
-        refused.facts["choices"] = tuple(ledger.choices)
+        refused.facts["choices"] = tuple(record.choices)
         raise
-    region = _choose_region(regions, frame_of_reference(pet), ledger)
-    return Selection(pet, ct, region, pet_why, ct_why, tuple(ledger.choices), tuple(ledger.cautions))
+    region = choose_region(regions, frame_of_reference(pet), record)
+    return Selection(pet, ct, region, pet_why, ct_why, tuple(record.choices), tuple(record.cautions))
 
 
 _Group = tuple[Instance, ...]
 
 
-def _sort_out(instances: Iterable[Instance], ledger: _Ledger) -> tuple[list[_Group], list[_Group], list[Instance]]:
+def _sort_out(instances: Iterable[Instance], record: Record) -> tuple[list[_Group], list[_Group], list[Instance]]:
     """PET series, CT series, region objects; all else is left out, our own objects first of all."""
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     for instance in instances:
@@ -93,22 +76,22 @@ def _sort_out(instances: Iterable[Instance], ledger: _Ledger) -> tuple[list[_Gro
     for (_, sop_class), members in sorted(groups.items()):
         group = tuple(members)
         if any(map(is_ours, group)):
-            ledger.left_out(group, Fault("own-object", "this node wrote it"))
+            record.left_out(group, Fault("own-object", "this node wrote it"))
         elif sop_class in PET_CLASSES:
             pets.append(group)
         elif sop_class in CT_CLASSES:
-            cts.extend(_without_localizers(group, ledger))
+            cts.extend(_without_localizers(group, record))
         elif sop_class in (RTSTRUCT, SEG):
             regions.extend(group)
         else:
-            ledger.left_out(group, Fault("not-pet-or-ct", "neither PET nor CT nor a region"))
+            record.left_out(group, Fault("not-pet-or-ct", "neither PET nor CT nor a region"))
     return pets, cts, regions
 
 
-def _without_localizers(group: _Group, ledger: _Ledger) -> list[_Group]:
+def _without_localizers(group: _Group, record: Record) -> list[_Group]:
     scouts = tuple(i for i in group if is_localizer(i))
     if scouts:
-        ledger.left_out(scouts, Fault("localizer", "its Image Type says LOCALIZER"))
+        record.left_out(scouts, Fault("localizer", "its Image Type says LOCALIZER"))
     slices = tuple(i for i in group if not is_localizer(i))
     return [slices] if slices else []
 
@@ -116,18 +99,18 @@ def _without_localizers(group: _Group, ledger: _Ledger) -> list[_Group]:
 # ---------------------------------------------------------------------------------------------------------------- PET
 
 
-def _choose_pet(pets: Sequence[_Group], ledger: _Ledger) -> tuple[_Group, str]:
-    usable = _usable(pets, pet_fault, ledger)
+def _choose_pet(pets: Sequence[_Group], record: Record) -> tuple[_Group, str]:
+    usable = _usable(pets, pet_fault, record)
     if not usable:
-        raise _nearest(pets, ledger) or Refused(
+        raise _nearest(pets, record) or Refused(
             "no-pet", "The study has no PET series that can be analysed: send the attenuation-corrected, static PET."
         )
-    best = _best_rank(usable, ledger)
+    best = _best_rank(usable, record)
     why = "the attenuation-corrected, static PET" if len(pets) == 1 else "the best of several PET series"
     if is_original(best[0][0]):
         why += ", original"
-    chosen = best[0] if len(best) == 1 else _one_of_equals(best, ledger)
-    ledger.chosen(chosen, why)
+    chosen = best[0] if len(best) == 1 else _one_of_equals(best, record)
+    record.chosen(chosen, why)
     return chosen, why
 
 
@@ -141,19 +124,19 @@ _PREFERENCES: tuple[tuple[str, str, Callable[[_Group], bool]], ...] = (
 )
 
 
-def _best_rank(usable: list[_Group], ledger: _Ledger) -> list[_Group]:
+def _best_rank(usable: list[_Group], record: Record) -> list[_Group]:
     """Original before derived; activity concentration as measured before values somebody has normalised already."""
     for code, reason, better in _PREFERENCES:
         best = [g for g in usable if better(g)]
         if best and len(best) < len(usable):
             for group in usable:
                 if group not in best:
-                    ledger.left_out(group, Fault(code, reason))
+                    record.left_out(group, Fault(code, reason))
             usable = best
     return usable
 
 
-def _one_of_equals(equals: list[_Group], ledger: _Ledger) -> _Group:
+def _one_of_equals(equals: list[_Group], record: Record) -> _Group:
     """The longest of several equally good PET series.
 
     One that the longest does not cover is a part of the body of its own (a bed position): refused, half a body is
@@ -178,8 +161,8 @@ def _one_of_equals(equals: list[_Group], ledger: _Ledger) -> _Group:
             )
     for other in equals:
         if other is not chosen:
-            ledger.left_out(other, Fault("another-pet", "as good as the chosen one, but shorter or a later series"))
-    ledger.cautions.append(
+            record.left_out(other, Fault("another-pet", "as good as the chosen one, but shorter or a later series"))
+    record.cautions.append(
         Caution(
             "several-pet-series",
             f"{len(equals)} PET series of the study were equally suitable; series "
@@ -192,7 +175,7 @@ def _one_of_equals(equals: list[_Group], ledger: _Ledger) -> _Group:
 # ----------------------------------------------------------------------------------------------------------------- CT
 
 
-def _choose_ct(cts: Sequence[_Group], pet: _Group, ledger: _Ledger) -> tuple[_Group, str]:
+def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Group, str]:
     frame = frame_of_reference(pet)
     if not frame:
         raise Refused(
@@ -201,17 +184,17 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, ledger: _Ledger) -> tuple[_Gr
             "send the series as the scanner made it.",
             series=_uid(pet),
         )
-    usable = _usable(cts, ct_fault, ledger)
+    usable = _usable(cts, ct_fault, record)
     there = [g for g in usable if frame_of_reference(g) == frame]
     for group in usable:
         if group not in there:
-            ledger.left_out(group, Fault("frame-of-reference-differs", "its Frame of Reference is not the PET's"))
+            record.left_out(group, Fault("frame-of-reference-differs", "its Frame of Reference is not the PET's"))
     parallel = [g for g in there if not _another_plane(g, pet)]
     for group in there:
         if group not in parallel:
-            ledger.left_out(group, Fault("another-plane", "its slices lie in another plane than the PET's"))
+            record.left_out(group, Fault("another-plane", "its slices lie in another plane than the PET's"))
     if not parallel:
-        raise _nearest(cts, ledger) or Refused(
+        raise _nearest(cts, record) or Refused(
             "no-ct", "The study has no CT series that belongs to the PET: send the CT of the same examination."
         )
     chosen = min(parallel, key=lambda g: _ct_rank(g, pet))
@@ -220,8 +203,8 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, ledger: _Ledger) -> tuple[_Gr
         why = "of the CTs in the PET's Frame of Reference the one that covers it best, original before derived"
     for group in parallel:
         if group is not chosen:
-            ledger.left_out(group, Fault("another-ct", "another CT in the same Frame of Reference fits the PET better"))
-    ledger.chosen(chosen, why)
+            record.left_out(group, Fault("another-ct", "another CT in the same Frame of Reference fits the PET better"))
+    record.chosen(chosen, why)
     return chosen, why
 
 
@@ -253,62 +236,11 @@ def _another_plane(ct: _Group, pet: _Group) -> bool:
     return ours is not None and theirs is not None and abs(float(ours @ theirs)) < ANOTHER_PLANE_COS
 
 
-# ------------------------------------------------------------------------------------------------------------- region
-
-
-def _choose_region(regions: Sequence[Instance], frame: str, ledger: _Ledger) -> Instance | None:
-    usable: list[Instance] = []
-    for region in regions:
-        if fault := _region_fault(region, frame):
-            ledger.left_out((region,), fault)
-        else:
-            usable.append(region)
-    usable.sort(key=lambda i: (_region_time(i), i.sop_instance_uid))
-    for older in usable[:-1]:
-        ledger.left_out((older,), Fault("older-region", "a newer region of the same study is there"))
-    if not usable:
-        return None
-    ledger.chosen(usable[-1:], "the newest region drawn by a person in the PET's Frame of Reference")
-    return usable[-1]
-
-
-def _region_fault(region: Instance, frame: str) -> Fault | None:
-    if "AUTOMATIC" in _algorithms(region):
-        return Fault("automatic-region", "drawn by a program (AUTOMATIC): only a person's region is taken")
-    if frame not in _frames(region):
-        return Fault("frame-of-reference-differs", "its Frame of Reference is not the PET's")
-    return None
-
-
-def _algorithms(region: Instance) -> set[str]:
-    """A SEG with any AUTOMATIC segment is a program's; an RTSTRUCT only if all of its regions are."""
-    if region.sop_class_uid == SEG:
-        return _of_items(region, "SegmentSequence", "SegmentAlgorithmType")
-    of_regions = _of_items(region, "StructureSetROISequence", "ROIGenerationAlgorithm")
-    return of_regions if of_regions == {"AUTOMATIC"} else set()
-
-
-def _frames(region: Instance) -> set[str]:
-    own = {str(region.get("FrameOfReferenceUID", "")).strip()}
-    return own | _of_items(region, "ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID")
-
-
-def _of_items(instance: Instance, sequence: str, keyword: str) -> set[str]:
-    return {str(item.get(keyword) or "").strip().upper() for item in instance.get(sequence, [])}
-
-
-def _region_time(region: Instance) -> str:
-    for date, time in REGION_TIMES:
-        if region.get(date):
-            return f"{region.get(date)}{region.get(time, '')}"
-    return ""
-
-
 # ------------------------------------------------------------------------------------------------------------- shared
 
 
 def _usable(
-    groups: Sequence[_Group], fault_of: Callable[[Sequence[Instance]], Fault | None], ledger: _Ledger
+    groups: Sequence[_Group], fault_of: Callable[[Sequence[Instance]], Fault | None], record: Record
 ) -> list[_Group]:
     usable = []
     for group in groups:
@@ -316,20 +248,15 @@ def _usable(
         if fault is None:
             usable.append(group)
         else:
-            ledger.left_out(group, fault)
+            record.left_out(group, fault)
     return usable
 
 
-def _nearest(groups: Sequence[_Group], ledger: _Ledger) -> Refused | None:
+def _nearest(groups: Sequence[_Group], record: Record) -> Refused | None:
     """The refusal that names why the last candidate was left out, None where there was no candidate."""
     uids = {_uid(g) for g in groups}
-    reasons = [c for c in ledger.choices if c.series_instance_uid in uids and c.code != "localizer"]
+    reasons = [c for c in record.choices if c.series_instance_uid in uids and c.code != "localizer"]
     return Refused(reasons[-1].code, reasons[-1].sentence, series=reasons[-1].series_instance_uid) if reasons else None
-
-
-def _choice(series: Sequence[Instance], chosen: bool, code: str, reason: str) -> Choice:
-    first = series[0]
-    return Choice(first.series_instance_uid, first.modality, series_number(series), len(series), chosen, code, reason)
 
 
 def _length(span: tuple[float, float] | None) -> float:

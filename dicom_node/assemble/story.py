@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dicom_node.assemble.series import Fault, series_number
+from inference.facts import Caution, Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,27 @@ class Choice:
         count = "1 instance" if self.instances == 1 else f"{self.instances} instances"
         verdict = "chosen" if self.chosen else "left out"
         return f"{self.modality} series {number} ({count}): {verdict}, {self.reason}."
+
+
+@dataclass(slots=True)
+class Record:
+    """Choices and cautions as they are made."""
+
+    choices: list[Choice] = field(default_factory=list)
+    cautions: list[Caution] = field(default_factory=list)
+
+    def chosen(self, series: Sequence[Instance], reason: str) -> None:
+        """This series is used; ``reason`` ends the sentence "chosen, …"."""
+        self.choices.append(_choice(series, True, "", reason))
+
+    def left_out(self, series: Sequence[Instance], fault: Fault) -> None:
+        """This series is not used."""
+        self.choices.append(_choice(series, False, fault.code, fault.reason))
+
+
+def _choice(series: Sequence[Instance], chosen: bool, code: str, reason: str) -> Choice:
+    first = series[0]
+    return Choice(first.series_instance_uid, first.modality, series_number(series), len(series), chosen, code, reason)
 
 
 def tell(choices: Iterable[Choice]) -> tuple[str, ...]:

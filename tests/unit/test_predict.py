@@ -15,7 +15,12 @@ from inference.applicability import Verdict
 from inference.bundle import PACKAGED, find_bundle, load_bundle, save_bundle
 from inference.facts import Refused, Region, Volume
 from inference.inputs import CanonicalRoi
+from inference.instance import read_instance, scan_folder
+from inference.load import load_ct, load_pet
 from inference.predict import Look, Model, predict
+from inference.region import given_regions
+from inference.suv import suv_rule
+from inference.volume import stack
 from training.evaluate.discrimination import auc_with_interval
 from training.phantom.cohort import CohortSettings, Phantom, Subject, draw, render
 
@@ -170,6 +175,20 @@ def test_a_mirrored_lesion_is_not_unlike(model: Model, phantoms: list[tuple[Subj
     changed = [unlike("mirrored", phantom) for _, phantom in phantoms[:30]]
     verdicts = [model.look(p.suv, p.ct, p.region).prediction.applicability for p in changed]
     assert np.mean([v == "inside" for v in verdicts]) > 0.8
+
+
+@pytest.mark.data
+def test_a_real_patients_tumour_is_outside(model: Model, shared_data: Path) -> None:
+    study = shared_data / "study_sts_001"
+    pet = stack(scan_folder(study / "pet_bqml").instances)
+    suv, ct = load_pet(pet, suv_rule(pet.instances)), load_ct(stack(scan_folder(study / "ct").instances))
+    (given,) = given_regions(read_instance(study / "rtstruct_ct.dcm"), suv)
+    look = model.look(suv, ct, given.region)
+    assert look.prediction.applicability == "outside"
+    assert any("365.6 ml" in reason for reason in look.prediction.applicability_reasons)
+    assert "demonstration-does-not-apply" in [caution.code for caution in look.cautions]
+    assert look.saliency is not None
+    assert look.saliency.cell_mm <= 16.0
 
 
 def test_only_a_demonstration_speaks_where_it_does_not_apply(

@@ -76,7 +76,7 @@ class Site:
 
 
 SITES = (
-    Site("right upper lobe", (-70.0, -6.0, 628.0), 17.0),
+    Site("right upper lobe", (-70.0, -2.0, 648.0), 16.0),
     Site("left lower lobe", (88.0, 26.0, 520.0), 11.0),
     Site("right paratracheal node", (-21.0, 4.0, 622.0), 9.0),
     Site("liver segment VIII", (-84.0, -2.0, 462.0), 12.0, 45.0),
