@@ -97,7 +97,7 @@ def demo(
 ) -> None:
     """The main job once: a study goes in by C-STORE, its report comes out in an Orthanc of its own."""
     with answers():
-        from dicom_node.demo import run_demo
+        from dicom_node.demo.main_job import run_demo
 
         raise typer.Exit(run_demo(study=study, keep=keep, out=out_dir, as_json=json_))
 
@@ -113,7 +113,7 @@ def send(
 ) -> None:
     """Send a folder by C-STORE, with progress."""
     with answers():
-        from dicom_node.send import send_command
+        from dicom_node.commands.send import send_command
 
         raise typer.Exit(
             send_command(folder, peer, called_aet=called, calling_aet=calling, associations=associations, as_json=json_)
@@ -132,8 +132,8 @@ def analyse(
 ) -> None:
     """Analyse one study from a folder and write its results as DICOM files."""
     with answers():
+        from dicom_node.commands.offline import analyse_folder
         from dicom_node.config import read_settings
-        from dicom_node.offline import analyse_folder
 
         answer = analyse_folder(
             folder, out_dir, read_settings(config), bundle=bundle, use_given_region=region != "automatic", debug=debug
@@ -151,7 +151,7 @@ def suv(
 ) -> None:
     """How the PET series becomes SUVbw, and why; with --mask, SUV statistics inside it."""
     with answers():
-        from dicom_node.offline import suv_folder
+        from dicom_node.commands.offline import suv_folder
 
         answer = suv_folder(folder, mask=mask, series=series)
         print_json(answer) if json_ else _print_fields(answer)
@@ -175,8 +175,8 @@ def report(
 def doctor(config: ConfigFile = None, json_: JsonFlag = False) -> None:
     """Check what this machine has (packages, GPU, codecs, disk, ports, Orthanc) and say what to do."""
     with answers():
+        from dicom_node.commands.doctor import examine, print_findings
         from dicom_node.config import read_settings
-        from dicom_node.doctor import examine, print_findings
 
         findings = examine(read_settings(config))
         print_json([f.as_json() for f in findings]) if json_ else print_findings(findings, out)
@@ -187,8 +187,8 @@ def doctor(config: ConfigFile = None, json_: JsonFlag = False) -> None:
 def config_(config: ConfigFile = None, json_: JsonFlag = False) -> None:
     """Print the effective configuration with comments, secrets masked."""
     with answers():
+        from dicom_node.commands.config_text import as_json, as_toml
         from dicom_node.config import read_settings
-        from dicom_node.config_text import as_json, as_toml
 
         settings = read_settings(config)
         print_json(as_json(settings)) if json_ else sys.stdout.write(as_toml(settings))
@@ -263,7 +263,7 @@ def _in_words(value: object) -> str:
 
 
 def _print_analysis(answer: dict[str, Any]) -> None:
-    from dicom_node.offline import print_analysis
+    from dicom_node.commands.offline import print_analysis
 
     print_analysis(answer, out)
 

@@ -13,7 +13,7 @@ from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
-from dicom_node.work import Work
+from dicom_node.work.job import Work
 from dicom_node.workflow import WorkQueue
 from inference.facts import Instance
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from dicom_node.index import open_engine
-from dicom_node.work import Work
+from dicom_node.work.job import Work
 
 metadata = sa.MetaData()
 

@@ -28,8 +28,8 @@ from typing import TextIO
 import structlog
 
 from dicom_node.config import Settings
-from dicom_node.lifeline import end_with_parent
 from dicom_node.log import set_up_log
+from dicom_node.work.lifeline import end_with_parent
 from inference.facts import Refused
 
 log = structlog.get_logger(__name__)

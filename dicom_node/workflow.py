@@ -19,12 +19,12 @@ from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWo
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.analyst import AnalysisEnded, Analyst
 from dicom_node.config import Destination, Settings
 from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
 from dicom_node.identity import now_dt
 from dicom_node.ledger import CLOSED, Ledger, RunState
-from dicom_node.result_set import ResultSet, read_set, sweep
+from dicom_node.work.analyst import AnalysisEnded, Analyst
+from dicom_node.work.result_set import ResultSet, read_set, sweep
 
 log = structlog.get_logger(__name__)
 

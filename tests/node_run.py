@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import httpx
 
+from dicom_node.demo.node_process import NodeProcess
 from dicom_node.ledger import Ledger
-from dicom_node.node_process import NodeProcess
 
 T = TypeVar("T")
 STORESCU = "/usr/bin/storescu"  # DCMTK's; pynetdicom installs one of its own under this name

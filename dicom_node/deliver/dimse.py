@@ -85,7 +85,7 @@ def _listed(association: Any, result: Result) -> bool:
 
 @contextmanager
 def _associated(destination: DimseDestination, calling_aet: str, offers: Sequence[tuple[str, str]]) -> Iterator[Any]:
-    from dicom_node.association import Peer
+    from dicom_node.deliver.association import Peer
 
     peer = Peer(
         destination.host,

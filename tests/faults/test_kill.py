@@ -12,10 +12,10 @@ from typing import cast
 import psutil
 import pytest
 
+from dicom_node.demo.node_process import NodeProcess
+from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.ledger import Ledger
-from dicom_node.node_process import NodeProcess
-from dicom_node.orthanc_process import PrivateOrthanc
-from dicom_node.result_set import read_set
+from dicom_node.work.result_set import read_set
 from tests.node_run import KINDS, dicom_files, events, objects, send_until_done, wait_for
 from training.phantom.study import write_phantom_study
 

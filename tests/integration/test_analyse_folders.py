@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import Settings
 from dicom_node.errors import ROWS
-from dicom_node.offline import analyse_folder
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.data

@@ -16,8 +16,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from dicom_node.config import Destination, DimseDestination, OrthancDestination
 from dicom_node.deliver import Receipt, Undelivered, confirm, deliver, why_withheld
 from dicom_node.deliver.confirm import in_order
+from dicom_node.demo.orthanc_process import PrivateOrthanc, free_port
 from dicom_node.identity import derived_uid
-from dicom_node.orthanc_process import PrivateOrthanc, free_port
 from inference.facts import Result
 
 AET = "PETCTNODE"

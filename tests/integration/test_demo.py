@@ -19,7 +19,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from dicom_node.orthanc_process import PrivateOrthanc
+from dicom_node.demo.orthanc_process import PrivateOrthanc
 from inference.facts import Refused
 from training.phantom.study import write_phantom_study
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from dicom_node.commands.send import send_folder
+from dicom_node.demo.node_process import NodeProcess
+from dicom_node.demo.orthanc_process import PrivateOrthanc
+from dicom_node.demo.orthanc_results import fetch_results
 from dicom_node.ledger import Ledger
-from dicom_node.node_process import NodeProcess
-from dicom_node.orthanc_process import PrivateOrthanc
-from dicom_node.orthanc_results import fetch_results
-from dicom_node.result_set import read_set
-from dicom_node.send import send_folder
+from dicom_node.work.result_set import read_set
 from tests.node_run import KINDS, dicom_files, events, objects, send, start_sending, wait_for
 from training.phantom.study import write_phantom_study
 

@@ -9,7 +9,7 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
-from dicom_node.orthanc_process import PrivateOrthanc
+from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.report import write_results
 from tests.report_case import RUN, real_analysis
 

@@ -20,9 +20,9 @@ from pynetdicom import AE, evt
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from dicom_node.association import echo
-from dicom_node.orthanc_process import PrivateOrthanc, free_port
-from dicom_node.send import parse_address, send_command, send_folder
+from dicom_node.commands.send import parse_address, send_command, send_folder
+from dicom_node.deliver.association import echo
+from dicom_node.demo.orthanc_process import PrivateOrthanc, free_port
 from inference.facts import Refused
 from training.phantom.study import write_phantom_study
 

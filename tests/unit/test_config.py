@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.commands.config_text import as_json, as_toml
 from dicom_node.config import ConfigError, Settings, read_settings
-from dicom_node.config_text import as_json, as_toml
 
 FAULTY = """
 [receive]

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.analyst import AnalysisEnded, Analyst
 from dicom_node.assemble import assemble
 from dicom_node.config import Settings
 from dicom_node.coordinate import Coordinator
 from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
-from dicom_node.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
-from dicom_node.work import Work
+from dicom_node.work.analyst import AnalysisEnded, Analyst
+from dicom_node.work.job import Work
+from dicom_node.work.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
 from dicom_node.workflow import WorkQueue, prepare_database
 from inference.facts import Instance, Refused, Result
 from inference.instance import scan_folder

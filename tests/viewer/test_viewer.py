@@ -20,9 +20,9 @@ import pydicom
 import pytest
 from PIL import Image
 
+from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import Settings
-from dicom_node.offline import analyse_folder
-from dicom_node.orthanc_process import PrivateOrthanc
+from dicom_node.demo.orthanc_process import PrivateOrthanc
 from training.phantom.study import write_phantom_study
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressDisplay
 
-from dicom_node.association import Peer
+from dicom_node.deliver.association import Peer
 from inference.facts import Refused
 
 # send the file's data set as it lies on disk: never decoded, never written anew

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from dicom_node.association import echo
+from dicom_node.deliver.association import echo
 from inference.facts import Refused
 
 START_LIMIT_S = 60.0

@@ -20,13 +20,13 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.commands.send import print_report, progress_bar, scan_outgoing, send_folder
+from dicom_node.demo.node_process import NodeProcess
+from dicom_node.demo.orthanc_process import PrivateOrthanc
+from dicom_node.demo.orthanc_results import fetch_results, write_png
 from dicom_node.ledger import Event, Ledger
-from dicom_node.node_process import NodeProcess
-from dicom_node.orthanc_process import PrivateOrthanc
-from dicom_node.orthanc_results import fetch_results, write_png
 from dicom_node.report import ResultSummary
-from dicom_node.result_set import read_set
-from dicom_node.send import print_report, progress_bar, scan_outgoing, send_folder
+from dicom_node.work.result_set import read_set
 from inference.facts import Refused
 
 DONE, REFUSED, FAILED = 0, 3, 4

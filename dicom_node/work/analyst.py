@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.config import Settings
-from dicom_node.result_set import ResultSet, publish, read_set, temporary_folder
+from dicom_node.work.result_set import ResultSet, publish, read_set, temporary_folder
 from inference.facts import Instance, Refused, Run
 
 if TYPE_CHECKING:
-    from dicom_node.work import Work
+    from dicom_node.work.job import Work
     from inference.predict import Model
 
 log = structlog.get_logger(__name__)
@@ -134,8 +134,8 @@ class Analyst:
 
 def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
     """The resident loop: a run id comes, "ready" goes back once its result set lies in its folder."""
-    from dicom_node.lifeline import end_with_parent
     from dicom_node.log import set_up_log
+    from dicom_node.work.lifeline import end_with_parent
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
