@@ -226,14 +226,20 @@ def train_demo(
 
 @train_app.command("bench")
 def train_bench(
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")], overwrite: OverwriteFlag = False
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the new bundle (default: where --bundle bench finds it).")
+    ] = None,
+    overwrite: OverwriteFlag = False,
+    config: ConfigFile = None,
 ) -> None:
     """Write the benchmark's bundle: ResNet-18 on 96³, random weights of seed 0 (means nothing)."""
     with answers():
-        from training.recipes.bench import write_bench_bundle
+        from dicom_node.config import read_settings
+        from training.recipes.bench import NAME, write_bench_bundle
 
-        _keep(out_dir, overwrite)
-        out.print(f"{out_dir}: {write_bench_bundle(out_dir)}", highlight=False)
+        folder = out_dir or read_settings(config).bundles_dir / NAME
+        _keep(folder, overwrite)
+        out.print(f"{folder}: {write_bench_bundle(folder)}", highlight=False, soft_wrap=True)
 
 
 def _keep(folder: Path, overwrite: bool) -> None:

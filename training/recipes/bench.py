@@ -8,6 +8,7 @@ from inference.bundle import Served, save_bundle
 from inference.inputs import FixedCrop, settings_digest
 from training.recipes.demo import PROBABILITY_CODE, STATUS_CODE, TARGET
 
+NAME = "bench"
 STATEMENT = "timing model: random weights, says nothing about anyone"
 
 
@@ -23,7 +24,7 @@ def write_bench_bundle(out: Path) -> str:
         torch.manual_seed(0)
         weights = {name: tensor.numpy() for name, tensor in build(network).state_dict().items()}
     served = Served(
-        name="bench",
+        name=NAME,
         version="1.0.0",
         target=TARGET,
         statement=STATEMENT,
