@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle bench test-viewer viewer-setup faults clean
+.PHONY: help setup peers demo test lint format bundle bench test-viewer viewer-setup pictures clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -27,7 +27,7 @@ peers: ## Orthanc, DCMTK and validators from Debian, where missing
 	@sh deploy/debian-peers.sh
 
 demo: setup peers ## the main job, once: a study in by C-STORE, its report out in Orthanc (STUDY=folder, KEEP=1)
-	@$(BIN)/petct-node demo $(if $(STUDY),--study '$(STUDY)') $(if $(KEEP),--keep)
+	@$(BIN)/petct-node demo $(if $(STUDY),--study "$$STUDY") $(if $(KEEP),--keep)
 
 test: setup peers ## all tests but the browser's
 	@$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal -q --ignore=tests/viewer
@@ -51,8 +51,11 @@ viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer
 	@sh tests/viewer/setup.sh
 
-test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results
+test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results (VIEWER_STUDY=folder)
 	@$(TEST_ENV) $(BIN)/pytest -q tests/viewer
+
+pictures: peers viewer-setup ## the README's pictures again, of the real patient in ../shared/data
+	@$(TEST_ENV) $(BIN)/python tests/viewer/pictures.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from dicom_node import NODE_VERSION
 
@@ -32,6 +33,27 @@ app.add_typer(train_app, name="train")
 
 out = Console()
 err = Console(stderr=True)
+
+
+def _address(value: str) -> str:
+    from dicom_node.commands.send import parse_address
+    from inference.facts import Refused
+
+    try:
+        parse_address(value)
+    except Refused as refused:
+        raise typer.BadParameter(refused.reason) from None
+    return value
+
+
+def _ae_title(value: str) -> str:
+    from dicom_node.config import valid_ae_title
+
+    try:
+        return valid_ae_title(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace the bundle in the folder.")]
@@ -52,14 +74,19 @@ def answers() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        err.print(f"[red]{error}[/red]", highlight=False)
+        _complain("", str(error))
         raise typer.Exit(USAGE) from None
     except Refused as refused:
-        err.print(f"[red]refused[/red] ({refused.code}): {refused.reason}", highlight=False)
+        _complain("refused", f" ({refused.code}): {refused.reason}")
         raise typer.Exit(REFUSED) from None
     except KeyboardInterrupt:
         err.print("stopped")
         raise typer.Exit(FAILED) from None
+
+
+def _complain(word: str, text: str) -> None:
+    """On standard error, as it is: a path may hold what looks like Rich's markup."""
+    err.print(Text.assemble((word, "red"), text), soft_wrap=True)
 
 
 def _version(asked: bool) -> None:
@@ -78,7 +105,9 @@ def _top(
 @app.command()
 def serve(
     config: ConfigFile = None,
-    role: Annotated[str, typer.Option(help="all, receive, coordinate or work: which processes run here.")] = "all",
+    role: Annotated[
+        Literal["all", "receive", "coordinate", "work"], typer.Option(help="Which processes run here.")
+    ] = "all",
 ) -> None:
     """Run the node: receivers, coordinator and workers."""
     with answers():
@@ -105,9 +134,9 @@ def demo(
 @app.command()
 def send(
     folder: Annotated[Path, typer.Argument(exists=True, help="A folder (or one file) of DICOM.")],
-    peer: Annotated[str, typer.Argument(metavar="HOST:PORT")],
-    called: Annotated[str, typer.Option(help="The peer's AE title.")] = "PETCTNODE",
-    calling: Annotated[str, typer.Option(help="Our AE title.")] = "PETCTSEND",
+    peer: Annotated[str, typer.Argument(metavar="HOST:PORT", callback=_address)],
+    called: Annotated[str, typer.Option(help="The peer's AE title.", callback=_ae_title)] = "PETCTNODE",
+    calling: Annotated[str, typer.Option(help="Our AE title.", callback=_ae_title)] = "PETCTSEND",
     associations: Annotated[int, typer.Option(min=1, max=16, help="Send over so many at once.")] = 1,
     json_: JsonFlag = False,
 ) -> None:
@@ -125,7 +154,9 @@ def analyse(
     folder: Annotated[Path, typer.Argument(exists=True, help="The study's folder.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the result files.")],
     bundle: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "demo",
-    region: Annotated[str, typer.Option(help="given: a human's RTSTRUCT or SEG if there is one; automatic.")] = "given",
+    region: Annotated[
+        Literal["given", "automatic"], typer.Option(help="given: a human's RTSTRUCT or SEG, if there is one.")
+    ] = "given",
     config: ConfigFile = None,
     json_: JsonFlag = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected failure.")] = False,
@@ -135,9 +166,11 @@ def analyse(
         from dicom_node.commands.offline import analyse_folder
         from dicom_node.config import read_settings
 
-        answer = analyse_folder(
-            folder, out_dir, read_settings(config), bundle=bundle, use_given_region=region != "automatic", debug=debug
-        )
+        settings = read_settings(config)
+        with err.status("analysing"):
+            answer = analyse_folder(
+                folder, out_dir, settings, bundle=bundle, use_given_region=region == "given", debug=debug
+            )
         print_json(answer) if json_ else _print_analysis(answer)
         raise typer.Exit({"done": DONE, "refused": REFUSED}.get(answer["status"], FAILED))
 
@@ -145,7 +178,9 @@ def analyse(
 @app.command()
 def suv(
     folder: Annotated[Path, typer.Argument(exists=True, help="A folder with one PET series (more: --series).")],
-    mask: Annotated[Path | None, typer.Option(help="Statistics inside it: NIfTI, RTSTRUCT or SEG.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Statistics inside it: NIfTI, RTSTRUCT or SEG.")
+    ] = None,
     series: Annotated[str | None, typer.Option(help="Series Instance UID, where the folder has several.")] = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -254,17 +289,21 @@ def _print_fields(answer: dict[str, Any]) -> None:
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in answer.items():
-        table.add_row(f"[bold]{key}[/bold]", _in_words(value))
+        table.add_row(Text(key, "bold"), Text(_in_words(value)))
     out.print(table)
 
 
 def _in_words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    if isinstance(value, dict) and set(value) == {"code", "text"}:
+        return f"({value['code']}) {value['text']}"
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     if isinstance(value, list) and len(value) > 1 and len(set(map(str, value))) == 1:
         return f"{_in_words(value[0])} (all {len(value)})"
     if isinstance(value, list):
-        return ", ".join(map(_in_words, value)) or "none"
+        return (", " if isinstance(value[0], float) else "\n").join(map(_in_words, value)) if value else "none"
     return str(value)
 
 

@@ -11,6 +11,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -32,13 +33,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _ae_title(value: str) -> str:
+def valid_ae_title(value: str) -> str:
+    """The title without padding; ValueError says what an AE title is."""
     if not 1 <= len(value.strip()) <= 16 or "\\" in value or not value.isascii() or not value.isprintable():
         raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash (DICOM PS3.5 6.2)")
     return value.strip()
 
 
-AETitle = Annotated[str, AfterValidator(_ae_title)]
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)  # raises ValueError for brackets that do not match; .port for what is no port
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("it names no host, or port 0; wanted is a URL such as http://127.0.0.1:8042")
+    return value.rstrip("/")
+
+
+AETitle = Annotated[str, AfterValidator(valid_ae_title)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -117,7 +126,9 @@ class OrthancDestination(_Section):
 
     kind: Literal["orthanc"] = "orthanc"
     name: str = Field(description="used in logs and receipts", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    url: str = Field(description="for example http://127.0.0.1:8042", pattern=r"^https?://")
+    url: Annotated[str, AfterValidator(_http_url)] = Field(
+        description="for example http://127.0.0.1:8042", pattern=r"^https?://"
+    )
     username: str | None = Field(None, description="Orthanc user, where it asks for one")
     password: SecretStr | None = Field(None, description="its password; better as an environment variable")
     timeout_s: Seconds = Field(30.0, description="per request")
@@ -249,8 +260,10 @@ def read_settings(given: Path | None = None) -> Settings:
         where = str(_file_being_read or "the environment")
         faults = "\n".join(f"  {_fault(e)}" for e in error.errors())
         raise ConfigError(f"{error.error_count()} fault(s) in the configuration ({where}):\n{faults}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{_file_being_read} is not TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{_file_being_read} cannot be read: {error.strerror}") from None
     finally:
         _file_being_read = None
 

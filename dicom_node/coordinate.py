@@ -36,7 +36,7 @@ class _Unqueued:
     """A run that is registered and not yet taken by the queue."""
 
     study: str
-    last_arrival: float
+    arrived: int
 
 
 class Coordinator:
@@ -65,7 +65,7 @@ class Coordinator:
         changed, self._cursor = self._index.studies_changed_since(self._cursor)
         due = [study for study, waiting in self._waiting.items() if self._is_due(study, waiting, now)]
         for study in dict.fromkeys([*changed, *due]):
-            if starting and self._ledger.is_settled(study, self._index.last_arrival(study)):
+            if starting and self._ledger.is_settled(study, self._index.arrived(study)):
                 continue
             self._look_at(study, now)
         if now >= self._queue_at:
@@ -80,6 +80,7 @@ class Coordinator:
         """Judge one study, and act on it.  What goes wrong with one study must not stop the others."""
         try:
             open_associations = self._index.open_associations(study)
+            arrived = self._index.arrived(study)  # first: what comes between the two counts as undecided
             instances = [i for i in self._index.study_instances(study) if not is_ours(i)]
             if not instances:
                 return self._forget(study)
@@ -89,7 +90,7 @@ class Coordinator:
                 self._waiting[study] = _Waiting(verdict.until, open_associations)
                 log.debug("waiting", study_instance_uid=study, why=verdict.why)
             else:
-                self._decide(study, instances, verdict, last, now)
+                self._decide(study, instances, verdict, arrived, last, now)
                 self._forget(study)
         except Exception:  # noqa: BLE001 - whatever it is, it is this study's; the log says it, and we try again
             log.exception("the study could not be judged", study_instance_uid=study)
@@ -103,7 +104,7 @@ class Coordinator:
         return {uid: self._index.arrivals(uid) for uid in series}
 
     def _decide(
-        self, study: str, instances: list[Instance], verdict: Complete | GiveUp, last: float, now: float
+        self, study: str, instances: list[Instance], verdict: Complete | GiveUp, arrived: int, last: float, now: float
     ) -> None:
         """Register the run of a pair, or of a refusal somebody waits for; ``tick`` then queues it."""
         if isinstance(verdict, Complete):
@@ -114,14 +115,14 @@ class Coordinator:
             if not _answer_is_expected(images):
                 log.warning("refused", study_instance_uid=study, why=why)
                 self._ledger.tell(study, "refused", at=now, text=why)
-                return self._ledger.settle(study, last)
+                return self._ledger.settle(study, arrived)
             work = Work.of_refusal(images, verdict.refused, self._bundle_digest)
         if self._ledger.register(work):
             event = "refused" if work.is_refusal else "pair-complete"
             self._ledger.tell(study, "last-slice-stored", run_id=work.run_id, at=last)
             self._ledger.tell(study, event, run_id=work.run_id, at=now, text=why)
             log.info(event, study_instance_uid=study, run_id=work.run_id, why=why, waited_s=round(now - last, 3))
-        self._unqueued[work.run_id] = _Unqueued(study, last)
+        self._unqueued[work.run_id] = _Unqueued(study, arrived)
         return None
 
     def _submit(self, now: float) -> None:
@@ -130,7 +131,7 @@ class Coordinator:
             if not self._queue.submit(run_id):
                 self._queue_at = now + TRY_AGAIN_S
                 return
-            self._ledger.settle(run.study, run.last_arrival)
+            self._ledger.settle(run.study, run.arrived)
             del self._unqueued[run_id]
 
     def _forget(self, study: str) -> None:

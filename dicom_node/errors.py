@@ -205,6 +205,8 @@ _COMMAND = {
     "mask-empty": (916, "Mask without voxels", COMMAND),
     "mask-unreadable": (917, "Mask cannot be read", COMMAND),
     "not-a-result": (918, "Not a result of this node", COMMAND),
+    "out-not-writable": (919, "Results cannot be written there", COMMAND),
+    "out-holds-other-files": (920, "Result would replace another's file", COMMAND),
 }
 _DEVELOPER = {
     "analysis-failed": (951, "The analysis failed", REPORT),

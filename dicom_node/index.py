@@ -198,6 +198,14 @@ class Index:
         query = sa.select(sa.func.max(instances.c.received)).where(instances.c.study_instance_uid == study_instance_uid)
         return float(self._column(query)[0] or 0.0)
 
+    def arrived(self, study_instance_uid: str) -> int:
+        """How many instances and files set aside have come for the study, ever: it only grows."""
+        counts = [
+            sa.select(sa.func.count()).where(table.c.study_instance_uid == study_instance_uid)
+            for table in (instances, set_aside)
+        ]
+        return sum(int(self._column(count)[0]) for count in counts)
+
     def arrivals(self, series_instance_uid: str) -> list[float]:
         """When the instances of the series came, Unix times in ascending order."""
         query = sa.select(instances.c.received).where(instances.c.series_instance_uid == series_instance_uid)
@@ -229,7 +237,8 @@ def open_engine(path: Path) -> sa.Engine:
 
     ``engine.execution_options(reading=True)`` gives one whose transactions take no write lock.
     """
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60.0})
+    # parameters hold patients' data, and an error's text ends up in the log
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60.0}, hide_parameters=True)
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine

@@ -67,7 +67,7 @@ settled = sa.Table(
     "settled",
     metadata,
     sa.Column("study_instance_uid", sa.String, primary_key=True),
-    sa.Column("last_arrival", sa.Float, nullable=False),
+    sa.Column("arrived", sa.Integer, nullable=False),
 )
 
 RunState = Literal["queued", "done", "refused", "failed"]
@@ -149,19 +149,22 @@ class Ledger:
         query = sa.select(*chosen).where(pairs.c.study_instance_uid == study_instance_uid).order_by(pairs.c.started_at)
         return self._all(query)
 
-    def settle(self, study_instance_uid: str, last_arrival: float) -> None:
-        """What had arrived by then is decided; a restart need not judge it again, nor a new model analyse it again."""
-        statement = insert(settled).values(study_instance_uid=study_instance_uid, last_arrival=last_arrival)
+    def settle(self, study_instance_uid: str, arrived: int) -> None:
+        """The first ``arrived`` of the study are decided; a restart need not judge them again, nor a new model analyse.
+
+        A count, not a time: a row may come into the index later than its time of arrival says.
+        """
+        statement = insert(settled).values(study_instance_uid=study_instance_uid, arrived=arrived)
         self._write(
             statement.on_conflict_do_update(
-                index_elements=["study_instance_uid"], set_={"last_arrival": statement.excluded["last_arrival"]}
+                index_elements=["study_instance_uid"], set_={"arrived": statement.excluded["arrived"]}
             )
         )
 
-    def is_settled(self, study_instance_uid: str, last_arrival: float) -> bool:
+    def is_settled(self, study_instance_uid: str, arrived: int) -> bool:
         """Whether nothing has arrived since the study was decided."""
-        query = sa.select(settled.c.last_arrival).where(settled.c.study_instance_uid == study_instance_uid)
-        return any(row["last_arrival"] >= last_arrival for row in self._all(query))
+        query = sa.select(settled.c.arrived).where(settled.c.study_instance_uid == study_instance_uid)
+        return any(row["arrived"] >= arrived for row in self._all(query))
 
     # -------------------------------------------------------------------------------------------------------- delivery
 

@@ -8,7 +8,9 @@ Arguments and results are ids and short words: no arrays, no patient data.
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,13 +19,14 @@ from typing import ParamSpec, TypeVar
 import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepOptions
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dicom_node.config import Destination, Settings
 from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
 from dicom_node.identity import now_dt
 from dicom_node.ledger import CLOSED, Ledger, RunState
 from dicom_node.work.analyst import AnalysisEnded, Analyst
+from dicom_node.work.patience import patiently
 from dicom_node.work.result_set import ResultSet, read_set, sweep
 
 log = structlog.get_logger(__name__)
@@ -39,7 +42,7 @@ ANALYSIS_QUEUE = "analysis"
 POLL_S = 0.1
 DELIVERIES_AT_ONCE = 4
 DELIVER_POLL_S = 0.2
-STEP_ATTEMPTS = 8  # of a step that fails for a reason of its own (a locked file, a full disk), 1 s doubling: 2 minutes
+STEP_ATTEMPTS = 3  # of a step with a fault of its own; what is the machine's (a full disk) is waited out: patience.py
 
 
 class WorkQueue:
@@ -163,6 +166,7 @@ class _Steps:
 
     def give_up(self, run_id: str, reason: str) -> None:
         """Not even a refusal could be written: say so where people look."""
+        log.error("given up", run_id=run_id, reason=reason)
         self._ledger.finish(run_id, "failed", "analysis-failed", reason)
         self._tell(run_id, "analysis-ended", text=f"failed: {reason}")
 
@@ -222,15 +226,22 @@ class _Steps:
                 raise Undelivered(f"destination {destination} is no longer configured")
             act(self._destinations[destination], self._set(run_id))
         except Undelivered as undelivered:
-            self._ledger.record_delivery(run_id, destination, "waiting", undelivered.reason)
-            log.warning("delivery waits", run_id=run_id, destination=destination, reason=undelivered.reason)
-            return undelivered.reason
-        return ""
+            reason = undelivered.reason
+        except OperationalError:
+            raise  # of our own ledger
+        except Exception as error:  # an answer nobody foresaw is no reason to give a delivery up
+            log.exception("delivery failed unexpectedly", run_id=run_id, destination=destination)
+            reason = f"unexpected {type(error).__name__}; the log says more"
+        else:
+            return ""
+        self._ledger.record_delivery(run_id, destination, "waiting", reason)
+        log.warning("delivery waits", run_id=run_id, destination=destination, reason=reason)
+        return reason
 
     def _set(self, run_id: str) -> ResultSet:
         found = read_set(self.settings.results_dir / run_id)
         if found is None:
-            raise FileNotFoundError(f"the result set of run {run_id} is gone")
+            raise LookupError(f"the result set of run {run_id} is gone")
         return found
 
     def _tell(self, run_id: str, event: str, *, destination: str = "", text: str = "") -> None:
@@ -244,14 +255,24 @@ def _define(steps: _Steps) -> None:
     deliver_settings, attempts = steps.settings.deliver, steps.settings.infer.attempts
 
     @DBOS.workflow(name="deliver", max_recovery_attempts=None)
+    @_recorded_or_ended
     def deliver_workflow(run_id: str, destination: str) -> None:
         pause_s = deliver_settings.retry_first_s
         while _step(steps.deliver, run_id, destination) or _step(steps.confirm, run_id, destination):
             DBOS.sleep(pause_s)
             pause_s = min(2 * pause_s, deliver_settings.retry_longest_s)
 
-    @DBOS.workflow(name="analyse")
+    @DBOS.workflow(name="analyse", max_recovery_attempts=None)
+    @_recorded_or_ended
     def analyse_workflow(run_id: str) -> None:
+        try:
+            run_steps(run_id)
+        except SQLAlchemyError:
+            raise  # of the engine
+        except Exception as error:  # noqa: BLE001 - a step's fault, now or as it was recorded: it must not go unseen
+            _step(steps.give_up, run_id, f"a step failed: {error}")
+
+    def run_steps(run_id: str) -> None:
         started_at = _step(steps.begin, run_id)
         ended = ""
         for _ in range(attempts):
@@ -266,6 +287,23 @@ def _define(steps: _Steps) -> None:
                 DBOS.enqueue_workflow(_queue_of(destination), deliver_workflow, run_id, destination)
 
 
+def _recorded_or_ended(workflow: Callable[P, R]) -> Callable[P, R]:
+    """Where the engine cannot record what happens (a full disk), its process ends; the successor goes on from there.
+
+    Else the engine would take its own fault for the workflow's, and record that as the end of it.
+    """
+
+    @functools.wraps(workflow)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return workflow(*args, **kwargs)
+        except SQLAlchemyError:
+            log.exception("the workflow database cannot be written; the worker ends and is started again")
+            os._exit(1)
+
+    return run
+
+
 def _step(method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a step; what it returns is recorded, and a repeat of the workflow reads it from there."""
     options: StepOptions = {
@@ -275,4 +313,4 @@ def _step(method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         "max_attempts": STEP_ATTEMPTS,
         "backoff_rate": 2.0,
     }
-    return DBOS.run_step(options, method, *args, **kwargs)
+    return DBOS.run_step(options, patiently(method), *args, **kwargs)

@@ -42,7 +42,7 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
     with clock.stage("regions"):
         regions, source, region_cautions = _regions(pair.region, suv, ct, pet_stack, ct_stack)
     with clock.stage("measures"):
-        lesions = _in_order([measure(n, r, source, suv, ct) for n, r in enumerate(regions, 1)])
+        lesions = _in_order([measure(n, r, source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(regions, 1)])
     with clock.stage("model"):
         look = model.look(suv, ct, lesions[0].region) if lesions else None
     cautions = (
@@ -84,15 +84,18 @@ def _check_same_space(pet: Stack, ct: Stack) -> None:
 
 def _regions(
     given: Instance | None, suv: Volume, ct: Volume, pet_stack: Stack, ct_stack: Stack
-) -> tuple[tuple[Region, ...], str, tuple[Caution, ...]]:
-    """The lesions' regions on the PET grid, the one for the model first; where they come from; what to say of them."""
+) -> tuple[tuple[tuple[Region, Region | None], ...], str, tuple[Caution, ...]]:
+    """The lesions' regions, the one for the model first; where they come from; what to say of them.
+
+    Each on the PET's grid, and on the CT's where a person drew it.
+    """
     if given is None:
         proposal = find_lesions(suv, ct)
-        return proposal.regions, "automatic", proposal.cautions
+        return tuple((region, None) for region in proposal.regions), "automatic", proposal.cautions
     present = {i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances)}
-    chosen, cautions = lesions_among(given_regions(given, suv, present))
+    chosen, cautions = lesions_among(given_regions(given, suv, present, ct))
     own = [caution for region in chosen for caution in region.cautions]
-    return tuple(g.region for g in chosen), chosen[0].source, (*own, *cautions)
+    return tuple((g.region, g.on_ct) for g in chosen), chosen[0].source, (*own, *cautions)
 
 
 def _in_order(lesions: list[Lesion]) -> tuple[Lesion, ...]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from inference.facts import Caution, Instance, Refused
-from inference.header import moment, number, same_text, zoned_moment
+from inference.header import listed, moment, number, same_text, zoned_moment
 from inference.injection import SAME_TIME_S, Injection, injection_of
 
 # After six half-lives under 2 % of the dose is left: a date or a time is wrong, nobody images then.
@@ -37,17 +37,25 @@ def decay_of(instances: Sequence[Instance]) -> Decay:
     """The dose per slice.  Raises ``Refused`` naming the attribute that is missing or implausible."""
     correction = same_text(instances, "DecayCorrection")
     injection = injection_of(instances)
-    if correction == "ADMIN":
-        return _to_administration(instances, injection)
-    if correction == "START":
-        return _to_start(instances, injection)
-    if correction == "NONE":
-        return _uncorrected(instances, injection)
-    raise Refused(
-        "decay-correction-unsupported",
-        f"Decay Correction (0054,1102) is {correction[:16] or '(missing)'}; START, ADMIN or NONE is needed to know "
-        "which dose belongs to the values.",
+    dose_by = {"ADMIN": _to_administration, "START": _to_start, "NONE": _uncorrected}.get(correction)
+    if dose_by is None:
+        raise Refused(
+            "decay-correction-unsupported",
+            f"Decay Correction (0054,1102) is {correction[:16] or '(missing)'}; START, ADMIN or NONE is needed to know "
+            "which dose belongs to the values.",
+        )
+    decay = dose_by(instances, injection)
+    return replace(decay, cautions=(*decay.cautions, *_contradiction(instances, correction)))
+
+
+def _contradiction(instances: Sequence[Instance], correction: str) -> tuple[Caution, ...]:
+    """Corrected Image lists DECY exactly where values were decay-corrected (PS3.3 C.8.9.1)."""
+    listing = {"DECY" in [str(v).strip().upper() for v in listed(i.get("CorrectedImage"))] for i in instances}
+    text = (
+        f"Decay Correction (0054,1102) says {correction}, but Corrected Image (0028,0051) says otherwise about DECY; "
+        "Decay Correction was followed."
     )
+    return () if listing == {correction != "NONE"} else (Caution("decay-correction-contradicted", text),)
 
 
 def _to_administration(instances: Sequence[Instance], injection: Injection) -> Decay:
@@ -101,7 +109,9 @@ def _reference_times(
     """The start of the scan for each slice, by the QIBA order, and where it came from."""
     acquired = [t for t in map(_acquired, instances) if t is not None]
     series = moment(same_text(instances, "SeriesDate") or None, same_text(instances, "SeriesTime") or None)
-    private = zoned_moment(instances[0].get("GEScanDateTime"), instances[0].get("TimezoneOffsetFromUTC"))
+    private = zoned_moment(
+        same_text(instances, "GEScanDateTime") or None, same_text(instances, "TimezoneOffsetFromUTC") or None
+    )
     computed = _back_computed(instances, injection)
     count = len(instances)
     if series and acquired and len(acquired) == count and series <= min(acquired):

@@ -130,6 +130,12 @@ class Volume:
         lps_mm: FloatArray = np.asarray(index, float) @ self.affine[:3, :3].T + self.affine[:3, 3]
         return lps_mm
 
+    def part_affine(self, start: npt.ArrayLike) -> FloatArray:
+        """The affine of the part that begins at the voxel ``start`` (slice, row, column)."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_lps(start)
+        return affine
+
     def to_index(self, lps_mm: npt.ArrayLike) -> FloatArray:
         """LPS mm (…, 3) → fractional voxel indices (slice, row, column) (…, 3)."""
         inverse = np.linalg.inv(self.affine)
@@ -155,6 +161,11 @@ class Region:
         out = np.zeros(shape, bool)
         out[self.slices] = self.mask
         return out
+
+    def moved(self, by: tuple[int, int, int]) -> Region:
+        """A region found inside a box that begins at ``by``, in the full grid."""
+        k, r, c = (a + b for a, b in zip(self.start, by, strict=True))
+        return Region((k, r, c), self.mask)
 
     @classmethod
     def of(cls, full: BoolArray) -> Region:
@@ -188,7 +199,8 @@ class Lesion:
     """One lesion with its measures on the PET grid.
 
     ``region`` is the lesion: for a given RTSTRUCT/SEG the voxels whose centre lies inside it, without thresholding; for
-    an automatic one, the region grown.  ``suv_max``, ``suv_mean``, ``volume_ml``, ``mean_hu`` are of ``region``;
+    an automatic one, the region grown.  ``suv_max``, ``suv_mean``, ``volume_ml`` are of ``region``; ``mean_hu`` of the
+    CT voxels whose centre lies inside the given RTSTRUCT/SEG, or in a voxel of the automatic region;
     ``mtv_*`` and ``tlg`` of ``mtv``, the voxels of ``region`` at or above ``mtv_threshold`` (SUVbw) connected to the
     maximum.  SUVpeak: largest mean over a 1 ml sphere.  TLG = mtv_ml × mtv_suv_mean.
     ``source``: "RTSTRUCT", "SEG" or "automatic".  ``tracking_name``: "Lesion 1", … ``centroid_lps_mm``: of ``region``.
@@ -250,7 +262,8 @@ class Prediction:
     """Probability of the model's target, calibrated, with the ensemble's interval.
 
     ``status``: "reported", "indeterminate" (interval crosses the threshold), "withheld" (model does not apply), "none"
-    (no lesion to look at).  ``probability``/``interval`` are None unless reported or indeterminate, 0..1.
+    (no lesion to look at).  ``probability``/``interval`` are None unless reported or indeterminate, 0..1; ``interval``
+    is None too where the model has one member.
     ``applicability``: "inside", "outside" or "unknown", with ``applicability_reasons``.
     ``label``: True when the probability is at or above the bundle's threshold, None unless reported.
     """

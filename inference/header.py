@@ -55,8 +55,8 @@ def moment(date: Any, time: Any) -> datetime | None:
         return None
     date, time = str(date).strip().replace(".", ""), str(time).strip().replace(":", "")
     whole_seconds, _, fraction = time.partition(".")
-    if len(whole_seconds) not in (2, 4, 6):
-        return None
+    if len(date) != 8 or len(whole_seconds) not in (2, 4, 6):
+        return None  # strptime would find a day in a date that lacks a digit
     try:
         start = datetime.strptime(date + whole_seconds.ljust(6, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007
         return start + timedelta(microseconds=int(fraction.ljust(6, "0")[:6] or 0))

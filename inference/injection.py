@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ HALF_LIFE_RELATIVE_TOLERANCE = 0.02
 # F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.
 SAME_TIME_S = 60.0
 
+ZONED = re.compile(r"[+-]\d{4}$")  # the offset that ends a DT (PS3.5 6.2)
 START_TIMES = ("RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime")
 
 # Seconds (NNDC evaluations), by the nuclide's code in SNOMED RT and SNOMED CT (PS3.16 CID 4020).
@@ -65,7 +67,7 @@ def injection_of(instances: Sequence[Instance]) -> Injection:
         tuple(str(item.get(k)) for k in ("RadionuclideTotalDose", "RadionuclideHalfLife", *START_TIMES))
         for item in items
     }
-    if len(told) > 1:
+    if len(told) > 1 or (told and not all(stories)):
         raise Refused(
             "injection-ambiguous",
             "The PET names more than one injection (Radiopharmaceutical Information Sequence (0054,0016)), or its "
@@ -74,9 +76,20 @@ def injection_of(instances: Sequence[Instance]) -> Injection:
     item = items[0] if items else {}
     dose_bq, dose_cautions = _dose_bq(item)
     half_life_s, half_life_cautions = _half_life_s(item)
-    at = zoned_moment(item.get(START_TIMES[0]), instances[0].get("TimezoneOffsetFromUTC"))
-    _check_one_time(at, item.get(START_TIMES[1]))
-    return Injection(dose_bq, half_life_s, at, item.get(START_TIMES[1]), (*dose_cautions, *half_life_cautions))
+    zone, time_of_day = instances[0].get("TimezoneOffsetFromUTC"), item.get(START_TIMES[1])
+    at = zoned_moment(item.get(START_TIMES[0]), zone)
+    _check_one_time(at, time_of_day)
+    unplaced = _unplaced_zone(str(item.get(START_TIMES[0]) or "")) if zone is None and time_of_day is None else ()
+    return Injection(dose_bq, half_life_s, at, time_of_day, (*dose_cautions, *half_life_cautions, *unplaced))
+
+
+def _unplaced_zone(start: str) -> tuple[Caution, ...]:
+    """A Start DateTime with a zone of its own, where neither the data set's zone nor a Start Time can confirm it."""
+    text = (
+        "Radiopharmaceutical Start DateTime (0018,1078) names a time zone and the images name none: both were taken "
+        "as one clock. If they are not, SUV is wrong."
+    )
+    return (Caution("injection-zone-unconfirmed", text),) if ZONED.search(start) else ()
 
 
 def _check_one_time(at: datetime | None, time_of_day: Any) -> None:
@@ -128,4 +141,14 @@ def _half_life_s(item: Mapping[str, Any]) -> tuple[float, tuple[Caution, ...]]:
             "half-life-implausible",
             f"Radionuclide Half Life (0018,1075) is {stated:g} s, but the nuclide named beside it has {known:g} s.",
         )
-    return stated, ()
+    return stated, () if known is not None else _unchecked(stated)
+
+
+def _unchecked(half_life_s: float) -> tuple[Caution, ...]:
+    """Without a nuclide we know a slip (minutes, milliseconds) shows only if no tracer of ours has such a half-life."""
+    usual = any(abs(half_life_s / known - 1.0) <= HALF_LIFE_RELATIVE_TOLERANCE for known in HALF_LIVES_S.values())
+    text = (
+        f"Radionuclide Half Life (0018,1075) is {half_life_s:g} s, which is that of no nuclide we know, and none is "
+        "named beside it; it was taken as it is."
+    )
+    return () if usual else (Caution("half-life-not-checked", text),)

@@ -23,9 +23,10 @@ SUBSAMPLES = 11
 CHUNK = 1024
 
 
-def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume) -> Lesion:
+def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume, on_ct: Region | None = None) -> Lesion:
     """Measure one lesion; ``suv`` is SUVbw (g/ml), ``ct`` HU on its own grid of the same Frame of Reference.
 
+    ``on_ct``: the region on the CT's grid where one was drawn there; else the CT voxels in the PET's voxels are taken.
     See ``facts.Lesion`` for what each number is of.  Raises ``Refused`` where the region is empty or lies outside the
     CT.
     """
@@ -35,7 +36,7 @@ def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume) -
     inside = values[region.mask].astype(float)
     threshold = MTV_FRACTION * float(inside.max())
     maximum = _maximum(values, region.mask)
-    mtv = _shifted(Region.of(connected(region.mask & (values >= threshold), maximum)), region.start)
+    mtv = Region.of(connected(region.mask & (values >= threshold), maximum)).moved(region.start)
     mtv_values = suv.array[mtv.slices][mtv.mask].astype(float)
     mtv_ml = mtv_values.size * suv.voxel_ml
     centroid = np.argwhere(region.mask).mean(axis=0) + region.start
@@ -49,7 +50,7 @@ def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume) -
         suv_mean=float(inside.mean()),
         suv_peak=suv_peak(suv, region),
         volume_ml=inside.size * suv.voxel_ml,
-        mean_hu=_mean_hu(region, suv, ct),
+        mean_hu=_mean_hu(on_ct if on_ct and on_ct.mask.any() else _on_ct(region, suv, ct), ct),
         mtv_ml=mtv_ml,
         mtv_threshold=threshold,
         mtv_suv_mean=float(mtv_values.mean()),
@@ -155,32 +156,22 @@ def _maximum(values: npt.NDArray[np.floating], mask: BoolArray) -> tuple[int, in
     return int(k), int(r), int(c)
 
 
-def _mean_hu(region: Region, suv: Volume, ct: Volume) -> float:
-    """Mean of the CT voxels whose centre lies in a voxel of the region."""
+def _mean_hu(on_ct: Region, ct: Volume) -> float:
+    if not on_ct.mask.any():
+        raise Refused("region-outside-ct", "The CT does not cover the region; the two are not one PET/CT examination.")
+    return float(ct.array[on_ct.slices][on_ct.mask].mean(dtype=float))
+
+
+def _on_ct(region: Region, suv: Volume, ct: Volume) -> Region:
+    """The CT voxels whose centre lies in a voxel of the region."""
     outline = [(s - 0.5, s + n - 0.5) for s, n in zip(region.start, region.mask.shape, strict=True)]
     index = ct.to_index(suv.to_lps(list(product(*outline))))
     low = np.ceil(index.min(axis=0)).clip(0, ct.array.shape).astype(int)
     high = (np.floor(index.max(axis=0)) + 1).clip(low, ct.array.shape).astype(int)
-    boxed = Volume(region.mask, _moved(suv, region.start), suv.frame_of_reference_uid)
-    k, r, c = (int(n) for n in high - low)
-    on_ct = resample(boxed, _moved(ct, low), (k, r, c), order=0) if min(k, r, c) else np.zeros((k, r, c), bool)
-    if not on_ct.any():
-        raise Refused("region-outside-ct", "The CT does not cover the region; the two are not one PET/CT examination.")
-    hu = ct.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    return float(hu[on_ct].mean(dtype=float))
-
-
-def _moved(volume: Volume, start: npt.ArrayLike) -> FloatArray:
-    """The affine of the volume's part that begins at ``start``."""
-    affine = volume.affine.copy()
-    affine[:3, 3] = volume.to_lps(start)
-    return affine
-
-
-def _shifted(region: Region, start: tuple[int, int, int]) -> Region:
-    """A region found inside a box at ``start``, in the full grid."""
-    k, r, c = (int(a + b) for a, b in zip(region.start, start, strict=True))
-    return Region((k, r, c), region.mask)
+    boxed = Volume(region.mask, suv.part_affine(region.start), suv.frame_of_reference_uid)
+    (k, r, c), shape = low.tolist(), tuple((high - low).tolist())
+    inside = resample(boxed, ct.part_affine(low), shape, order=0) if min(shape) else np.zeros(shape, bool)
+    return Region((k, r, c), inside)
 
 
 def _point(lps_mm: FloatArray) -> tuple[float, float, float]:

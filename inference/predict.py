@@ -106,19 +106,21 @@ def predict(scores: Sequence[float], verdict: Verdict, served: Served) -> Predic
     """Pool the members' scores, calibrate (temperature, Guo et al. 2017), and decide what may be said.
 
     Probability: of the mean score.  Interval: ± 1.96 standard deviations between members, on the logit.  One member
-    has no spread: its interval is its probability.
+    has no spread, so it has no interval, and is never indeterminate.
     """
     if verdict.state != "inside" and not served.demonstration:
         return Prediction("withheld", None, None, None, verdict.state, verdict.reasons)
     logits = np.asarray(scores, float) / served.temperature
     centre = float(logits.mean())
-    half_width = INTERVAL_SD * float(logits.std(ddof=1)) if len(logits) > 1 else 0.0
-    probability, low, high = (_sigmoid(v) for v in (centre, centre - half_width, centre + half_width))
-    crosses = low < served.threshold <= high
+    probability, interval, crosses = _sigmoid(centre), None, False
+    if len(logits) > 1:
+        half_width = INTERVAL_SD * float(logits.std(ddof=1))
+        low, high = _sigmoid(centre - half_width), _sigmoid(centre + half_width)
+        interval, crosses = (low, high), low < served.threshold <= high
     return Prediction(
         status="indeterminate" if crosses else "reported",
         probability=probability,
-        interval=(low, high),
+        interval=interval,
         label=None if crosses else probability >= served.threshold,
         applicability=verdict.state,
         applicability_reasons=verdict.reasons,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from inference.contour import filled, planes_of
-from inference.facts import BoolArray, Caution, FloatArray, Instance, Refused, Region, Volume
+from inference.facts import Caution, FloatArray, Instance, Refused, Region, Volume
 from inference.resample import resample
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -54,6 +55,7 @@ NOT_A_TUMOUR = frozenset(
 class GivenRegion:
     """A named region of the sender's.  ``source``: "RTSTRUCT" or "SEG".
 
+    ``on_ct``: the same on the grid of the CT, None where that was not asked for or cannot be had.
     ``kind``: RT ROI Interpreted Type (3006,00A4), or the meaning of the Segmented Property Type; "" where not stated.
     """
 
@@ -62,10 +64,15 @@ class GivenRegion:
     source: str
     kind: str = ""
     cautions: tuple[Caution, ...] = ()
+    on_ct: Region | None = None
 
 
-def given_regions(instance: Instance, grid: Volume, present: Collection[str] = ()) -> tuple[GivenRegion, ...]:
+def given_regions(
+    instance: Instance, grid: Volume, present: Collection[str] = (), ct: Volume | None = None
+) -> tuple[GivenRegion, ...]:
     """The regions of an RTSTRUCT or a binary SEG on ``grid``, in the object's order, those without a voxel left out.
+
+    With ``ct`` on the CT's grid too, so that HU are of what was drawn and not of the PET voxels that stand for it.
 
     A voxel belongs to a region when its centre lies inside (even-odd rule over all contours of a plane; nearest voxel
     of a SEG).  ``present``: SOP Instance UIDs of the pair's images; an RTSTRUCT that refers to others gets a caution.
@@ -80,7 +87,7 @@ def given_regions(instance: Instance, grid: Volume, present: Collection[str] = (
     try:
         dataset = pydicom.dcmread(instance.path)
         structures = instance.sop_class_uid == RTSTRUCT
-        regions = _from_structures(dataset, grid, present) if structures else _from_segmentation(dataset, grid)
+        regions = _from_structures(dataset, grid, present, ct) if structures else _from_segmentation(dataset, grid, ct)
     except (
         ValueError,
         TypeError,
@@ -128,7 +135,7 @@ def lesions_among(given: Sequence[GivenRegion]) -> tuple[tuple[GivenRegion, ...]
     return chosen, (Caution("regions-set-aside", text),) if left_out else ()
 
 
-def _from_structures(dataset: Any, grid: Volume, present: Collection[str]) -> list[GivenRegion]:
+def _from_structures(dataset: Any, grid: Volume, present: Collection[str], ct: Volume | None) -> list[GivenRegion]:
     names = {int(s.ROINumber): s for s in dataset.get("StructureSetROISequence", [])}
     kinds = {
         int(o.ReferencedROINumber): str(o.get("RTROIInterpretedType", ""))
@@ -142,9 +149,16 @@ def _from_structures(dataset: Any, grid: Volume, present: Collection[str]) -> li
             continue
         frame = str(names[number].get("ReferencedFrameOfReferenceUID", ""))
         _check_frame_of_reference(frame, grid)
-        full = _voxels_inside(contours, grid)
+        region = _voxels_inside(contours, grid)
+        if region is None:
+            raise Refused(
+                "contours-not-in-plane",
+                "The contours are not parallel to the slices of the PET; this version does not read them.",
+            )
+        on_ct = _voxels_inside(contours, ct) if ct is not None else None
         name = str(names[number].get("ROIName", "")) or f"ROI {number}"
-        regions.append(GivenRegion(name, Region.of(full), "RTSTRUCT", kinds.get(number, ""), _dangling(roi, present)))
+        kind = kinds.get(number, "")
+        regions.append(GivenRegion(name, region, "RTSTRUCT", kind, _dangling(roi, present), on_ct))
     return regions
 
 
@@ -177,25 +191,37 @@ def _closed_contours(roi: Any) -> list[FloatArray]:
     return contours
 
 
-def _voxels_inside(contours: Sequence[FloatArray], grid: Volume) -> BoolArray:
-    """Each slice takes the contours of the nearest contour plane, no farther than half the distance between planes."""
+def _voxels_inside(contours: Sequence[FloatArray], grid: Volume) -> Region | None:
+    """Each slice takes the contours of the nearest contour plane, no farther than half the distance between planes.
+
+    None where the contours are not parallel to the slices of ``grid``.
+    """
     indexed = [grid.to_index(points) for points in contours]
     if any(np.ptp(points[:, 0]) > OUT_OF_PLANE for points in indexed):
-        raise Refused(
-            "contours-not-in-plane",
-            "The contours are not parallel to the slices of the PET; this version does not read them.",
-        )
+        return None
     planes, spacing = planes_of(indexed)
-    slices, rows, columns = grid.array.shape
-    full = np.zeros((slices, rows, columns), bool)
-    for k in range(slices):
-        nearest = min(planes, key=lambda plane: (abs(plane - k), plane))
-        if abs(nearest - k) <= spacing / 2 + 1e-6:
-            full[k] = filled(planes[nearest], (rows, columns))
-    return full
+    reach = spacing / 2 + 1e-6
+    start, shape = _box(np.concatenate(indexed), (reach, 0.0, 0.0), grid)
+    inside = np.zeros(shape, bool)
+    for k in range(shape[0]):
+        nearest = min(planes, key=lambda plane: (abs(plane - start[0] - k), plane))
+        if abs(nearest - start[0] - k) <= reach:
+            inside[k] = filled([polygon - start[1:] for polygon in planes[nearest]], shape[1:])
+    return Region.of(inside).moved(start)
 
 
-def _from_segmentation(dataset: Any, grid: Volume) -> list[GivenRegion]:
+def _box(
+    points: FloatArray, reach: tuple[float, float, float], grid: Volume
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """First index and shape of the part of ``grid`` that holds the index ``points`` and what lies within ``reach``."""
+    size = grid.array.shape
+    low = np.ceil(points.min(axis=0) - reach).clip(0, size).astype(int)
+    high = (np.floor(points.max(axis=0) + reach) + 1).clip(low, size).astype(int)
+    (k, r, c), (slices, rows, columns) = low.tolist(), (high - low).tolist()
+    return (k, r, c), (slices, rows, columns)
+
+
+def _from_segmentation(dataset: Any, grid: Volume, ct: Volume | None) -> list[GivenRegion]:
     import highdicom
 
     if str(dataset.get("SegmentationType", "")) != "BINARY":
@@ -207,17 +233,26 @@ def _from_segmentation(dataset: Any, grid: Volume) -> list[GivenRegion]:
         )
     _check_frame_of_reference(str(dataset.get("FrameOfReferenceUID", "")), grid)
     segmentation = highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
-    return [_segment(segmentation, int(s.SegmentNumber), grid) for s in dataset.SegmentSequence]
+    return [_segment(segmentation, int(s.SegmentNumber), grid, ct) for s in dataset.SegmentSequence]
 
 
-def _segment(segmentation: Any, number: int, grid: Volume) -> GivenRegion:
+def _segment(segmentation: Any, number: int, grid: Volume, ct: Volume | None) -> GivenRegion:
     """One segment by its own geometry; highdicom's affines are also of (slice, row, column) to LPS mm."""
     described = segmentation.get_segment_description(number)
     volume = segmentation.get_volume(segment_numbers=[number], combine_segments=True, allow_missing_positions=True)
     own = Volume(np.asarray(volume.array) > 0, np.asarray(volume.affine, float), grid.frame_of_reference_uid)
-    full = resample(own, grid.affine, grid.array.shape, order=0).astype(bool)
     name, kind = str(described.segment_label), str(described.segmented_property_type.meaning)
-    return GivenRegion(name, Region.of(full), "SEG", kind)
+    on_ct = _nearest_voxels(own, ct) if ct is not None else None
+    return GivenRegion(name, _nearest_voxels(own, grid), "SEG", kind, on_ct=on_ct)
+
+
+def _nearest_voxels(own: Volume, grid: Volume) -> Region:
+    """The voxels of ``grid`` whose centre lies in a voxel of the mask ``own``."""
+    corners = list(product(*((-0.5, n - 0.5) for n in own.array.shape)))
+    start, shape = _box(grid.to_index(own.to_lps(corners)), (1.0, 1.0, 1.0), grid)
+    if 0 in shape:
+        return Region.of(np.zeros(shape, bool))
+    return Region.of(resample(own, grid.part_affine(start), shape, order=0).astype(bool)).moved(start)
 
 
 def _check_frame_of_reference(found: str, grid: Volume) -> None:

@@ -67,13 +67,16 @@ def _check_quantitative(instances: Sequence[Instance]) -> None:
             )
 
 
-def _from_bqml(instances: Sequence[Instance], scale: float = 1.0, origin: str = "BQML") -> SuvRule:
-    """Activity concentration in Bq/ml = stored × slope × ``scale``."""
+def _from_bqml(instances: Sequence[Instance], scales: Sequence[float] = (), origin: str = "BQML") -> SuvRule:
+    """Activity concentration in Bq/ml = stored × slope × the slice's scale (1 where there is none)."""
     weight_kg, cautions = _weight_kg(instances)
     decay = decay_of(instances)
     return SuvRule(
         suv_type="BW",
-        factors=tuple(scale * weight_kg * 1000.0 / dose_bq for dose_bq in decay.doses_bq),
+        factors=tuple(
+            scale * weight_kg * 1000.0 / dose_bq
+            for scale, dose_bq in zip(scales or (1.0,) * len(instances), decay.doses_bq, strict=True)
+        ),
         rule=f"{origin}: weight / ({decay.rule})",
         inputs={"units": origin, "weight_kg": weight_kg, **decay.inputs},
         reference_time=decay.reference_time,
@@ -109,20 +112,25 @@ def _from_cm2ml(instances: Sequence[Instance]) -> SuvRule:
 
 def _from_counts(instances: Sequence[Instance]) -> SuvRule:
     """Philips: counts with a private factor to SUVbw, else one to Bq/ml."""
-    to_suv = [number(i.attributes, "PhilipsSUVScaleFactor") for i in instances]
-    to_bqml = [number(i.attributes, "PhilipsActivityConcentrationScaleFactor") for i in instances]
-    if all(to_suv):
-        factors = tuple(f for f in to_suv if f)
+    factors = _positive(instances, "PhilipsSUVScaleFactor")
+    if factors:
         inputs: dict[str, str | float] = {"units": "CNTS", "philips_suv_scale_factor": factors[0]}
         rule = "CNTS: value × Philips SUV Scale Factor (7053,xx00)"
         return SuvRule("BW", factors, rule, inputs, "", _corrections(instances))
-    if all(to_bqml) and len(set(to_bqml)) == 1 and to_bqml[0]:
-        return _from_bqml(instances, to_bqml[0], "CNTS × Philips Activity Concentration Scale Factor (7053,xx09)")
+    to_bqml = _positive(instances, "PhilipsActivityConcentrationScaleFactor")
+    if to_bqml:
+        return _from_bqml(instances, to_bqml, "CNTS × Philips Activity Concentration Scale Factor (7053,xx09)")
     raise Refused(
         "counts-without-factor",
         "PET values are counts (Units CNTS) and neither of Philips' scale factors (7053,xx00), (7053,xx09) is there; "
         "they cannot be converted to SUV. Send the series in BQML.",
     )
+
+
+def _positive(instances: Sequence[Instance], keyword: str) -> tuple[float, ...]:
+    """One positive factor a slice; empty where a slice has none (0 says "none")."""
+    found = tuple(f for f in (number(i.attributes, keyword) for i in instances) if f is not None and f > 0)
+    return found if len(found) == len(instances) else ()
 
 
 CONVERSIONS: dict[str, Callable[[Sequence[Instance]], SuvRule]] = {

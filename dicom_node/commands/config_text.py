@@ -34,6 +34,9 @@ def _keys(section: BaseModel) -> Iterator[str]:
         if isinstance(value, tuple) and (not value or isinstance(value[0], BaseModel)):
             continue
         comment = f"  # {field.description}" if field.description else ""
+        if isinstance(value, SecretStr):  # masked, and out of force: a masked password would be taken for the real one
+            yield f"# {key} = {_toml(value)}{comment}"
+            continue
         yield f"# {key} ={comment}" if value is None else f"{key} = {_toml(value)}{comment}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import shutil
@@ -13,15 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.config import OrthancDestination, Settings
 
-PACKAGES = ("torch", "monai", "SimpleITK", "pydicom", "pynetdicom", "highdicom", "dbos", "orthanc-api-client")
+PACKAGES = (
+    *("torch", "monai", "SimpleITK", "pydicom", "pynetdicom", "highdicom", "imagecodecs", "dbos"),
+    "orthanc-api-client",
+)
 TOOLS = {
-    "Orthanc": ("/usr/sbin/Orthanc", "demo and tests", "apt-get install orthanc orthanc-dicomweb orthanc-gdcm"),
-    "DCMTK storescu": ("/usr/bin/storescu", "tests", "apt-get install dcmtk"),
-    "dciodvfy": ("/usr/bin/dciodvfy", "tests", "apt-get install dicom3tools"),
+    "Orthanc": ("Orthanc", "demo and tests", "apt-get install orthanc orthanc-dicomweb orthanc-gdcm"),
+    "DCMTK storescu": ("storescu", "tests", "apt-get install dcmtk"),
+    "dciodvfy": ("dciodvfy", "tests", "apt-get install dicom3tools"),
 }
 CODECS = {
     "JPEG 2000": "JPEG2K",
@@ -59,7 +64,14 @@ def examine(settings: Settings) -> list[Finding]:
         _destinations,
         _tools,
     )
-    return [finding for check in checks for finding in check(settings)]
+    return [finding for check in checks for finding in _looked(check, settings)]
+
+
+def _looked(check: Callable[[Settings], Iterable[Finding]], settings: Settings) -> Iterable[Finding]:
+    try:
+        yield from check(settings)
+    except ImportError as error:  # the very thing a doctor is called for
+        yield Finding("import", "fault", str(error), "make setup")
 
 
 def _python(_: Settings) -> Iterable[Finding]:
@@ -101,8 +113,8 @@ def _codecs(_: Settings) -> Iterable[Finding]:
 
 def _data_dir(settings: Settings) -> Iterable[Finding]:
     folder = settings.node.data_dir
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not os.access(existing, os.W_OK):
+    existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # unlike Path's, never raises
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("data folder", "fault", f"{folder}: cannot write in {existing}", "set node.data_dir")
         return
     free_mb = shutil.disk_usage(existing).free // 2**20
@@ -123,8 +135,12 @@ def _port(settings: Settings) -> Iterable[Finding]:
         try:
             probe.bind((settings.receive.host, settings.receive.port))
         except OSError as error:
-            advice = "stop what listens there (a running node is fine), or set receive.port"
-            yield Finding("DICOM port", "note", f"{address}: {error.strerror}", advice)
+            if error.errno == errno.EADDRINUSE:
+                advice = "stop what listens there (a running node is fine), or set receive.port"
+                yield Finding("DICOM port", "note", f"{address}: {error.strerror}", advice)
+            else:
+                advice = "set receive.host to an address of this machine, receive.port to a port you may open"
+                yield Finding("DICOM port", "fault", f"{address}: {error.strerror}", advice)
             return
     yield Finding("DICOM port", "ok", f"{address} is free")
 
@@ -162,7 +178,7 @@ def _orthanc(name: str, destination: OrthancDestination) -> Finding:
         return Finding(name, "ok", f"Orthanc {answer.json()['Version']} at {destination.url}")
     except httpx.HTTPStatusError as error:
         return Finding(name, "fault", f"HTTP {error.response.status_code}", "check username and password")
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         advice = "start it, or mend deliver.destinations; results wait until it answers"
         return Finding(name, "fault", f"{destination.url}: {type(error).__name__}", advice)
 
@@ -187,14 +203,14 @@ def _echo(name: str, host: str, port: int, ae_title: str, timeout_s: float) -> F
 
 
 def _tools(_: Settings) -> Iterable[Finding]:
-    for name, (path, purpose, advice) in TOOLS.items():
-        present = Path(path).exists() or (name == "Orthanc" and "ORTHANC" in os.environ)
-        yield Finding(
-            name,
-            "ok" if present else "note",
-            path if present else f"missing (for {purpose})",
-            "" if present else advice,
-        )
+    search = f"{os.environ.get('PATH', '')}:/usr/sbin"  # Debian's Orthanc lies where users do not look
+    for name, (program, purpose, advice) in TOOLS.items():
+        named = os.environ.get("ORTHANC") if name == "Orthanc" else None
+        found = shutil.which(named or program, path=search)
+        if found:
+            yield Finding(name, "ok", found)
+        else:
+            yield Finding(name, "note", f"missing (for {purpose})", advice)
 
 
 def print_findings(findings: Iterable[Finding], console: Console) -> None:
@@ -204,5 +220,5 @@ def print_findings(findings: Iterable[Finding], console: Console) -> None:
     for heading in ("", "", "found", "what to do"):
         table.add_column(heading)
     for finding in findings:
-        table.add_row(mark[finding.state], finding.thing, finding.found, finding.advice)
+        table.add_row(mark[finding.state], *map(escape, (finding.thing, finding.found, finding.advice)))
     console.print(table)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.config import Settings
@@ -86,9 +87,11 @@ def _analyse(
     answer: dict[str, Any],
 ) -> None:
     from dicom_node.assemble import assemble
+    from dicom_node.commands import out_folder
     from dicom_node.report import write_results
     from inference.instance import scan_folder
 
+    out_folder.prepare(out)
     with stages("scan"):
         scan = scan_folder(folder)
     with stages("load model"):  # before the study is judged: a bundle that fails is not the patient's affair
@@ -147,10 +150,12 @@ def _recorded_run(out: Path, settings: Settings, pair: Pair, model: Model, use_g
 
 
 def _run_of(out: Path, settings: Settings, subject: str, use_given_region: bool) -> Run:
-    out.mkdir(parents=True, exist_ok=True)
     run_file = out / RUN_FILE
-    recorded = json.loads(run_file.read_text()) if run_file.is_file() else {}
-    if recorded.get("subject") != subject:
+    try:
+        recorded = json.loads(run_file.read_text())
+    except (OSError, ValueError):  # not there, or cut short by a crash
+        recorded = None
+    if not isinstance(recorded, dict) or recorded.get("subject") != subject:
         recorded = {"subject": subject, "started_at": now_dt()}
         run_file.write_text(json.dumps(recorded, indent=1) + "\n")
     return make_run(settings, recorded["started_at"], use_given_region=use_given_region)
@@ -227,18 +232,20 @@ def _describe_results(results: Sequence[Result]) -> list[dict[str, Any]]:
 def print_analysis(answer: dict[str, Any], console: Console) -> None:
     """`analyse` for people."""
     if answer["status"] != "done":
-        console.print(f"[red]{answer['status']}[/red] ({answer['reason_code']}): {answer['reason']}", highlight=False)
+        console.print(
+            f"[red]{answer['status']}[/red] ({answer['reason_code']}): {escape(answer['reason'])}", highlight=False
+        )
     else:
         _print_done(answer, console)
     for caution in answer["warnings"]:
-        console.print(f"[yellow]warning[/yellow] ({caution['code']}): {caution['text']}", highlight=False)
+        console.print(f"[yellow]warning[/yellow] ({caution['code']}): {escape(caution['text'])}", highlight=False)
     for result in answer["results"]:
-        console.print(f"  {result['kind']:10} {result['path']}", highlight=False, soft_wrap=True)
+        console.print(f"  {result['kind']:10} {result['path']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_done(answer: dict[str, Any], console: Console) -> None:
     prediction, model = answer["prediction"], answer["model"]
-    console.print(f"SUV: {answer['suv']['rule']}", highlight=False)
+    console.print(f"SUV: {answer['suv']['rule']}", highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     columns = {"lesion": "tracking_name", "source": "source", "SUVmax": "suv_max", "SUVmean": "suv_mean"}
     columns |= {"SUVpeak": "suv_peak", "volume ml": "volume_ml", "MTV ml": "mtv_ml", "TLG g": "tlg"}
@@ -251,8 +258,9 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
     if prediction["probability"] is None:
         console.print(f"{prediction['target']}: {prediction['status']}", highlight=False)
     else:
-        low, high = prediction["interval"]
-        text = f"{prediction['target']}: {prediction['probability']:.1%} ({low:.1%} to {high:.1%}), "
+        low_high = prediction["interval"]
+        interval = f"{low_high[0]:.1%} to {low_high[1]:.1%}" if low_high else "no interval: one member"
+        text = f"{prediction['target']}: {prediction['probability']:.1%} ({interval}), "
         console.print(f"{text}{prediction['status']}, applicability {prediction['applicability']}", highlight=False)
     console.print(
         f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}", highlight=False

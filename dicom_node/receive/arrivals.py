@@ -18,6 +18,7 @@ from inference.instance import conflict, read_instance
 LOGGER = logging.getLogger(__name__)
 BATCH_S = 0.5  # longest wait of a row; a transaction costs as much as a whole C-STORE (design: 3.5 to 9 ms)
 RETRY_S = 1.0
+RECOVER_AGAIN_S = 10.0
 RECOVERY_BATCH = 500
 
 Entry = Arrival | Fault | str  # a string is the id of an association that has ended
@@ -85,6 +86,20 @@ def _put_aside(spool: Spool, instance: Instance) -> Fault:
     aside = spool.put_aside(instance, conflict(instance))
     LOGGER.warning("set aside: %s (instance %s)", aside.refused.reason, instance.sop_instance_uid)
     return Fault(aside.refused, time.time(), aside.path)
+
+
+def recover_until_done(spool: Spool, index: Index, stop: threading.Event, pause_s: float = RECOVER_AGAIN_S) -> int:
+    """``recover``, again and again where a full disk or a locked file is in the way: nobody else looks for what it misses.
+
+    Returns how many instances were added; ends without them when ``stop`` is set.
+    """
+    while not stop.is_set():
+        try:
+            return recover(spool, index)
+        except Exception:  # noqa: BLE001 - whatever it is, giving up would leave stored instances unseen
+            LOGGER.exception("the spool could not be looked through; trying again in %g s", pause_s)
+            stop.wait(pause_s)
+    return 0
 
 
 def recover(spool: Spool, index: Index, progress: Callable[[int], None] | None = None) -> int:

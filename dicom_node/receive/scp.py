@@ -31,7 +31,7 @@ from dicom_node.config import Settings
 from dicom_node.errors import row
 from dicom_node.index import Arrival, Association, Fault, Index
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES, check_command, is_admitted
-from dicom_node.receive.arrivals import ArrivalWriter, recover
+from dicom_node.receive.arrivals import ArrivalWriter, recover_until_done
 from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, Meta, Spool
 from inference.facts import Refused
 
@@ -113,6 +113,7 @@ class Receiver:
             settings.spool_dir, reserve_bytes=receive.disk_reserve_mb * MEBIBYTE, most_bytes=self._most_bytes
         )
         self._arrivals = ArrivalWriter(self._spool, self._index)
+        self._draining = threading.Event()
         self._server = _application_entity(settings).make_server(
             sock.getsockname(),
             ae_title=receive.ae_title,
@@ -138,6 +139,7 @@ class Receiver:
 
     def drain(self) -> None:
         """Stop accepting; end each association once its present message is answered; write the index."""
+        self._draining.set()
         self._server.shutdown()
         deadline = time.monotonic() + DRAIN_S
         while connections := self._server.active_associations:
@@ -152,7 +154,7 @@ class Receiver:
         LOGGER.info("receiver %d has stopped", self._process)
 
     def _recover(self) -> None:
-        if found := recover(self._spool, self._index):
+        if found := recover_until_done(self._spool, self._index, self._draining):
             LOGGER.info("%d instances of the spool were missing in the index", found)
 
     def _on_requested(self, event: evt.Event) -> None:
@@ -194,6 +196,8 @@ class Receiver:
             self._arrivals.put(Fault(stored.set_aside.refused, time.time(), stored.set_aside.path))
         elif stored.instance is not None:
             self._arrivals.put(Arrival(stored.instance, time.time(), link.association))
+            if link.ended:  # it broke off while we stored: its end, told before, must not be undone by this row
+                self._arrivals.put(link.association.id)
         return 0x0000
 
     def _tell(self, link: _Link, refused: Refused) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from dicom_node.report import verdict
 from dicom_node.report.colours import Pixels
-from dicom_node.report.lettering import font, wrapped
+from dicom_node.report.lettering import font, line_height, wrapped
 from inference.facts import ModelFacts
 
 SIDE = 1024
@@ -41,7 +41,7 @@ class Canvas:
             lines = [*lines[: most - 1], wrapped(lines[most - 1], face, SIDE - 2 * MARGIN - 2 * size)[0] + " …"]
         for line in lines:
             self.draw.text((MARGIN, top), line, ink, face)
-            top += round(size * 1.28)
+            top += line_height(size)
         return top
 
     def footer(self, model: ModelFacts | None) -> int:
@@ -50,7 +50,7 @@ class Canvas:
         top = (
             SIDE
             - 8
-            - sum(round(20 * 1.28) * len(wrapped(line, font(20, bold=True), SIDE - 2 * MARGIN)) for line in lines)
+            - sum(line_height(20) * len(wrapped(line, font(20, bold=True), SIDE - 2 * MARGIN)) for line in lines)
         )
         begin = top
         for line in lines:
@@ -74,7 +74,7 @@ class Canvas:
         x, y = corner
         height, width = pixels.shape[:2]
         self.image.paste(Image.fromarray(pixels), (x, y))
-        self.draw.text((x, y - 5), title, INK, font(16), anchor="ls")
+        self.draw.text((x, y - 5), title, INK, font(18), anchor="ls")
         left, right, top, bottom = letters
         self.text(x + 5, y + height / 2, left, 17, anchor="lm", light=light)
         self.text(x + width - 5, y + height / 2, right, 17, anchor="rm", light=light)
@@ -84,7 +84,7 @@ class Canvas:
         bar = bar_mm / step_mm
         ink = (0, 0, 0) if light else INK
         self.draw.rectangle((x + 8, y + height - 12, x + 8 + bar, y + height - 10), ink)
-        self.text(x + 8, y + height - 17, f"{bar_mm} mm", 14, anchor="ls", light=light)
+        self.text(x + 8, y + height - 17, f"{bar_mm} mm", 16, anchor="ls", light=light)
 
     def colour_bar(
         self, x: int, y: int, height: int, table: Pixels, ends: tuple[str, str], *, light: bool = False
@@ -93,5 +93,5 @@ class Canvas:
         strip = np.repeat(table[np.linspace(255, 0, height).round().astype(int)][:, None], 12, axis=1)
         self.image.paste(Image.fromarray(strip), (x, y))
         self.draw.rectangle((x - 1, y - 1, x + 12, y + height), None, (200, 200, 200))
-        self.text(x - 4, y, ends[1], 14, anchor="rt", light=light)
-        self.text(x - 4, y + height, ends[0], 14, anchor="rb", light=light)
+        self.text(x - 4, y, ends[1], 16, anchor="rt", light=light)
+        self.text(x - 4, y + height, ends[0], 16, anchor="rb", light=light)

@@ -19,6 +19,11 @@ def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(spec.submodule_search_locations[0], "mpl-data", "fonts", "ttf", name), size)
 
 
+def line_height(size: int) -> int:
+    """From one line to the next, pixels."""
+    return round(size * 1.28)
+
+
 def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """``text`` broken between words into lines of at most ``width`` pixels; a longer word is broken within."""
     lines: list[str] = []

@@ -1,6 +1,6 @@
 """The key image: one 1024 × 1024 picture that carries the result into any viewer, without patient data.
 
-Text stays readable at half size.
+Text stays readable at half size, which is what the DICOM capture holds.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from dicom_node import errors
 from dicom_node.report import colours, verdict, views
 from dicom_node.report.canvas import INK, MARGIN, MUTED, SIDE, WARN, Canvas
 from dicom_node.report.colours import Pixels
-from dicom_node.report.lettering import font, wrapped
+from dicom_node.report.lettering import font, line_height, wrapped
 from dicom_node.report.segmentation import shown_lesions
 from inference.facts import Analysis, BoolArray, Lesion, ModelFacts, Refused
 
-CUT, UPPER_TOP = 316, 124  # axial cuts: edge in pixels, and where their row begins
+CUT, UPPER_TOP = 316, 126  # axial cuts: edge in pixels, and where their row begins
 GAP = (SIDE - 2 * MARGIN - 3 * CUT) // 2  # between them
-TALL, WIDE, LOWER_TOP = 308, 236, 468  # coronal, sagittal, projection
-TEXT_TOP = 784
+LOWER_TOP, SHORTEST, TALLEST = 472, 306, 420  # coronal, sagittal, projection: as tall as the text below leaves them
+TABLE, ROW = 264, 24  # width of the lesions' table, height of its rows
+TEXT_SIZES = (24, 22, 20, 18)  # the largest at which all text fits
 BODY_HU, AROUND_BODY_MM = -400.0, 12.0
 INDEX, OTHER = (0, 235, 235), (90, 220, 90)  # outlines; neither colour is in the maps below them
 
@@ -31,11 +32,19 @@ def key_image(analysis: Analysis) -> Pixels:
     canvas = Canvas()
     top = canvas.paragraph(verdict.headline(analysis), 8, size=24, bold=True, most=2)
     ink = MUTED if verdict.applicability(analysis.prediction) == "inside" else WARN
-    canvas.paragraph(verdict.applicability_sentence(analysis.prediction), top + 2, size=17, ink=ink, most=1)
+    canvas.paragraph(verdict.applicability_sentence(analysis.prediction), top, size=18, ink=ink, most=1)
     _axial_row(canvas, analysis)
-    _lower_row(canvas, analysis)
-    _text(canvas, analysis)
+    floor = canvas.footer(analysis.model) - MARGIN
+    lines = _lines(analysis)
+    tall = floor - _height(lines, TEXT_SIZES[-1]) - MARGIN - LOWER_TOP
+    bottom = _lower_row(canvas, analysis, min(max(tall, SHORTEST), TALLEST))
+    _text(canvas, lines, bottom + MARGIN, floor)
     return canvas.pixels
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """Half as many rows and columns, each the mean of four pixels."""
+    return np.asarray(Image.fromarray(pixels).reduce(2))
 
 
 def refusal_image(refused: Refused, model: ModelFacts | None) -> Pixels:
@@ -123,85 +132,103 @@ def _axial_row(canvas: Canvas, analysis: Analysis) -> None:
         canvas.colour_bar(MARGIN + 3 * CUT + 2 * GAP - 20, *bar, colours.INFERNO, ("0", "1"))
 
 
-def _lower_row(canvas: Canvas, analysis: Analysis) -> None:
-    low, high = np.minimum, np.maximum
+def _lower_row(canvas: Canvas, analysis: Analysis, tall: int) -> int:
+    """Coronal and sagittal cuts, the projection and, of several lesions, the table; returns where they end."""
     (ct_low, ct_high), (pet_low, pet_high) = views.extent(analysis.ct), views.extent(analysis.suv)
-    least, most = high(ct_low, pet_low), low(ct_high, pet_high)
+    least, most = np.maximum(ct_low, pet_low), np.minimum(ct_high, pet_high)
     size_mm = np.maximum(most - least, 1.0)
-    step_mm = float(max(size_mm[2] / TALL, size_mm[0] / WIDE, size_mm[1] / WIDE))
+    lesions = shown_lesions(analysis.lesions)
+    tabled = len(lesions) > 1
+    wide = (SIDE - MARGIN - (MARGIN + TABLE if tabled else 0)) // 3 - MARGIN
+    step_mm = float(max(size_mm[2] / tall, size_mm[0] / wide, size_mm[1] / wide))
     x, y, _ = _centre(analysis)
     middle = (least + most) / 2
     rows, columns = round(size_mm[2] / step_mm), (round(size_mm[0] / step_mm), round(size_mm[1] / step_mm))
-    lesions = shown_lesions(analysis.lesions)
     cuts = (
         ("Coronal", views.coronal((middle[0], y, middle[2]), (rows, columns[0]), step_mm)),
         ("Sagittal", views.sagittal((x, middle[1], middle[2]), (rows, columns[1]), step_mm)),
     )
     for column, (name, plane) in enumerate(cuts):
         pixels = _outlined(_fused(analysis, plane, _ct(analysis, plane)), analysis, plane, lesions, 1)
-        canvas.panel(pixels, _centred(column, pixels), f"{name}, PET on CT", plane.letters, step_mm)
-    _projection(canvas, analysis, lesions)
-    _table(canvas, lesions, len(analysis.lesions))
+        canvas.panel(pixels, _centred(column, pixels, wide), f"{name}, PET on CT", plane.letters, step_mm)
+    bottom = LOWER_TOP + max(rows, _projection(canvas, analysis, lesions, (tall, wide)))
+    return max(bottom, _table(canvas, lesions, len(analysis.lesions), tall)) if tabled else bottom
 
 
-def _centred(column: int, pixels: Pixels) -> tuple[int, int]:
+def _centred(column: int, pixels: Pixels, wide: int) -> tuple[int, int]:
     width = pixels.shape[1]
-    return MARGIN + column * (WIDE + MARGIN) + (WIDE - width) // 2, LOWER_TOP
+    return MARGIN + column * (wide + MARGIN) + (wide - width) // 2, LOWER_TOP
 
 
-def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion]) -> None:
+def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion], most: tuple[int, int]) -> int:
+    """The PET from the front, within ``most`` (rows, columns); returns its height."""
     view = views.FrontView.of(analysis.suv)
     levels = 255 - colours.scaled(view.project(analysis.suv), *colours.SUV_RANGE)
-    step_mm = max(levels.shape[0] * view.step_mm[0] / TALL, levels.shape[1] * view.step_mm[1] / WIDE)
+    step_mm = max(n * mm / pixels for n, mm, pixels in zip(levels.shape, view.step_mm, most, strict=True))
     height, width = (max(1, round(n * mm / step_mm)) for n, mm in zip(levels.shape, view.step_mm, strict=True))
     pixels = np.array(Image.fromarray(colours.grey(levels)).resize((width, height), Image.Resampling.BILINEAR))
     for lesion in reversed(lesions):
         mask: BoolArray = view.project_region(lesion.region, analysis.suv)
         resized = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
         pixels[views.rim(resized)] = (200, 0, 0) if lesion is lesions[0] else (0, 130, 0)
-    left, top = _centred(2, pixels)
+    left, top = _centred(2, pixels, most[1])
     canvas.panel(pixels, (left, top), "PET MIP, SUVbw 0 to 10", ("R", "L", "H", "F"), step_mm, light=True)
     white_to_black = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
-    canvas.colour_bar(left + width - 20, top + 8, 70, white_to_black, ("0", "10"), light=True)
+    canvas.colour_bar(
+        left + width - 20, top + 8, min(70, max(10, height // 2 - 28)), white_to_black, ("0", "10"), light=True
+    )
+    return height
 
 
-def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int) -> None:
-    left, top = MARGIN + 3 * (WIDE + MARGIN) + 4, LOWER_TOP
-    canvas.draw.text((left, top - 5), verdict.lesion_count(found, found), INK, font(16, bold=True), anchor="ls")
-    if not lesions:
-        return
-    columns = (0, 108, 180, SIDE - MARGIN - left)
+def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int, tall: int) -> int:
+    """As many lesions as there is room for; returns where the table ends."""
+    left, top = SIDE - MARGIN - TABLE, LOWER_TOP
+    canvas.draw.text((left, top - 5), verdict.lesion_count(found, found), INK, font(18, bold=True), anchor="ls")
+    columns = (0, 112, 176, TABLE)
     for at, name in zip(columns, ("no.", "SUVmax", "peak", "MTV ml"), strict=True):
-        canvas.draw.text((left + at, top + 6), name, MUTED, font(16), anchor="la" if at == 0 else "ra")
-    most = 11
-    for row, lesion in enumerate(lesions[:most]):
+        canvas.draw.text((left + at, top + 4), name, MUTED, font(17), anchor="la" if at == 0 else "ra")
+    room = tall // ROW - 1
+    listed = lesions if found <= room else lesions[: room - 1]
+    y = top
+    for row, lesion in enumerate(listed):
         ink = INDEX if row == 0 else OTHER
         values = (f"{lesion.suv_max:.2f}", f"{lesion.suv_peak:.2f}", f"{lesion.mtv_ml:.1f}")
-        y = top + 32 + 24 * row
-        canvas.draw.text((left, y), str(lesion.number), ink, font(17))
+        y += ROW
+        canvas.draw.text((left, y + 4), str(lesion.number), ink, font(18))
         for at, value in zip(columns[1:], values, strict=True):
-            canvas.draw.text((left + at, y), value, INK, font(17), anchor="ra")
-    if found > most:
-        canvas.draw.text((left, top + 36 + 24 * most), f"and {found - most} more", MUTED, font(16))
+            canvas.draw.text((left + at, y + 4), value, INK, font(18), anchor="ra")
+    if found > len(listed):
+        y += ROW
+        canvas.draw.text((left, y + 4), f"and {found - len(listed)} more", MUTED, font(18))
+    return y + ROW
 
 
-def _text(canvas: Canvas, analysis: Analysis) -> None:
-    """Numbers, warnings and model below the pictures; what does not fit is in the structured report, and said so."""
-    floor = canvas.footer(analysis.model)
+def _lines(analysis: Analysis) -> list[tuple[str, tuple[int, int, int]]]:
+    """The index lesion's numbers, the warnings and the model, each with its colour."""
     lesions = shown_lesions(analysis.lesions)
-    lines = [
-        *([(verdict.lesion_numbers(lesions[0]), INK)] if lesions else []),
+    return [
+        (verdict.lesion_numbers(lesions[0]) if lesions else verdict.lesion_count(0, 0), INK),
         *((f"Warning: {caution.text}", WARN) for caution in verdict.cautions(analysis)),
+        (verdict.model_line(analysis), MUTED),
     ]
-    last = verdict.model_line(analysis)
-    top = TEXT_TOP
-    step = round(18 * 1.28)
-    for position, (line, ink) in enumerate(lines):
-        left_over = len(lines) - position
-        needed = step * min(2, len(wrapped(line, font(18), SIDE - 2 * MARGIN)))
-        if top + needed + 2 * step > floor:
-            canvas.paragraph(f"… {left_over} more in the structured report", top, size=18, ink=WARN, most=1)
-            top += step
+
+
+def _height(lines: Sequence[tuple[str, tuple[int, int, int]]], size: int) -> int:
+    """Of all lines at that size of letters, two rows each at most."""
+    rows = (len(wrapped(line, font(size), SIDE - 2 * MARGIN)) for line, _ in lines)
+    return line_height(size) * sum(min(2, n) for n in rows)
+
+
+def _text(canvas: Canvas, lines: Sequence[tuple[str, tuple[int, int, int]]], top: int, floor: int) -> None:
+    """As large as fits from ``top`` to ``floor``; what never fits is in the structured report, and said so."""
+    size = next((s for s in TEXT_SIZES if top + _height(lines, s) <= floor), TEXT_SIZES[-1])
+    *others, model = lines
+    for position, line in enumerate(others):
+        after = _height([model], size)
+        whole = top + _height(others[position:], size) + after <= floor
+        if not whole and top + _height([line], size) + line_height(size) + after > floor:
+            left_over = f"… {len(others) - position} more in the structured report"
+            top = canvas.paragraph(left_over, top, size=size, ink=WARN, most=1)
             break
-        top = canvas.paragraph(line, top, size=18, ink=ink, most=2)
-    canvas.paragraph(last, top, size=18, ink=MUTED, most=1)
+        top = canvas.paragraph(line[0], top, size=size, ink=line[1], most=2)
+    canvas.paragraph(model[0], top, size=size, ink=model[1], most=2)

@@ -84,9 +84,35 @@ class ResultSummary:
 
 
 def summarise(paths: Iterable[Path]) -> tuple[ResultSummary, ...]:
-    """Every result once, study by study, the main report of each first.  Raises as ``read_result``."""
-    found = {result.sop_instance_uid: result for result in map(read_result, paths)}
+    """Every result once, study by study, the main report of each first.
+
+    A folder stands for the results below it; what else lies there is passed over.  Raises as ``read_result``, and
+    "not-a-result" for a folder without any.
+    """
+    read = (result for path in paths for result in (_below(path) if path.is_dir() else [read_result(path)]))
+    found = {result.sop_instance_uid: result for result in read}
     return tuple(sorted(found.values(), key=lambda r: (r.study_instance_uid, ORDER.index(r.kind), r.sop_instance_uid)))
+
+
+def _below(folder: Path) -> list[ResultSummary]:
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and _is_dicom(p)):
+        try:
+            found.append(read_result(path))
+        except Refused as refused:
+            if refused.code != "not-a-result":  # a damaged result is not passed over
+                raise
+    if not found:
+        raise Refused("not-a-result", f"{folder} holds no result written by petct-node.")
+    return found
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return True  # nobody can know: reading it says why
 
 
 def read_result(path: Path) -> ResultSummary:
@@ -97,7 +123,7 @@ def read_result(path: Path) -> ResultSummary:
     ds = _read(path)
     kind = KINDS.get(str(ds.get("SOPClassUID", "")))
     if kind is None or ds.get("ManufacturerModelName") != "petct-node":
-        raise Refused("not-a-result", "This DICOM file is not a result written by petct-node.", file=path.name)
+        raise Refused("not-a-result", f"{path.name} is not a result written by petct-node.", file=path.name)
     groups = list(_groups(ds)) if kind == "sr" else []
     if any(group.image_sop_instance_uid for group in (_lesion(g) for g in groups) if group):
         kind = "sr_viewer"
@@ -137,7 +163,7 @@ def _read(path: Path) -> Dataset:
         return pydicom.dcmread(path, stop_before_pixels=True)
     except (InvalidDicomError, OSError, EOFError) as fault:
         raise Refused(
-            "unreadable-file", "The file is missing, or is not a DICOM file (PS3.10).", file=path.name
+            "unreadable-file", f"{path.name} cannot be read, or is not a DICOM file (PS3.10).", file=path.name
         ) from fault
 
 
@@ -163,8 +189,9 @@ def _content(ds: Dataset, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A content item of an SR: what it is called, its value, and the items below it."""
+    """A content item of an SR: its value type, what it is called, its value, and the items below it."""
 
+    kind: str
     code: str
     meaning: str
     value: str
@@ -181,6 +208,7 @@ class _Item:
 def _item(ds: Dataset) -> _Item:
     name = (ds.get("ConceptNameCodeSequence") or [None])[0]
     return _Item(
+        kind=str(ds.get("ValueType", "")),
         code=_code(name),
         meaning=str(name.CodeMeaning) if name else "",
         value=_value(ds),
@@ -229,14 +257,13 @@ def _prediction(groups: list[_Item], texts: _Texts) -> PredictionSummary | None:
         state = group.value_of("PRED-STATE")
         if not state:
             continue
-        numbers = [child for child in group.children if child.code not in ("", "LESION-COUNT")]
         lower, upper = group.value_of("PRED-LO95"), group.value_of("PRED-HI95")
         finding = group.value_of("121071")
         labels = {c.value: c.meaning for c in (codes.POSITIVE, codes.NEGATIVE, codes.INDETERMINATE)}
-        verdict = next((child for child in numbers if child.code == finding), None)
-        # the model's own concept stands directly before its bounds
-        at = next((n for n, child in enumerate(numbers) if child.code == "PRED-LO95"), None)
-        probability = numbers[at - 1] if at else None
+        verdict = next((child for child in group.children if child.code == finding), None)
+        # the model's own concept: the one number that has no name of ours
+        numbers = (child for child in group.children if child.kind == "NUM")
+        probability = next((n for n in numbers if n.code not in ("LESION-COUNT", "PRED-LO95", "PRED-HI95")), None)
         return PredictionSummary(
             name=probability.meaning if probability else group.value_of("112039"),
             status=next((key for key, c in codes.PREDICTION_STATES.items() if c.value == state), state),

@@ -22,7 +22,10 @@ HEATMAP_SERIES = (9021, "AI heatmap (research use only)")
 
 
 def key_image_capture(pixels: Pixels, evidence: Evidence, sources: Sequence[Instance], what: str) -> Dataset:
-    """``pixels`` (rows, columns, 3) as a single-frame capture; ``what`` describes them, without patient data."""
+    """``pixels`` (rows, columns, 3) as a single-frame capture; ``what`` describes them, without patient data.
+
+    Uncompressed: where a viewer or archive shows nothing else of ours, it shows this.
+    """
     ds = _capture(evidence, "key_image", KEY_IMAGE_SERIES, SINGLE_FRAME, what, sources)
     ds.Rows, ds.Columns = pixels.shape[:2]
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -30,14 +30,14 @@ def main_report(
 
 
 def prediction_numbers(analysis: Analysis) -> list[sr.Measurement]:
-    """Probability, lower and upper bound in percent; none where nothing may be printed."""
+    """Probability and, where the model has an interval, its bounds, in percent; none where nothing may be printed."""
     spoken = verdict.spoken(analysis)
     if spoken is None:
         return []
+    bounds = zip((codes.LOWER_BOUND, codes.UPPER_BOUND), spoken.bounds or (), strict=False)
     return [
         number(codes.concept(analysis.model.probability_code), spoken.percent, codes.PERCENT),
-        number(codes.LOWER_BOUND, spoken.lower, codes.PERCENT),
-        number(codes.UPPER_BOUND, spoken.upper, codes.PERCENT),
+        *(number(name, value, codes.PERCENT) for name, value in bounds),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.report.read import LesionSummary, PredictionSummary, ResultSummary
@@ -25,7 +26,7 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
         console.rule(f"{summary.series_description}  [dim]{summary.kind}[/dim]", align="left", style="dim")
         if summary.refusal_reason:
             console.print(
-                f"[red]not analysed[/red] ({summary.refusal_code}): {summary.refusal_reason}", highlight=False
+                f"[red]not analysed[/red] ({summary.refusal_code}): {escape(summary.refusal_reason)}", highlight=False
             )
         if summary.prediction is not None:
             console.print(prediction_line(summary.prediction), highlight=False)
@@ -33,9 +34,9 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
             console.print(lesion_table(summary.lesions))
         for line in (summary.suv_rule, summary.content):
             if line:
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, markup=False)
         for warning in summary.warnings:
-            console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+            console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
         model = ". ".join(part for part in (summary.model, summary.model_statement) if part)
         console.print(
             f"{model}  [bold]{'Research use only.' if summary.research_use_only else ''}[/bold]", highlight=False
@@ -45,11 +46,13 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
 def prediction_line(prediction: PredictionSummary) -> str:
     """Target, probability with its interval or why there is none, and applicability."""
     said = prediction.status
-    if prediction.probability is not None and prediction.interval is not None:
-        low, high = prediction.interval
-        said = f"[bold]{prediction.probability:.1%}[/bold] (95 % interval {low:.1%} to {high:.1%}), {prediction.status}"
-    reasons = f" ({'; '.join(prediction.applicability_reasons)})" if prediction.applicability_reasons else ""
-    return f"{prediction.name}: {said}; applicability: {prediction.applicability}{reasons}"
+    if prediction.probability is not None:
+        interval = "no interval: one member"
+        if prediction.interval is not None:
+            interval = f"95 % interval {prediction.interval[0]:.1%} to {prediction.interval[1]:.1%}"
+        said = f"[bold]{prediction.probability:.1%}[/bold] ({interval}), {prediction.status}"
+    reasons = f" ({escape('; '.join(prediction.applicability_reasons))})" if prediction.applicability_reasons else ""
+    return f"{escape(prediction.name)}: {said}; applicability: {prediction.applicability}{reasons}"
 
 
 def lesion_table(lesions: Sequence[LesionSummary]) -> Table:
@@ -62,5 +65,7 @@ def lesion_table(lesions: Sequence[LesionSummary]) -> Table:
         table.add_column(name, justify="right")
     for lesion in lesions:
         values = (lesion.measures.get(key) for key in columns)
-        table.add_row(lesion.tracking_id, lesion.source, *("" if v is None else f"{v:.2f}" for v in values))
+        table.add_row(
+            escape(lesion.tracking_id), escape(lesion.source), *("" if v is None else f"{v:.2f}" for v in values)
+        )
     return table

@@ -17,11 +17,17 @@ APPLICABILITY_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A probability that may be printed, with its interval, in percent."""
+    """A probability that may be printed, in percent; ``bounds``: its interval, None where the model has one member."""
 
     percent: float
-    lower: float
-    upper: float
+    bounds: tuple[float, float] | None
+
+    @property
+    def interval(self) -> str:
+        """The interval in words."""
+        if self.bounds is None:
+            return "no interval: one member"
+        return f"95 % interval {self.bounds[0]:.1f} to {self.bounds[1]:.1f} %"
 
 
 def spoken(analysis: Analysis) -> Spoken | None:
@@ -35,8 +41,11 @@ def spoken(analysis: Analysis) -> Spoken | None:
         return None
     if prediction.applicability == "outside" and not analysis.model.demonstration:
         return None
-    lower, upper = prediction.interval or (prediction.probability, prediction.probability)
-    return Spoken(*(round(100.0 * value, 2) for value in (prediction.probability, lower, upper)))
+    bounds = prediction.interval and (
+        round(100.0 * prediction.interval[0], 2),
+        round(100.0 * prediction.interval[1], 2),
+    )
+    return Spoken(round(100.0 * prediction.probability, 2), bounds)
 
 
 def state(analysis: Analysis) -> str:
@@ -62,7 +71,7 @@ def headline(analysis: Analysis) -> str:
     number = spoken(analysis)
     if number is not None:
         name = analysis.model.probability_code.meaning
-        text = f"{name}: {number.percent:.1f} % (95 % interval {number.lower:.1f} to {number.upper:.1f} %)"
+        text = f"{name}: {number.percent:.1f} % ({number.interval})"
         return f"{text}, indeterminate" if analysis.prediction.status == "indeterminate" else text
     return {
         "withheld": "Probability and saliency withheld: the model does not apply to this study",

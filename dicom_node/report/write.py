@@ -80,7 +80,8 @@ def _key_image(pixels: Pixels, evidence: Evidence, sources: Sequence[Instance], 
     unfinished = folder / f".{KEY_IMAGE_PNG}.part"
     Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=1)
     unfinished.replace(folder / KEY_IMAGE_PNG)
-    return evidence.write(secondary_capture.key_image_capture(pixels, evidence, sources, what), "key_image", folder)
+    capture = secondary_capture.key_image_capture(picture.halved(pixels), evidence, sources, what)
+    return evidence.write(capture, "key_image", folder)
 
 
 def _remove_others(written: Sequence[Result], folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The process that analyses: resident, the model warm, apart from the engine, with limits of time and memory.
 
 Long and crash-prone work happens here.  If it hangs, swells or dies, its keeper ends it, says why, and starts another.
-Only run ids cross between the two; the child reads pair and instances itself and writes the result set itself.
+Only run ids cross between the two; the child reads pair and instances itself and writes the result set itself.  It
+answers "" when it is warm and after each run, and else with what it must wait for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.config import Settings
+from dicom_node.work.patience import NotNow, is_of_the_machine
 from dicom_node.work.result_set import ResultSet, publish, read_set, temporary_folder
 from inference.facts import Instance, Refused, Run
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.25
+WARM_LIMIT_S = 300.0  # to import and load the model, on a machine that has much else to do
 # What the first study would otherwise wait for; the third-party ones are imported inside functions elsewhere.
 WARM = (
     "inference.analyse",
@@ -56,6 +59,7 @@ class Analyst:
         self._turn = threading.Lock()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
+        self._warm = False
 
     @property
     def pid(self) -> int | None:
@@ -70,17 +74,19 @@ class Analyst:
     def analyse(self, run_id: str, started_at: str, set_aside: str = "") -> ResultSet:
         """The result set of a run, written if it is not there yet.
 
-        ``set_aside``: give the run up with this reason instead of analysing it.  Raises AnalysisEnded.
+        ``set_aside``: give the run up with this reason instead of analysing it.  Raises AnalysisEnded, and NotNow
+        where no study could be analysed: the model cannot be loaded, the disk is full.
         """
         with self._turn:
-            connection = self._running()
+            connection = self._warmed_up()
             try:
                 connection.send((run_id, started_at, set_aside))
-                self._wait(connection)
-                connection.recv()
+                waits_for = self._answer(connection, self._settings.infer.time_limit_s)
             except (EOFError, OSError):
                 self._end()
                 raise AnalysisEnded("the analysing process died") from None
+        if waits_for:
+            raise NotNow(waits_for)
         found = read_set(self._settings.results_dir / run_id)
         if found is None:
             raise AnalysisEnded("the analysing process wrote no result set; its log says why")
@@ -89,6 +95,23 @@ class Analyst:
     def close(self) -> None:
         """End the child, whatever it is doing."""
         self._end()
+
+    def _warmed_up(self) -> Connection:
+        """The child's connection once its model is loaded.  Raises NotNow where that fails: it is no study's fault."""
+        connection = self._running()
+        if self._warm:
+            return connection
+        try:
+            reason = self._answer(connection, WARM_LIMIT_S)
+        except AnalysisEnded as ended:
+            reason = str(ended)
+        except (EOFError, OSError):
+            reason = "it died"
+        if reason:
+            self._end()
+            raise NotNow(f"the analysing process does not start: {reason}")
+        self._warm = True
+        return connection
 
     def _running(self) -> Connection:
         if self._process is not None and self._connection is not None and self._process.is_alive():
@@ -102,17 +125,19 @@ class Analyst:
         self._connection = ours
         return ours
 
-    def _wait(self, connection: Connection) -> None:
-        """Until the child answers.  Raises AnalysisEnded at a limit."""
+    def _answer(self, connection: Connection, limit_s: float) -> str:
+        """What the child answers.  Raises AnalysisEnded at a limit, EOFError where it died."""
         limits = self._settings.infer
-        deadline = time.monotonic() + limits.time_limit_s
-        while not connection.poll(LOOK_EVERY_S):
+        deadline = time.monotonic() + limit_s
+        while not connection.poll(min(LOOK_EVERY_S, limit_s)):
             if time.monotonic() > deadline:
                 self._end()
-                raise AnalysisEnded(f"the analysis took longer than infer.time_limit_s = {limits.time_limit_s:g}")
+                setting = f" (infer.time_limit_s = {limits.time_limit_s:g})" if limit_s == limits.time_limit_s else ""
+                raise AnalysisEnded(f"it took longer than {limit_s:g} s{setting}")
             if self._memory_mb() > limits.memory_limit_mb:
                 self._end()
-                raise AnalysisEnded(f"the analysis took more than infer.memory_limit_mb = {limits.memory_limit_mb}")
+                raise AnalysisEnded(f"it took more than infer.memory_limit_mb = {limits.memory_limit_mb}")
+        return str(connection.recv())
 
     def _memory_mb(self) -> float:
         import psutil
@@ -125,6 +150,7 @@ class Analyst:
     def _end(self) -> None:
         process, self._process = self._process, None
         connection, self._connection = self._connection, None
+        self._warm = False
         if process is not None:
             process.kill()
             process.join()
@@ -133,7 +159,7 @@ class Analyst:
 
 
 def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
-    """The resident loop: a run id comes, "ready" goes back once its result set lies in its folder."""
+    """The resident loop: a run id comes, an answer goes back; "" once its result set lies in its folder."""
     from dicom_node.log import set_up_log
     from dicom_node.work.lifeline import end_with_parent
 
@@ -141,17 +167,26 @@ def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(parent_pid)
     set_up_log(settings.node, "analyst")
-    desk = _Desk(settings)
+    began = time.monotonic()
+    try:
+        desk = _Desk(settings)
+    except Exception as error:  # the keeper says it, and tries again
+        log.exception("the model could not be loaded")
+        return connection.send(error.reason if isinstance(error, Refused) else f"{type(error).__name__}: {error}")
+    log.info("model warm", bundle=settings.infer.bundle, seconds=round(time.monotonic() - began, 1))
+    connection.send("")
     while True:
         try:
             run_id, started_at, set_aside = connection.recv()
         except EOFError:
             return
+        waits_for = ""
         try:
             desk.write(run_id, started_at, set_aside)
-        except Exception:  # the loop must go on: the keeper sees that there is no result set
+        except Exception as error:  # the loop must go on: the keeper sees that there is no result set
             log.exception("no result set could be written", run_id=run_id)
-        connection.send("ready")
+            waits_for = f"no result set could be written: {error}" if is_of_the_machine(error) else ""
+        connection.send(waits_for)
 
 
 class _Desk:
@@ -201,6 +236,8 @@ class _Desk:
         except Refused as refused:
             return self._refuse(images, refused, "refused", run, folder)
         except Exception as error:
+            if is_of_the_machine(error):
+                raise
             log.exception("the analysis failed", run_id=work.run_id)
             what = type(error).__name__
             reason = f"The analysis failed unexpectedly ({what}). Whoever runs the node must look at its log."

@@ -288,6 +288,25 @@ def test_a_data_set_cut_short_is_kept_aside_with_its_reason(node: Receivers, tmp
     wait_for(lambda: [r.code for _, r in node.index.study_set_aside(study)] == ["unreadable-truncated"])
 
 
+def test_a_sender_that_leaves_while_its_only_instance_is_stored_is_not_waited_for(
+    node: Receivers, tmp_path: Path
+) -> None:
+    study = "1.2.3.6"
+    large = ct_image(1, study=study, series=f"{study}.1", edge=6000)  # 72 MB: storing takes longer than hanging up
+    large.save_as(tmp_path / "large.dcm", enforce_file_format=True)
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 0
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CT_IMAGE, f"{study}.1.1"
+    request.DataSet = BytesIO(data_set(tmp_path / "large.dcm"))
+    with association(node) as opened:
+        opened.dimse.send_msg(request, opened.accepted_contexts[0].context_id)
+        wait_for(lambda: opened.dul.to_provider_queue.empty())
+        wait_for(lambda: any((node.spool.incoming).iterdir()))
+        opened.abort()
+    wait_for(lambda: len(node.index.study_instances(study)) == 1)
+    wait_for(lambda: node.index.open_associations(study) == 0, 5.0)
+
+
 def test_a_full_disk_is_out_of_resources(tmp_path: Path) -> None:
     (path,) = write_ct_series(tmp_path / "series", 1)
     with receivers(tmp_path, disk_reserve_mb=1 << 40) as node:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dicom_node import errors
 from dicom_node.report import read_result, summarise, write_refusal, write_results
+from dicom_node.report.text import prediction_line
 from inference.facts import Analysis, Refused, Result
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
 
@@ -195,6 +196,22 @@ def test_viewers_first_numbers_are_the_prediction(results: dict[str, Result]) ->
         assert names[:3] == (["DEMO-PROB", "PRED-LO95", "PRED-HI95"] if position == 0 else ["126401"] * 3)
 
 
+def test_a_model_of_one_member_prints_no_bounds(analysis: Analysis, tmp_path: Path) -> None:
+    alone = replace(analysis, prediction=replace(REPORTED, interval=None))
+    results = {r.kind: r for r in write_results(alone, RUN, tmp_path)}
+    for kind in ("sr", "sr_viewer"):
+        report = pydicom.dcmread(results[kind].path)
+        codes = [e.value for e in report.iterall() if e.keyword == "CodeValue"]
+        assert "DEMO-PROB" in codes
+        assert not {"PRED-LO95", "PRED-HI95"} & set(codes)
+        assert "73.4 % (no interval: one member)" in text_of(report)
+    summary = read_result(results["sr"].path)
+    assert summary.prediction is not None
+    assert (summary.prediction.probability, summary.prediction.interval) == (0.734, None)
+    assert summary.prediction.name == "Predicted probability of demonstration label"
+    assert "(no interval: one member)" in prediction_line(summary.prediction)
+
+
 @pytest.mark.parametrize("prediction", [WITHHELD, replace(REPORTED, applicability="outside")], ids=["said", "forced"])
 def test_withheld_leaves_no_probability_and_no_saliency_anywhere(
     analysis: Analysis, tmp_path: Path, prediction
@@ -299,11 +316,15 @@ def test_an_undeclared_character_set_loses_no_letter(shared_data: Path, tmp_path
         assert str(pydicom.dcmread(result.path).PatientName) == raw.decode("latin-1")
 
 
-def test_the_key_image_is_the_png_and_reads_at_half_size(results: dict[str, Result]) -> None:
+def test_the_key_image_is_the_png_at_half_size_for_every_archive(results: dict[str, Result]) -> None:
+    """Uncompressed, since it is what is left where nothing else is shown, and so within a megabyte only at 512²."""
     ds = files(results)["key_image"]
     with Image.open(results["key_image"].path.parent / "key_image.png") as png:
-        assert np.array_equal(np.asarray(png), ds.pixel_array)
-    assert ds.pixel_array.shape == (1024, 1024, 3)
+        assert png.size == (1024, 1024)
+        assert np.array_equal(np.asarray(png.reduce(2)), ds.pixel_array)
+    assert ds.pixel_array.shape == (512, 512, 3)
+    assert not ds.file_meta.TransferSyntaxUID.is_compressed
+    assert results["key_image"].path.stat().st_size < 1_000_000
 
 
 REFUSED = Refused(

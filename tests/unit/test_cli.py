@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dicom_node.cli import REFUSED, USAGE, app
+from dicom_node.cli import FAILED, REFUSED, USAGE, app
 
 COMMANDS = ("serve", "demo", "send", "analyse", "suv", "report", "doctor", "config", "train")
 
@@ -82,3 +82,75 @@ def test_doctor_names_a_destination_that_is_down(
     finding = next(f for f in json.loads(answer.stdout) if f["thing"] == "destination archive")
     assert finding["state"] == "fault"
     assert answer.exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analyse", ".", "--out", "out", "--region", "manual"], "'given', 'automatic'"),
+        (["serve", "--role", "nobody"], "'coordinate'"),
+        (["send", ".", "localhost"], "HOST:PORT"),
+        (["send", ".", "localhost:104", "--called", "AN AE TITLE THAT IS TOO LONG"], "16"),
+        (["send", ".", "localhost:104", "--calling", ""], "16"),
+        (["suv", ".", "--mask", "absent.nii.gz"], "absent.nii.gz"),
+    ],
+)
+def test_a_value_that_is_none_of_the_option_s_is_a_usage_error(
+    cli: CliRunner, arguments: list[str], said: str
+) -> None:
+    answer = cli.invoke(app, arguments, env={"COLUMNS": "200"})
+    assert answer.exit_code == USAGE, answer.output
+    assert said in answer.stderr
+
+
+def test_brackets_in_a_path_are_text_and_no_markup(cli: CliRunner, tmp_path: Path) -> None:
+    folder = tmp_path / "odd [/red] name [[1]]"
+    folder.mkdir(parents=True)  # its slash makes two
+    answer = cli.invoke(app, ["send", str(folder), "127.0.0.1:1"])
+    assert answer.exit_code == REFUSED, answer.output
+    assert str(folder) in answer.stderr
+    (folder / "bad.toml").write_text("x = [[")
+    answer = cli.invoke(app, ["config", "--config", str(folder / "bad.toml")])
+    assert answer.exit_code == USAGE
+    assert str(folder) in answer.stderr
+
+
+def test_doctor_prints_its_advice_whole(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = cli.invoke(app, ["doctor"], env={"COLUMNS": "200"})
+    assert "add [[deliver.destinations]]" in answer.stdout
+
+
+def test_doctor_does_not_take_a_file_for_the_data_folder(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PETCT_NODE__NODE__DATA_DIR", str(tmp_path / "file"))
+    findings = {f["thing"]: f for f in json.loads(cli.invoke(app, ["doctor", "--json"]).stdout)}
+    assert findings["data folder"]["state"] == "fault"
+
+
+def test_doctor_outlives_a_package_that_is_missing(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)  # what Python does for an import that fails
+    answer = cli.invoke(app, ["doctor", "--json"])
+    faults = [f for f in json.loads(answer.stdout) if f["state"] == "fault"]
+    assert any("imagecodecs" in f["found"] for f in faults)
+    assert answer.exit_code == FAILED
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(cli: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/below"):
+        answer = cli.invoke(app, ["analyse", "study", "--out", out, "--json"])
+        assert answer.exit_code == REFUSED
+        assert json.loads(answer.stdout)["reason_code"] == "out-not-writable"
+
+
+def test_a_file_of_someone_else_is_never_replaced(cli: CliRunner, tmp_path: Path) -> None:
+    drawn = tmp_path / "study" / "seg.dcm"
+    drawn.parent.mkdir()
+    drawn.write_bytes(b"a person's own segmentation")
+    answer = cli.invoke(app, ["analyse", "study", "--out", "study", "--json"])
+    assert answer.exit_code == REFUSED
+    assert json.loads(answer.stdout)["reason_code"] == "out-holds-other-files"
+    assert drawn.read_bytes() == b"a person's own segmentation"

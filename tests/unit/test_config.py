@@ -103,3 +103,22 @@ def test_every_key_says_what_it_is() -> None:
         assert section.annotation is not None
         for key, field in section.annotation.model_fields.items():
             assert field.description, f"{section.annotation.__name__}.{key} has no description"
+
+
+def test_a_password_that_is_set_is_printed_out_of_force(tmp_path: Path) -> None:
+    printed = as_toml(read_settings(_file(tmp_path, SECRET)))
+    again = read_settings(_file(tmp_path, printed)).deliver.destinations[0]
+    assert again.password is None, "the mask must not become the password"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port", "http://127.0.0.1:99999", "http://[::1", "http://"])
+def test_an_orthanc_s_address_is_checked_at_the_start(tmp_path: Path, url: str) -> None:
+    text = f'[[deliver.destinations]]\nkind = "orthanc"\nname = "a"\nurl = "{url}"\n'
+    with pytest.raises(ConfigError, match=r"url: "):
+        read_settings(_file(tmp_path, text))
+
+
+def test_a_file_that_is_no_text_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "petct-node.toml").write_bytes(b"\xca\xfe")
+    with pytest.raises(ConfigError, match="not TOML"):
+        read_settings(tmp_path / "petct-node.toml")

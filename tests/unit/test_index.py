@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import dicom_node.migrations
 from dicom_node import index as index_module
 from dicom_node import ledger
 from dicom_node.index import Arrival, Association, Fault, Index
-from dicom_node.receive.arrivals import ArrivalWriter, add, recover
+from dicom_node.receive.arrivals import ArrivalWriter, add, recover, recover_until_done
 from dicom_node.receive.spool import Meta, Spool
 from inference.facts import Instance, Refused
 from inference.instance import read_instance
@@ -235,3 +236,45 @@ def test_migrations_make_the_tables_that_the_code_uses(index: Index) -> None:
 def test_head_is_the_newest_migration() -> None:
     folder = Path(dicom_node.migrations.__file__).parent
     assert ScriptDirectory(str(folder)).get_current_head() == dicom_node.migrations.HEAD
+
+
+def test_what_arrived_only_grows_and_counts_what_was_set_aside(index: Index, tmp_path: Path) -> None:
+    made = instances(tmp_path, 3)
+    index.add([Arrival(i, 10.0) for i in made])
+    assert index.arrived(STUDY) == 3
+    index.add([Arrival(made[0], 20.0)], [Fault(Refused("pixel-data-short", "Short.", study_instance_uid=STUDY), 20.0)])
+    assert index.arrived(STUDY) == 4
+    assert index.arrived("1.2.3.999") == 0
+
+
+def test_what_could_not_be_written_does_not_tell_the_log_who_the_patient_is(index: Index, tmp_path: Path) -> None:
+    made = instances(tmp_path, 2)
+    hide_table(index)
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        index.add([Arrival(i, 10.0) for i in made])
+    assert "instances" in str(caught.value)
+    assert not any(text in str(caught.value) for text in ("Łukasz", "ukasz", "T-1"))
+
+
+def hide_table(index: Index, name: str = "instances", as_: str = "hidden") -> None:
+    """Every statement on it fails at once, as on a broken disk."""
+    with index.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO {as_}")
+
+
+def test_the_spool_is_looked_through_again_until_the_index_takes_it(index: Index, tmp_path: Path) -> None:
+    spool, stop = Spool(tmp_path / "spool"), threading.Event()
+    stored = spooled(spool, tmp_path, 3)
+    hide_table(index)
+    looking = threading.Thread(target=recover_until_done, args=(spool, index, stop, 0.05))
+    looking.start()
+    try:
+        time.sleep(0.3)
+        assert looking.is_alive()
+        hide_table(index, "hidden", "instances")
+        looking.join(10.0)
+        assert not looking.is_alive()
+        assert {i.path for i in index.study_instances(STUDY)} == {i.path for i in stored}
+    finally:
+        stop.set()
+        looking.join(10.0)

@@ -213,7 +213,6 @@ def test_only_a_demonstration_speaks_where_it_does_not_apply(
         ([2.0, 2.2, 1.8], "reported", True),
         ([-2.0, -2.2, -1.8], "reported", False),
         ([2.0, -2.0, 0.1], "indeterminate", None),
-        ([1.0], "reported", True),
     ],
 )
 def test_the_interval_decides_what_may_be_said(scores: list[float], status: str, label: bool | None) -> None:
@@ -222,8 +221,14 @@ def test_the_interval_decides_what_may_be_said(scores: list[float], status: str,
     assert (found.status, found.label) == (status, label)
     assert found.probability == pytest.approx(1 / (1 + np.exp(-np.mean(scores) / 2.0)))
     assert found.member_probabilities == pytest.approx([1 / (1 + np.exp(-s / 2.0)) for s in scores])
-    spread = 1.96 * np.std(scores, ddof=1) / 2.0 if len(scores) > 1 else 0.0
+    spread = 1.96 * np.std(scores, ddof=1) / 2.0
     assert found.interval == pytest.approx([1 / (1 + np.exp(-(np.mean(scores) / 2.0 + s))) for s in (-spread, spread)])
+
+
+def test_one_member_has_no_interval() -> None:
+    found = predict([1.0], INSIDE, SERVED)
+    assert (found.status, found.label, found.interval) == ("reported", True, None)
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-1.0 / SERVED.temperature)))
 
 
 @pytest.mark.parametrize("state", ["outside", "unknown"])

@@ -75,6 +75,25 @@ def test_slices_between_contour_planes_take_the_nearest_within_half_their_distan
     assert sides.tolist() == [5, 6, 6, 7]  # z = 6 → plane 6; 8 → 9; 10 → 9; 12 → 12
 
 
+def test_drawn_on_the_ct_it_is_placed_on_the_cts_own_grid_too(tmp_path: Path) -> None:
+    pet, ct = grid((3, 6, 6), (3.0, 2.0, 2.0)), grid((3, 12, 12), (3.0, 1.0, 1.0))
+    instance = structures(tmp_path / "s.dcm", [square(3.0, 2.5, 7.5)])
+    (found,) = given_regions(instance, pet, ct=ct)
+    assert (found.region.start, found.region.mask.shape) == ((1, 2, 2), (1, 2, 2))
+    assert found.on_ct is not None
+    assert (found.on_ct.start, found.on_ct.mask.shape, int(found.on_ct.mask.sum())) == ((1, 3, 3), (1, 5, 5), 25)
+
+
+def test_a_ct_tilted_to_the_contours_leaves_the_pets_voxels_to_say(tmp_path: Path) -> None:
+    volume = grid((3, 12, 12), (3.0, 1.0, 1.0))
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, np.cos(0.4), -np.sin(0.4)], [0, np.sin(0.4), np.cos(0.4)]]
+    tilted = Volume(volume.array, turn @ volume.affine, FRAME)
+    (found,) = given_regions(structures(tmp_path / "s.dcm", [square(3.0, 0.5, 9.5)]), volume, ct=tilted)
+    assert found.on_ct is None
+    assert found.region.mask.sum() == 81
+
+
 def test_placed_by_position_on_an_oblique_grid(tmp_path: Path) -> None:
     volume = grid((6, 20, 20), (3.0, 2.0, 2.0))
     angle = np.radians(20.0)
@@ -189,7 +208,7 @@ def test_segmentations_by_their_own_geometry(shared_data: Path, tmp_path: Path, 
     sources = [highdicom.imread(i.path) for i in own.instances]
     seg = segmentation(tmp_path / "seg.dcm", sources, inside, "MANUAL")
 
-    (found,) = given_regions(seg, volume)
+    (found,) = given_regions(seg, volume, ct=drawn)
 
     assert (found.name, found.source, found.kind) == ("Tumour", "SEG", "Neoplasm")
     points = volume.to_lps(np.stack(np.meshgrid(*map(np.arange, pet.shape), indexing="ij"), axis=-1))
@@ -199,5 +218,7 @@ def test_segmentations_by_their_own_geometry(shared_data: Path, tmp_path: Path, 
     wanted[there] = inside[tuple(nearest[there].T)]
     assert wanted.sum() > 10
     assert np.array_equal(found.region.full(pet.shape), wanted)
+    assert found.on_ct is not None
+    assert np.array_equal(found.on_ct.full(own.shape), inside)
     automatic = segmentation(tmp_path / "auto.dcm", sources, inside, "AUTOMATIC")
     assert refusal(automatic, volume) == "segmentation-automatic"

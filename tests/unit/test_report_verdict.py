@@ -22,6 +22,11 @@ def test_a_reported_probability_is_said_with_its_interval(analysis: Analysis) ->
     )
 
 
+def test_a_model_of_one_member_says_that_it_has_no_interval(analysis: Analysis) -> None:
+    alone = replace(analysis, prediction=replace(REPORTED, interval=None))
+    assert verdict.headline(alone).endswith("demonstration label: 73.4 % (no interval: one member)")
+
+
 @pytest.mark.parametrize("prediction", [WITHHELD, NO_LESION, replace(REPORTED, status="withheld")])
 def test_nothing_is_printed_where_it_was_withheld(analysis: Analysis, prediction: Prediction) -> None:
     silent = replace(analysis, prediction=prediction)

@@ -65,6 +65,65 @@ def test_gml_is_suvbw_already(suv_type: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("suv_type", "sex", "body_kg"),  # by hand for 70 kg and 175 cm
+    [
+        ("LBM", "M", 57.8),
+        ("LBM", "F", 51.22),
+        ("LBM", "O", 54.51),
+        ("LBMJAMES128", "M", 56.52),
+        ("LBMJAMES128", "F", 51.22),
+        ("LBMJAMES128", "O", 53.87),
+        ("LBMJANMA", "M", 55.857108),
+        ("LBMJANMA", "F", 45.197015),
+        ("LBMJANMA", "O", 50.527062),
+        ("IBW", "M", 72.38),
+        ("IBW", "F", 66.43),
+        ("IBW", "O", 69.405),
+    ],
+)
+def test_lean_and_ideal_body_mass_are_exchanged_for_weight(suv_type: str, sex: str, body_kg: float) -> None:
+    rule = suv_rule(pet(Units="GML", SUVType=suv_type, PatientSex=sex, PatientSize=1.75))
+    assert rule.factors == pytest.approx((70.0 / body_kg,) * 3, rel=1e-7)
+    grams = suv_rule(pet(Units="GML", SUVType=suv_type, PatientSex=sex, PatientSize=1.75, PatientWeight=70000.0))
+    assert grams.factors == rule.factors
+
+
+def test_body_surface_is_exchanged_for_weight() -> None:
+    rule = suv_rule(pet(Units="CM2ML", PatientSize=1.75))
+    assert rule.factors == pytest.approx((70_000 / 18_481.430,) * 3, rel=1e-6)
+
+
+def test_philips_counts_by_their_own_factor_to_suv_else_to_activity() -> None:
+    both = pet(Units="CNTS", PhilipsSUVScaleFactor=0.0005, PhilipsActivityConcentrationScaleFactor=2.5)
+    assert suv_rule(both).factors == (0.0005,) * 3
+    zero = pet(Units="CNTS", PhilipsSUVScaleFactor=0.0, PhilipsActivityConcentrationScaleFactor=2.5)
+    assert suv_rule(zero).factors == pytest.approx((2.5 * AN_HOUR_LATER,) * 3, rel=1e-12)
+
+
+def test_philips_activity_factors_count_slice_by_slice() -> None:
+    instances = pet(Units="CNTS", PhilipsActivityConcentrationScaleFactor=2.5)
+    other = {**instances[1].attributes, "PhilipsActivityConcentrationScaleFactor": 5.0}
+    instances[1] = replace(instances[1], attributes=other)
+    assert suv_rule(instances).factors == pytest.approx([n * AN_HOUR_LATER for n in (2.5, 5.0, 2.5)], rel=1e-12)
+
+
+def test_uncorrected_slices_take_the_dose_of_their_own_frame() -> None:
+    """Values of a constant activity in the body fall with the tracer's decay, averaged over each frame."""
+    rate = math.log(2) / HALF_LIFE_S
+    beds_s = (0.0, 300.0, 600.0)
+    times = [(datetime(2026, 1, 1, 11) + timedelta(seconds=s)).strftime("%H%M%S") for s in beds_s]
+    instances = [
+        image(n, (0.0, 0.0, 3.0 * n), "PT", DecayCorrection="NONE", CorrectedImage=["ATTN", "NORM"], AcquisitionTime=t)
+        for n, t in enumerate(times)
+    ]
+    steps = np.arange(180_000) / 1000 + 0.0005  # the frame's 180 s, by milliseconds
+    left = [float(np.exp(-rate * (3600 + s + steps)).mean()) for s in beds_s]
+    rule = suv_rule(instances)
+    assert rule.factors == pytest.approx([WEIGHT_KG * 1000 / (DOSE_BQ * part) for part in left], rel=1e-9)
+    assert rule.cautions == ()
+
+
+@pytest.mark.parametrize(
     ("code", "changed"),
     [
         ("weight-in-grams", {"PatientWeight": WEIGHT_KG * 1000}),
@@ -73,6 +132,7 @@ def test_gml_is_suvbw_already(suv_type: str | None) -> None:
         ("normalisation-not-stated", {"CorrectedImage": ["ATTN", "DECY"]}),
         ("reference-times-disagree", {"FrameReferenceTime": 1_000_000.0}),
         ("reference-time-from-acquisition", {"SeriesTime": "140000", "NumberOfSlices": 3}),
+        ("decay-correction-contradicted", {"CorrectedImage": ["ATTN", "NORM"]}),
     ],
 )
 def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, Any]) -> None:
@@ -110,6 +170,7 @@ def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, 
         ("units-unsupported", {"Units": "PROPCPS"}),
         ("units-unsupported", {"Units": None}),
         ("counts-without-factor", {"Units": "CNTS"}),
+        ("counts-without-factor", {"Units": "CNTS", "PhilipsSUVScaleFactor": -0.0005}),
         ("suv-type-unsupported", {"Units": "GML", "SUVType": "XYZ"}),
         ("height-missing", {"Units": "GML", "SUVType": "LBM", "PatientSex": "F"}),
         ("sex-missing", {"Units": "GML", "SUVType": "LBM", "PatientSize": 1.7}),
@@ -118,6 +179,18 @@ def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, 
 )
 def test_what_cannot_be_known_is_refused(code: str, changed: dict[str, Any]) -> None:
     assert refusal(pet(**changed)) == code
+
+
+def test_a_half_life_of_no_nuclide_we_know_is_said() -> None:
+    unnamed = {"RadionuclideCodeSequence": None}
+    assert codes(pet(injection={"RadionuclideHalfLife": 6588.0, **unnamed})) == []
+    assert codes(pet(injection={"RadionuclideHalfLife": 360806.0, **unnamed})) == ["half-life-not-checked"]
+
+
+def test_a_date_that_lacks_a_digit_is_no_date() -> None:
+    """Read leniently, 2026011 at 11:00 becomes the eleventh at 10:00: an hour of decay lost."""
+    cut = pet(SeriesDate="2026011", AcquisitionDate="2026011")
+    assert refusal(cut) == "time-missing"
 
 
 def test_an_empty_series_is_refused() -> None:
@@ -132,6 +205,7 @@ def test_an_empty_series_is_refused() -> None:
         {"PatientWeight": 71.0},
         {"SeriesTime": "105000"},
         {"RadiopharmaceuticalInformationSequence": [{"RadionuclideTotalDose": 1e8}]},
+        {"RadiopharmaceuticalInformationSequence": None},
     ],
 )
 def test_slices_that_disagree_are_refused(changed: dict[str, Any]) -> None:
@@ -194,6 +268,11 @@ def test_zones_are_compared_only_where_both_are_known() -> None:
     assert suv_rule(with_zone).factors[0] == pytest.approx(AN_HOUR_LATER, rel=1e-12)
     without = pet(injection={**injected, "RadiopharmaceuticalStartDateTime": "20260101100000+0000"})
     assert suv_rule(without).factors[0] == pytest.approx(AN_HOUR_LATER, rel=1e-12)
+    assert (codes(with_zone), codes(without)) == ([], ["injection-zone-unconfirmed"])
+    confirmed = {"RadiopharmaceuticalStartDateTime": "20260101100000+0000"}
+    assert codes(pet(injection=confirmed)) == []
+    universal = {"RadiopharmaceuticalStartDateTime": "20260101090000+0000"}
+    assert refusal(pet(injection=universal)) == "injection-ambiguous"
 
 
 @pytest.mark.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import sqlite3
@@ -13,14 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dicom_node.assemble import assemble
 from dicom_node.config import Settings
 from dicom_node.coordinate import Coordinator
 from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
-from dicom_node.work.analyst import AnalysisEnded, Analyst
+from dicom_node.work.analyst import AnalysisEnded, Analyst, _Desk
 from dicom_node.work.job import Work
+from dicom_node.work.patience import NotNow, is_of_the_machine, patiently
 from dicom_node.work.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
 from dicom_node.workflow import WorkQueue, prepare_database
 from inference.facts import Instance, Refused, Result
@@ -231,11 +234,11 @@ def test_after_a_restart_an_unqueued_run_is_taken_up_and_a_settled_study_is_left
 ) -> None:
     site.arrive([*pet(), *ct()], at=100.0)
     site.coordinator.tick(101.0)  # registered, but no queue takes it yet
-    assert not site.ledger.is_settled(STUDY, 100.0)
+    assert not site.ledger.is_settled(STUDY, site.index.arrived(STUDY))
     make_queue(settings)
     site.start()
     site.coordinator.tick(102.0)
-    assert site.ledger.is_settled(STUDY, 100.0)
+    assert site.ledger.is_settled(STUDY, site.index.arrived(STUDY))
     site.start(bundle="c" * 64)  # an update of the model does not analyse the archive again
     site.coordinator.tick(103.0)
     assert len(site.runs()) == 1
@@ -305,3 +308,56 @@ def test_an_analysis_is_ended_at_its_limit_and_the_next_one_works(settings: Sett
             analyst.close()
         index.close()
         ledger.close()
+
+
+def test_a_model_that_cannot_be_loaded_is_no_studys_fault(settings: Settings, ledger: Ledger) -> None:
+    broken = settings.model_copy(update={"infer": settings.infer.model_copy(update={"bundle": "gone"})})
+    analyst = Analyst(broken)
+    try:
+        with pytest.raises(NotNow, match="does not start"):
+            analyst.analyse("run", "20260101120000.000000+0000")
+    finally:
+        analyst.close()
+    assert not settings.results_dir.exists()
+
+
+def test_a_full_disk_is_waited_out_and_not_reported_as_a_failed_analysis(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("inference.analyse.analyse", full)
+    desk = object.__new__(_Desk)
+    desk._settings, desk._model = settings, None  # type: ignore[assignment]
+    with pytest.raises(OSError, match="No space left") as caught:
+        desk._answer(Work.of_pair(assemble([*pet(), *ct()]), BUNDLE), [*pet(), *ct()], None, tmp_path, "")  # type: ignore[arg-type]
+    assert is_of_the_machine(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_the_machines_is_waited_out_and_what_is_not_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicom_node.work.patience.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("dicom_node.work.patience.LONGEST_PAUSE_S", 0.002)
+    locked = OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+    faults: list[Exception] = [OSError(errno.ENOSPC, "full"), locked, NotNow("no model")] * 10
+
+    def step(answer: str) -> str:
+        if faults:
+            raise faults.pop()
+        return answer
+
+    assert patiently(step)("done") == "done"
+    faults[:] = [OSError("a broken picture")]
+    with pytest.raises(OSError, match="broken picture"):
+        patiently(step)("done")
+
+
+def test_a_row_that_comes_late_into_the_index_is_not_lost_in_a_restart(site: Site, settings: Settings) -> None:
+    make_queue(settings)
+    site.arrive([*pet(), *ct()], at=100.0)
+    site.coordinator.tick(101.0)
+    site.arrive([rtstruct()], at=99.0)  # its receiver was killed, and found it again in the spool
+    site.start()
+    site.coordinator.tick(200.0)
+    assert len(site.runs()) == 2

@@ -11,7 +11,7 @@ const { chromium } = require('playwright-core');
 // without a GPU: WebGL by software; --no-sandbox because containers run this as root, on loopback pages only
 const FLAGS = ['--no-sandbox', '--disable-dev-shm-usage', '--use-angle=swiftshader', '--use-gl=angle',
   '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist', '--enable-webgl'];
-const CENTRE = { x: 700, y: 430 };
+const CENTRE = { x: 970, y: 430 };
 const STEP_MS = 90000;
 
 async function settle(page) {
@@ -44,7 +44,7 @@ async function perform(page, step) {
 
 async function look(browser, job, { name, path, steps }) {
   const began = Date.now();
-  const page = await browser.newPage({ viewport: { width: 1400, height: 850 } });
+  const page = await browser.newPage({ viewport: { width: 1700, height: 850 } });
   const errors = new Set();
   let failed = '';
   // a guided tour would cover the viewport on first use

@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 target=$here/../../.cache/viewer
 version=$(node -p "require('$here/package.json').config.ohif")
 sha256=b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1
-node -e 'process.exit(parseInt(process.versions.node) < 20)' || {
+node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || {
     echo "the viewer test needs Node.js 20 or newer, this is $(node --version) (Debian 12 has 18: take it from nodejs.org)" >&2
     exit 3
 }

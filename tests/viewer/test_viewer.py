@@ -1,13 +1,15 @@
 """What a radiologist's viewer makes of our results: OHIF in headless Chromium, on DICOMweb from a real Orthanc.
 
-`make viewer-setup` installs OHIF and playwright-core.  The pictures lie in ``.cache/viewer/shots``: look at them.
-``VIEWER_STUDY`` may name a folder with a study of your own instead of the phantom.
+`make viewer-setup` installs OHIF and playwright-core.  The pictures lie in ``.cache/viewer/shots``, our files in
+``.cache/viewer/results``: look at them.  ``VIEWER_STUDY`` may name a folder with a study of your own instead of the
+phantom (`make test-viewer VIEWER_STUDY=FOLDER`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,8 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(900)]
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".cache" / "viewer"
 SHOTS = INSTALLED / "shots"
-VIEWPORT = (slice(110, 800), slice(160, 1110))  # rows, columns of the picture that are the image, not the panels
+RESULTS = INSTALLED / "results"
+VIEWPORT = (slice(140, 780), slice(300, 1630))  # rows, columns of the picture that are the image, not the panels
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,16 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shot]:
     if not dist.is_dir():
         pytest.fail("OHIF is not installed: run `make viewer-setup`")
     folder = tmp_path_factory.mktemp("viewer")
-    study = Path(os.environ["VIEWER_STUDY"]) if "VIEWER_STUDY" in os.environ else folder / "study"
-    if not study.exists():
+    if named := os.environ.get("VIEWER_STUDY"):
+        study = Path(named)
+    else:
+        study = folder / "study"
         write_phantom_study(study)
-    answer = analyse_folder(study, folder / "results", Settings())
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    answer = analyse_folder(study, RESULTS, Settings())
     assert answer["status"] == "done", answer["reason"]
     with PrivateOrthanc(folder / "orthanc") as orthanc:
-        _upload(orthanc, [*study.rglob("*"), *(folder / "results").glob("*.dcm")])
+        _upload(orthanc, [*study.rglob("*"), *RESULTS.glob("*.dcm")])
         with _server(orthanc.http_port, dist) as base:
             seen = _look(base, answer["results"], answer["pet"]["series_instance_uid"])
     return {page["name"]: _shot(page) for page in seen}
@@ -109,10 +115,11 @@ def _look(base: str, results: list[dict[str, Any]], pet_series: str) -> list[dic
         {"name": "study_list", "path": "/", "steps": [{"text": str(datasets["sr"].PatientID)}, {"settle": True}]},
         page("pet", pet_series, image),
         page("sr_viewer", uid["sr_viewer"], {"text": "Predicted probability"}),
-        page("seg", uid["seg"], ask, {"click": "Yes"}, image),
         page("key_image", uid["key_image"], image),
         page("heatmap", uid["heatmap"], image, {"wheel": 20}),
     ]
+    if _orthanc_cuts_frames(datasets["seg"]):
+        pages.append(page("seg", uid["seg"], ask, {"click": "Yes"}, image))
     job = {"base": base, "out": str(SHOTS), "pages": pages}
     environment = {**os.environ, "NODE_PATH": str(INSTALLED / "node_modules")}
     ran = subprocess.run(
@@ -128,13 +135,18 @@ def _look(base: str, results: list[dict[str, Any]], pet_series: str) -> list[dic
     return list(json.loads(ran.stdout))
 
 
+def _orthanc_cuts_frames(seg: pydicom.Dataset) -> bool:
+    """Orthanc 1.10 and its DICOMweb plugin give no frame of a one-bit image whose rows do not end on a whole byte."""
+    return int(seg.Columns) % 8 == 0
+
+
 def _shot(page: dict[str, Any]) -> Shot:
     assert not page["failed"], f"{page['name']}: {page['failed']}; the page said: {page['text'][:500]}"
     return Shot(page["text"], page["errors"], np.asarray(Image.open(SHOTS / f"{page['name']}.png").convert("RGB")))
 
 
 def test_the_study_is_listed(shots: dict[str, Shot]) -> None:
-    text = shots["study_list"].text
+    text = shots["study_list"].text  # that the patient is there was waited for
     assert "SEG" in text
     assert "SR" in text
 
@@ -144,19 +156,21 @@ def test_the_viewer_report_draws_its_contour_with_the_probability_first(shots: d
     assert "Predicted probability" in text
     assert "SUVbw" in text
     assert not [error for error in shots["sr_viewer"].errors if "TypeError" in error]
-    assert shots["sr_viewer"].coloured > 20
+    assert shots["sr_viewer"].coloured > shots["pet"].coloured + 100
 
 
 def test_the_segmentation_lies_over_the_pet(shots: dict[str, Shot]) -> None:
+    if "seg" not in shots:
+        pytest.skip("Orthanc cannot serve this SEG's frames: Columns is no multiple of 8 (see conformance.md)")
     assert shots["seg"].bright > 10_000
     assert shots["seg"].coloured > shots["pet"].coloured + 100
 
 
 def test_the_key_image_is_shown_in_colour(shots: dict[str, Shot]) -> None:
     assert shots["key_image"].bright > 20_000
-    assert shots["key_image"].coloured > 1_000
+    assert shots["key_image"].coloured > shots["pet"].coloured + 1_000
 
 
 def test_the_heatmap_scrolls_and_is_in_colour(shots: dict[str, Shot]) -> None:
     assert shots["heatmap"].bright > 20_000
-    assert shots["heatmap"].coloured > 300
+    assert shots["heatmap"].coloured > shots["pet"].coloured + 300

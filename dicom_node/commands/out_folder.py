@@ -1,0 +1,41 @@
+"""The folder that `petct-node analyse` writes into: made and judged before the work begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dicom_node.report.read import ORDER, read_result
+from inference.facts import Refused
+
+
+def prepare(folder: Path) -> None:
+    """Make ``folder``; nothing of another's may be replaced in it.
+
+    Raises ``Refused``: out-not-writable; out-holds-other-files where a file of a result's name (``seg.dcm``, say, a
+    person's own segmentation) was not written by petct-node.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "no right to write there")
+    except OSError as error:
+        raise Refused(
+            "out-not-writable",
+            f"Results cannot be written in {folder}: {error.strerror}. Name another folder by --out.",
+        ) from None
+    for path in (folder / f"{kind}.dcm" for kind in ORDER):
+        if path.exists() and not _is_ours(path):
+            raise Refused(
+                "out-holds-other-files",
+                f"{path} was not written by petct-node, and a result of that name would replace it. "
+                "Name another folder by --out.",
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        read_result(path)
+    except Refused:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""The README's pictures of a real patient, made again from ../shared/data: `make pictures`.
+
+Runs the viewer test on patient STS_001 (CC BY 3.0, credited in the README) and takes two of its pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENT = REPOSITORY.parent / "shared" / "data" / "study_sts_001"
+VIEWER = REPOSITORY / ".cache" / "viewer"
+PICTURES = {"key-image.png": VIEWER / "results" / "key_image.png", "ohif-sr.png": VIEWER / "shots" / "sr_viewer.png"}
+WIDTH, COLOURS = 1024, 128  # enough to read the text, and some 100 KB each
+
+
+def main() -> None:
+    if not PATIENT.is_dir():
+        sys.exit("../shared/data is not beside this repository")
+    with TemporaryDirectory() as folder:
+        study = Path(folder) / "study"
+        for series in ("ct", "pet_bqml"):
+            shutil.copytree(PATIENT / series, study / series)
+        shutil.copy(PATIENT / "rtstruct_ct.dcm", study)
+        tests = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent)]
+        subprocess.run(tests, env={**os.environ, "VIEWER_STUDY": str(study)}, check=True)
+    for name, source in PICTURES.items():
+        picture = Image.open(source).convert("RGB")
+        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        picture.quantize(COLOURS).save(REPOSITORY / "docs" / name, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
