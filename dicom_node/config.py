@@ -118,7 +118,11 @@ class Infer(_Section):
 class Database(_Section):
     """Index and workflow state."""
 
-    url: str = Field("", description="SQLAlchemy URL of the workflow database; empty: SQLite below data_dir")
+    url: str = Field(
+        "",
+        pattern=r"^$|^[a-z0-9+]+://",
+        description="SQLAlchemy URL of the workflow database; empty: SQLite below data_dir",
+    )
 
 
 class OrthancDestination(_Section):

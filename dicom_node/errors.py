@@ -188,6 +188,7 @@ _OPERATOR = {
     "archive-unreachable": (908, "Archive does not answer", "Check that the archive runs at this address."),
     "node-not-started": (909, "The node did not start", "Read its log, named in the message."),
     "node-already-running": (907, "Another node runs on this data folder", SETTINGS),
+    "data-dir-unusable": (931, "Data folder cannot be used", "Check rights, file system and content of node.data_dir."),
     "port-in-use": (901, "Port cannot be bound", SETTINGS),
     "orthanc-not-installed": (902, "Orthanc not installed", "Install Orthanc: `petct-node doctor` names the command."),
     "orthanc-not-started": (903, "Orthanc did not start", "Read its log, named in the message."),

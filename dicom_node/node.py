@@ -7,12 +7,14 @@ again under the same name; the pauses grow while it keeps dying.  None outlives 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import multiprocessing
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -57,14 +59,17 @@ class _Post:
 def serve(settings: Settings, role: str = "all") -> int:
     """Run the node, or one role of it, until SIGTERM or SIGINT.  Returns the exit code.
 
-    Raises Refused: role-unknown, node-already-running, those of the socket and of the bundle.
+    Raises Refused: role-unknown, data-dir-unusable, node-already-running, those of the socket and of the bundle.
     """
     if role not in ("all", *ROLES):
         raise Refused("role-unknown", f"There is no role '{role}': choose all, {', '.join(ROLES)}.", role=role)
     set_up_log(settings.node, "supervisor")
-    settings.node.data_dir.mkdir(parents=True, exist_ok=True)
     roles = ROLES if role == "all" else (role,)
-    locks = [_lock(settings.node.data_dir / f"{name}.lock") for name in roles]
+    try:
+        settings.node.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        locks = [_lock(settings.node.data_dir / f"{name}.lock") for name in roles]
+    except OSError as error:
+        raise _unusable(settings, error.strerror or str(error)) from None
     try:
         return _Supervisor(settings, roles, _prepare(settings)).run()
     finally:
@@ -72,9 +77,18 @@ def serve(settings: Settings, role: str = "all") -> int:
             lock.close()
 
 
+def _unusable(settings: Settings, why: str) -> Refused:
+    return Refused(
+        "data-dir-unusable",
+        f"The node cannot keep its state in node.data_dir = {settings.node.data_dir}: {why}. Give it a folder that its "
+        "user may write, on a local disk.",
+    )
+
+
 def _lock(path: Path) -> TextIO:
     """One process group per role and data folder.  Children inherit the lock: it is free when the last has ended."""
     file = path.open("w")
+    waited = False
     deadline = time.monotonic() + LOCK_LIMIT_S
     while True:
         try:
@@ -87,6 +101,9 @@ def _lock(path: Path) -> TextIO:
                     "node-already-running",
                     f"Another node runs on {path.parent}: stop it, or give this one a node.data_dir of its own.",
                 ) from None
+            if not waited:
+                log.warning("waiting for another node on this folder to end", path=str(path), limit_s=LOCK_LIMIT_S)
+            waited = True
             time.sleep(0.1)
 
 
@@ -115,13 +132,20 @@ def _prepare(settings: Settings) -> str:
 
 
 def _check(settings: Settings, answer: Connection) -> None:
+    from sqlalchemy.exc import DatabaseError
+
     from dicom_node.index import Index
     from inference.bundle import find_bundle, load_bundle
 
-    Index(settings.index_file).close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says it
     try:
+        Index(settings.index_file).close()
         answer.send((load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir])).digest, "", ""))
     except Refused as refused:
+        answer.send(("", refused.code, refused.reason))
+    except (OSError, sqlite3.DatabaseError, DatabaseError) as error:
+        why = f"{settings.index_file.name} cannot be opened ({error}); moved away, it is made anew from the spool"
+        refused = _unusable(settings, why)
         answer.send(("", refused.code, refused.reason))
 
 
@@ -138,14 +162,16 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._appoint()
-        self._start_due()
-        self._announce()
-        while not self.stopping:
-            running = [p.process.sentinel for p in self.posts if p.process]
-            wait(running, timeout=0.2)
-            if self._bury() | self._start_due():
-                self._write_state()
-        self._end()
+        try:
+            self._start_due()
+            self._announce()
+            while not self.stopping:
+                running = [p.process.sentinel for p in self.posts if p.process]
+                wait(running, timeout=0.2)
+                if self._bury() | self._start_due():
+                    self._write_state()
+        finally:  # without a supervisor nobody would start again what dies
+            self._end()
         return 0
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -174,12 +200,17 @@ class _Supervisor:
         now = time.monotonic()
         due = [p for p in self.posts if p.process is None and now >= p.start_at]
         for post in due:
-            post.process = multiprocessing.get_context("fork").Process(
+            process = multiprocessing.get_context("fork").Process(
                 target=_child, args=(self.settings, post, os.getpid()), name=post.name
             )
-            post.process.start()
-            post.started = now
-            log.info("started", name=post.name, pid=post.process.pid)
+            try:
+                process.start()
+            except OSError as error:  # no memory, too many processes: that may pass
+                log.error("a process could not be started", name=post.name, error=str(error))
+                post.start_at = now + LONGEST_PAUSE_S
+                continue
+            post.process, post.started = process, now
+            log.info("started", name=post.name, pid=process.pid)
         return bool(due)
 
     def _bury(self) -> bool:
@@ -217,8 +248,11 @@ class _Supervisor:
         }
         file = self.settings.node.data_dir / STATE_FILE
         temporary = file.with_suffix(".writing")
-        temporary.write_text(json.dumps(state, indent=1) + "\n")
-        temporary.replace(file)
+        try:
+            temporary.write_text(json.dumps(state, indent=1) + "\n")
+            temporary.replace(file)
+        except OSError as error:  # a full disk: the node goes on without
+            log.error("node.json could not be written", error=str(error))
 
     def _end(self) -> None:
         """Ask all to end; after the limit end them."""
@@ -232,7 +266,8 @@ class _Supervisor:
             if process.is_alive():
                 process.kill()
                 process.join()
-        (self.settings.node.data_dir / STATE_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.settings.node.data_dir / STATE_FILE).unlink()
 
 
 def _address(listening: socket.socket) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Work that survives: the one module that knows the workflow engine (DBOS Transact).
 
-Two workflows.  ``analyse``: begin → analyse → one ``deliver`` per destination.  ``deliver``: send → confirm, again and
-again with growing pauses until the archive confirms.  Each destination has a queue of its own, so that one that is away
+Two workflows.  ``analyse``: begin → analyse → one ``deliver`` per destination.  ``deliver``: send → confirm, and where
+that does not succeed the next ``deliver``, after growing pauses, until the archive confirms.  Each destination has a queue of its own, so that one that is away
 holds up nobody else.  About two in a hundred steps run twice when processes are killed, so every step may be repeated.
 Arguments and results are ids and short words: no arrays, no patient data.
 """
@@ -13,11 +13,11 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import structlog
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepOptions
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID, StepOptions
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -89,31 +89,41 @@ def serve_worker(settings: Settings, stop: threading.Event) -> None:
     prepare_database(settings.workflow_url)
     settings.results_dir.mkdir(parents=True, exist_ok=True)
     sweep(settings.results_dir)
+    analyst = Analyst(settings)
+    start_engine(settings.workflow_url)
+    _define(_Steps(settings, analyst))
+    analyst.warm_up()
+    open_queues([d.name for d in settings.deliver.destinations])
+    log.info("worker ready", analyst=analyst.pid)
+    stop.wait()
+
+
+def start_engine(url: str) -> None:
+    """The engine of this process, on the database ``url``; it runs nothing before ``open_queues``."""
     config: DBOSConfig = {
         "name": APPLICATION,
-        "system_database_url": settings.workflow_url,
+        "system_database_url": url,
         "application_version": WORKFLOW_VERSION,
         "executor_id": EXECUTOR,
         "serializer": DBOSPortableJSONSerializer(),
         "enable_otlp": False,
         "log_level": "WARNING",
     }
-    analyst = Analyst(settings)
     DBOS(config=config)
     _quiet_engine_log()
-    _define(_Steps(settings, analyst))
-    analyst.warm_up()
+
+
+def open_queues(destinations: Sequence[str]) -> None:
+    """Take up what a predecessor left, then take runs, and deliveries to each of ``destinations``, off their queues."""
     DBOS.launch()
     DBOS.register_queue(ANALYSIS_QUEUE, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
-    for destination in settings.deliver.destinations:
+    for destination in destinations:
         DBOS.register_queue(
-            _queue_of(destination.name),
+            _queue_of(destination),
             worker_concurrency=DELIVERIES_AT_ONCE,
             polling_interval_sec=DELIVER_POLL_S,
             on_conflict="always_update",
         )
-    log.info("worker ready", analyst=analyst.pid)
-    stop.wait()
 
 
 def _queue_of(destination: str) -> str:
@@ -256,11 +266,16 @@ def _define(steps: _Steps) -> None:
 
     @DBOS.workflow(name="deliver", max_recovery_attempts=None)
     @_recorded_or_ended
-    def deliver_workflow(run_id: str, destination: str) -> None:
-        pause_s = deliver_settings.retry_first_s
-        while _step(steps.deliver, run_id, destination) or _step(steps.confirm, run_id, destination):
-            DBOS.sleep(pause_s)
-            pause_s = min(2 * pause_s, deliver_settings.retry_longest_s)
+    def deliver_workflow(run_id: str, destination: str, attempt: int) -> None:
+        if _step(steps.deliver, run_id, destination) or _step(steps.confirm, run_id, destination):
+            enqueue_delivery(run_id, destination, attempt + 1)
+
+    def enqueue_delivery(run_id: str, destination: str, attempt: int) -> None:
+        """Each attempt is a workflow of its own: while it waits it keeps no place in the queue, and no long record."""
+        doubled = deliver_settings.retry_first_s * 2.0 ** min(attempt - 1, 30)
+        pause_s = min(doubled, deliver_settings.retry_longest_s) if attempt else None
+        with SetWorkflowID(f"{run_id}:{destination}:{attempt}"), SetEnqueueOptions(delay_seconds=pause_s):
+            DBOS.enqueue_workflow(_queue_of(destination), deliver_workflow, run_id, destination, attempt)
 
     @DBOS.workflow(name="analyse", max_recovery_attempts=None)
     @_recorded_or_ended
@@ -283,8 +298,7 @@ def _define(steps: _Steps) -> None:
             _step(steps.give_up, run_id, ended)
             return
         for destination in _step(steps.destinations, run_id):
-            with SetWorkflowID(f"{run_id}:{destination}"):
-                DBOS.enqueue_workflow(_queue_of(destination), deliver_workflow, run_id, destination)
+            enqueue_delivery(run_id, destination, 0)
 
 
 def _recorded_or_ended(workflow: Callable[P, R]) -> Callable[P, R]:

@@ -22,6 +22,8 @@ SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 # Contours whose points leave their plane by more than this part of a slice were drawn on an image tilted to ours.
 OUT_OF_PLANE = 0.1
 TUMOUR = re.compile(r"gtv|tumou?r|neoplasm|lesion|mass|primary|metasta|node|cancer|carcinoma|sarcoma|lymphoma", re.I)
+# Names that planning systems give to margins and outlines, whatever else stands in them ("PTV tumour").
+PLANNING_AID = re.compile(r"^[\W_]*((ptv|ctv|itv|prv|oar)(?![a-z])|(external|body|skin|couch|bolus)\W*$)", re.I)
 # RT ROI Interpreted Types (PS3.3 C.8.8.8.1) that are no tumour: organs, margins, aids of planning.
 NOT_A_TUMOUR = frozenset(
     [
@@ -120,7 +122,7 @@ def lesions_among(given: Sequence[GivenRegion]) -> tuple[tuple[GivenRegion, ...]
     A region is a tumour by its name or type (GTV, tumour, lesion, …), or by being the only one that is not an organ or
     a planning aid.  Raises ``Refused`` where several are left and none says that it is a tumour.
     """
-    possible = [g for g in given if g.kind.upper() not in NOT_A_TUMOUR]
+    possible = [g for g in given if g.kind.upper() not in NOT_A_TUMOUR and not PLANNING_AID.match(g.name)]
     named = [g for g in possible if TUMOUR.search(g.name) or TUMOUR.search(g.kind)]
     chosen = tuple(named or possible)
     if not chosen or (len(chosen) > 1 and not named):
@@ -130,9 +132,14 @@ def lesions_among(given: Sequence[GivenRegion]) -> tuple[tuple[GivenRegion, ...]
             "which one is meant cannot be known. Name it so, or send only that one.",
             regions=len(given),
         )
-    left_out = len(given) - len(chosen)
-    text = f"{left_out} region(s) of the RTSTRUCT or SEG are not named as a tumour and were not measured."
-    return chosen, (Caution("regions-set-aside", text),) if left_out else ()
+    cautions = []
+    if left_out := len(given) - len(chosen):
+        text = f"{left_out} region(s) of the RTSTRUCT or SEG are not named as a tumour and were not measured."
+        cautions.append(Caution("regions-set-aside", text))
+    if not named:
+        text = "The region taken is named neither as a tumour nor as anything else; that it is the lesion is assumed."
+        cautions.append(Caution("region-not-named-tumour", text))
+    return chosen, tuple(cautions)
 
 
 def _from_structures(dataset: Any, grid: Volume, present: Collection[str], ct: Volume | None) -> list[GivenRegion]:
@@ -171,8 +178,8 @@ def _dangling(roi: Any, present: Collection[str]) -> tuple[Caution, ...]:
     }
     absent = len(named - set(present)) if present else 0
     text = (
-        f"The RTSTRUCT refers to {absent} image(s) that are not in this study; its contours were placed by position "
-        "and Frame of Reference."
+        f"The RTSTRUCT refers to {absent} image(s) that are not among those analysed; its contours were placed by "
+        "position and Frame of Reference."
     )
     return (Caution("region-references-absent", text),) if absent else ()
 

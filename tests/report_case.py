@@ -81,7 +81,16 @@ def oblique(degrees: float) -> np.ndarray:
     return np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]) @ AXIAL
 
 
-TURNS = {"axial": AXIAL, "feet-first": DESCENDING, "prone": PRONE, "oblique": oblique(12)}
+SAGITTAL = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]], float)
+CORONAL = np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], float)
+TURNS = {
+    "axial": AXIAL,
+    "feet-first": DESCENDING,
+    "prone": PRONE,
+    "oblique": oblique(12),
+    "sagittal": SAGITTAL,
+    "coronal": CORONAL,
+}
 
 
 def write_series(

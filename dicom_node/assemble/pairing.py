@@ -181,7 +181,7 @@ class _Along:
 
     def __init__(self, pet: Stack) -> None:
         direction = normal(pet.instances[0])
-        low_high = extent_mm(pet.instances)
+        low_high = extent_mm(pet.instances, direction)
         if direction is None or low_high is None:  # stack() has read both
             raise AssertionError("a stack without geometry")
         half = pet.spacing_mm[0] / 2

@@ -142,7 +142,8 @@ def _one_of_equals(equals: list[_Group], record: Record) -> _Group:
     One that the longest does not cover is a part of the body of its own (a bed position): refused, half a body is
     never taken for the whole.
     """
-    reach = {id(g): extent_mm(g) for g in equals}
+    along = normal(equals[0][0])
+    reach = {id(g): extent_mm(g, along) for g in equals}
     known = [g for g in equals if reach[id(g)] is not None]
     ordered = sorted(known or equals, key=lambda g: (-_length(reach[id(g)]), series_number(g) or 0, _uid(g)))
     chosen, low_high = ordered[0], reach[id(ordered[0])]
@@ -211,7 +212,8 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
 def _ct_rank(ct: _Group, pet: _Group) -> tuple[float, bool, float, int, str]:
     """Least is best: the PET's range left uncovered (cm), derived, the field of view (largest first), the order."""
     uncovered_mm = 0.0
-    reach_ct, reach_pet = extent_mm(ct), extent_mm(pet)
+    along = normal(pet[0])
+    reach_ct, reach_pet = extent_mm(ct, along), extent_mm(pet, along)
     if reach_ct and reach_pet:
         uncovered_mm = max(0.0, reach_ct[0] - reach_pet[0]) + max(0.0, reach_pet[1] - reach_ct[1])
     number = series_number(ct)

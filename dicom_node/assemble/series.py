@@ -96,9 +96,11 @@ def normal(instance: Instance) -> FloatArray | None:
     return out / length if length > 0.5 and np.isfinite(length) else None
 
 
-def extent_mm(instances: Sequence[Instance]) -> tuple[float, float] | None:
-    """Lowest and highest position along the first instance's normal (mm), None where positions are missing."""
-    along = normal(instances[0])
+def extent_mm(instances: Sequence[Instance], along: FloatArray | None) -> tuple[float, float] | None:
+    """Lowest and highest position in the direction ``along`` (mm), None where that or a position is missing.
+
+    Two series are compared along one direction only: their own normals may point opposite ways.
+    """
     if along is None:
         return None
     try:

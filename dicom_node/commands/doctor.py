@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
@@ -113,7 +112,7 @@ def _codecs(_: Settings) -> Iterable[Finding]:
 
 def _data_dir(settings: Settings) -> Iterable[Finding]:
     folder = settings.node.data_dir
-    existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # unlike Path's, never raises
+    existing = next(p for p in (folder, *folder.parents) if os.access(p, os.F_OK))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("data folder", "fault", f"{folder}: cannot write in {existing}", "set node.data_dir")
         return

@@ -91,7 +91,7 @@ def _analyse(
     from dicom_node.report import write_results
     from inference.instance import scan_folder
 
-    out_folder.prepare(out)
+    out_folder.prepare_for_results(out)
     with stages("scan"):
         scan = scan_folder(folder)
     with stages("load model"):  # before the study is judged: a bundle that fails is not the patient's affair
@@ -258,9 +258,12 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
     if prediction["probability"] is None:
         console.print(f"{prediction['target']}: {prediction['status']}", highlight=False)
     else:
-        low_high = prediction["interval"]
-        interval = f"{low_high[0]:.1%} to {low_high[1]:.1%}" if low_high else "no interval: one member"
-        text = f"{prediction['target']}: {prediction['probability']:.1%} ({interval}), "
+        # two decimals of a per cent first, as the SR holds them: every output then rounds alike
+        said, *low_high = (
+            f"{round(value, 4):.1%}" for value in (prediction["probability"], *(prediction["interval"] or ()))
+        )
+        interval = " to ".join(low_high) or "no interval: one member"
+        text = f"{prediction['target']}: {said} ({interval}), "
         console.print(f"{text}{prediction['status']}, applicability {prediction['applicability']}", highlight=False)
     console.print(
         f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}", highlight=False
@@ -274,7 +277,7 @@ def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = N
     With ``mask`` (NIfTI, RTSTRUCT or SEG, placed by its own geometry) also min, median, mean and max of SUVbw (g/ml)
     inside it.  Raises Refused where there is no one PET series or it has no SUV.
     """
-    from inference.instance import scan_folder
+    from inference.instance import reading_cautions, scan_folder
     from inference.load import load_pet
     from inference.suv import suv_rule
     from inference.volume import stack
@@ -289,7 +292,7 @@ def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = N
         "reference_time": rule.reference_time,
         "rules": rule.rule,
         "inputs": dict(rule.inputs),
-        "warnings": [asdict(c) for c in (*ordered.cautions, *rule.cautions)],
+        "warnings": [asdict(c) for c in (*reading_cautions(ordered.instances), *ordered.cautions, *rule.cautions)],
     }
     if mask is not None:
         from inference.mask import read_mask

@@ -1,4 +1,4 @@
-"""The folder that `petct-node analyse` writes into: made and judged before the work begins."""
+"""The folder that a command writes into (`--out`): made and judged before the work begins."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from dicom_node.report.read import ORDER, read_result
 from inference.facts import Refused
 
 
-def prepare(folder: Path) -> None:
-    """Make ``folder``; nothing of another's may be replaced in it.
-
-    Raises ``Refused``: out-not-writable; out-holds-other-files where a file of a result's name (``seg.dcm``, say, a
-    person's own segmentation) was not written by petct-node.
-    """
+def make(folder: Path) -> None:
+    """Make ``folder`` if it is not there.  Raises ``Refused``: out-not-writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -24,6 +20,15 @@ def prepare(folder: Path) -> None:
             "out-not-writable",
             f"Results cannot be written in {folder}: {error.strerror}. Name another folder by --out.",
         ) from None
+
+
+def prepare_for_results(folder: Path) -> None:
+    """Make ``folder``; nothing of another's may be replaced in it.
+
+    Raises ``Refused``: out-not-writable; out-holds-other-files where a file of a result's name (``seg.dcm``, say, a
+    person's own segmentation) was not written by petct-node.
+    """
+    make(folder)
     for path in (folder / f"{kind}.dcm" for kind in ORDER):
         if path.exists() and not _is_ours(path):
             raise Refused(

@@ -32,6 +32,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 CONTEXTS_PER_ASSOCIATION = 128  # odd identifiers 1..255, PS3.8 9.3.2.2
 TRIES_PER_FILE = 3  # a repeated C-STORE is harmless: the receiver knows the SOP Instance UID
 RETRY_FOR_S = 20.0
+LISTED = 20  # files of one kind that are named to people
 
 Progress = Callable[[int, int], None]
 
@@ -276,7 +277,7 @@ def progress_bar(console: Console, label: str) -> Iterator[Progress]:
 
 
 def print_report(report: SendReport, console: Console) -> None:
-    """The counts, and every file that is not at the peer with its reason."""
+    """The counts, and the files that are not at the peer with their reasons."""
     rate = report.bytes_sent / 1e6 / max(report.seconds, 1e-9)
     console.print(
         f"sent {report.sent} files ({report.bytes_sent / 1e6:.1f} MB) in {report.seconds:.1f} s ({rate:.0f} MB/s) "
@@ -284,5 +285,7 @@ def print_report(report: SendReport, console: Console) -> None:
         highlight=False,
     )
     for title, entries in (("failed", report.failures), ("warning", report.warnings), ("skipped", report.skipped)):
-        for entry in entries:
-            console.print(f"{title}: {entry.path}: {entry.meaning}", highlight=False, markup=False)
+        for entry in entries[:LISTED]:
+            console.print(f"{title}: {entry.path}: {entry.meaning}", highlight=False, markup=False, soft_wrap=True)
+        if len(entries) > LISTED:
+            console.print(f"{title}: {len(entries) - LISTED} more; --json lists them all", highlight=False)

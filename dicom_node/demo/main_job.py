@@ -10,35 +10,39 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from dicom_node.commands import out_folder
 from dicom_node.commands.send import print_report, progress_bar, scan_outgoing, send_folder
 from dicom_node.demo.node_process import NodeProcess
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.demo.orthanc_results import fetch_results, write_png
 from dicom_node.ledger import Event, Ledger
 from dicom_node.report import ResultSummary
-from dicom_node.work.result_set import read_set
+from dicom_node.work.result_set import ResultSet, read_set
 from inference.facts import Refused
 
 DONE, REFUSED, FAILED = 0, 3, 4
 SENDER = "DEMOSENDER"
 WANTED = ("sr", "seg", "heatmap")  # without these the main job is not done
 ANSWER_LIMIT_S = 1200.0
+SHORTEST_SHOWN_S = 0.005
 DELIVERED = ("confirmed", "kept-first")
 # here it is not the user's study or machine that is at fault, but what we started
 OUR_FAILURES = frozenset(
-    {"orthanc-not-started", "node-not-started", "peer-unreachable", "association-rejected", "nothing-accepted"}
-    | {"archive-unreachable"}
+    {"orthanc-not-started", "node-not-started", "peer-unreachable", "association-rejected", "archive-unreachable"}
 )
+# a node waits ten minutes for what is missing of a study; here nothing more will come
+ALL_IS_SENT = "[assemble]\ngive_up_s = 20.0\n"
 
 
 @dataclass
@@ -85,12 +89,12 @@ def run_demo(*, study: Path | None, keep: bool, out: Path | None, as_json: bool)
     orthanc, node = PrivateOrthanc(folder / "orthanc", peers=(SENDER,)), None
     with ExitStack() as running, _sigterm_as_ctrl_c():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            out_folder.make(folder)
             study = study or _make_phantom(folder / "study", outcome, console)
             outcome.study_instance_uid = _study_instance_uid(study)
             with outcome.stage("start Orthanc"):
                 running.enter_context(orthanc)
-            node = NodeProcess(folder / "node", orthanc.http_url)
+            node = NodeProcess(folder / "node", orthanc.http_url, more=ALL_IS_SENT)
             with outcome.stage("start the node"):
                 running.enter_context(node)
             _do_main_job(study, node, orthanc, outcome, console)
@@ -136,7 +140,7 @@ def _do_main_job(study: Path, node: NodeProcess, orthanc: PrivateOrthanc, outcom
             study, "127.0.0.1", node.port, calling_aet=SENDER, called_aet=node.ae_title, progress=progress
         )
     outcome.seconds["send"] = report.seconds
-    print_report(report, console)
+    print_report(replace(report, skipped=()), console)  # what is no DICOM in the folder is not the demo's affair
     with console.status("waiting for the answer in Orthanc …"):
         why_none = _wait_for_answer(node, outcome)
     if why_none:
@@ -185,12 +189,20 @@ def _stages(events: Sequence[Event], node: NodeProcess) -> dict[str, float]:
         ("last slice → complete", at.get("last-slice-stored"), decided),
         ("queue", decided, at.get("analysis-started")),
         ("analysis and report", at.get("analysis-started"), at.get("analysis-ended")),
-        *((f"  of it {name}", 0.0, seconds) for name, seconds in (found.timings_s if found else {}).items()),
+        *((f"  of it {name}", 0.0, seconds) for name, seconds in _within(found, at)),
         ("deliver", at.get("analysis-ended"), at.get("delivered")),
         ("confirm", at.get("delivered"), confirmed),
         ("last slice → confirmed", at.get("last-slice-stored"), confirmed),
     )
     return {name: end - start for name, start, end in between if start is not None and end is not None}
+
+
+def _within(found: ResultSet | None, at: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The parts of the analysis that took time enough to be worth a line, and what the rest went into."""
+    parts = found.timings_s if found else {}
+    rest = at.get("analysis-ended", 0.0) - at.get("analysis-started", 0.0) - sum(parts.values())
+    named = [*parts.items(), ("loading the model, report", rest)]
+    return [(name, seconds) for name, seconds in named if parts and seconds >= SHORTEST_SHOWN_S]
 
 
 def _judge(outcome: _Outcome) -> None:
@@ -219,15 +231,16 @@ def _print_outcome(outcome: _Outcome, console: Console) -> None:
     from dicom_node.report.text import print_summaries
 
     print_summaries([result for result in outcome.results if result.kind == "sr"], console)
-    for result in outcome.results:
-        console.print(f"read back: {result.kind:9} {result.content}", highlight=False)
+    if outcome.results:
+        console.print(f"\nread back from Orthanc: {', '.join(result.kind for result in outcome.results)}")
     if outcome.status != "done":
-        console.print(f"[red]{outcome.status}[/red] ({outcome.reason_code}): {outcome.reason}", highlight=False)
-    table = Table("stage", "seconds", title="How long it took", title_justify="left", box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    for name, seconds in outcome.seconds.items():
-        table.add_row(name, f"{seconds:.2f}")
-    console.print(table)
+        console.print(f"[red]{outcome.status}[/red] ({outcome.reason_code}): {escape(outcome.reason)}", highlight=False)
+    if outcome.seconds:
+        table = Table("stage", "seconds", box=None, pad_edge=False)
+        table.columns[1].justify = "right"
+        for name, seconds in outcome.seconds.items():
+            table.add_row(name, f"{seconds:.2f}")
+        console.print("", table, "", sep="\n")
 
 
 def _print_where(outcome: _Outcome, orthanc: PrivateOrthanc, node: NodeProcess, console: Console) -> None:
@@ -240,7 +253,7 @@ def _print_where(outcome: _Outcome, orthanc: PrivateOrthanc, node: NodeProcess, 
     ]
     for name, value in lines:
         if value:
-            console.print(f"[bold]{name:10}[/bold] {value}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{name:10}[/bold] {escape(value)}", highlight=False, soft_wrap=True)
 
 
 def _keep_running(study: Path | None, orthanc: PrivateOrthanc, console: Console) -> None:

@@ -89,7 +89,7 @@ def _put_aside(spool: Spool, instance: Instance) -> Fault:
 
 
 def recover_until_done(spool: Spool, index: Index, stop: threading.Event, pause_s: float = RECOVER_AGAIN_S) -> int:
-    """``recover``, again and again where a full disk or a locked file is in the way: nobody else looks for what it misses.
+    """``recover``, again and again where a full disk or a locked file is in the way: nobody else finds what it misses.
 
     Returns how many instances were added; ends without them when ``stop`` is set.
     """

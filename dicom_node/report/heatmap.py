@@ -33,6 +33,7 @@ class Frames:
 
     ``slices``: PET slice of each frame.  ``step``: edge of a frame pixel in PET pixels, a whole number or one over it.
     ``shape``: rows and columns of a frame, of which the first ``picture`` ones are the PET slice from its corner on.
+    ``left_out``: the sentence that names lesions not wholly on the frames, "" where there are none.
     """
 
     analysis: Analysis
@@ -40,6 +41,7 @@ class Frames:
     step: float
     picture: tuple[int, int]
     legend: Pixels
+    left_out: str
 
     @classmethod
     def of(cls, analysis: Analysis) -> Frames:
@@ -49,8 +51,10 @@ class Frames:
         zoom = -(-NARROWEST // longest) if longest < NARROWEST else 1
         thinning = max(1, longest // NARROWEST)
         picture = (rows * zoom // thinning, columns * zoom // thinning)
-        legend = _legend(analysis, max(picture[1], NARROWEST))
-        return cls(analysis, _in_source_order(analysis, _body(analysis)), thinning / zoom, picture, legend)
+        slices = _body(analysis)
+        left_out = _left_out(analysis, slices)
+        legend = _legend(analysis, max(picture[1], NARROWEST), left_out)
+        return cls(analysis, _in_source_order(analysis, slices), thinning / zoom, picture, legend, left_out)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,6 +140,14 @@ def _body(analysis: Analysis) -> range:
     return range(first, last + 1)
 
 
+def _left_out(analysis: Analysis, slices: range) -> str:
+    boxes = {lesion.number: lesion.region.slices[0] for lesion in shown_lesions(analysis.lesions)}
+    numbers = [str(number) for number, box in boxes.items() if box.start < slices.start or box.stop > slices.stop]
+    total = analysis.suv.array.shape[0]
+    named = f"lesion{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+    return f"Only {len(slices)} of the PET's {total} slices: {named} not wholly shown" if numbers else ""
+
+
 def _in_source_order(analysis: Analysis, slices: range) -> tuple[int, ...]:
     """By Instance Number, so that frame n is where the reader's PET shows it; by position where numbers are missing."""
     numbers = {k: analysis.pair.pet.instances[k].get("InstanceNumber") for k in slices}
@@ -144,12 +156,13 @@ def _in_source_order(analysis: Analysis, slices: range) -> tuple[int, ...]:
     return tuple(sorted(slices, key=lambda k: int(numbers[k] or 0)))
 
 
-def _legend(analysis: Analysis, width: int) -> Pixels:
+def _legend(analysis: Analysis, width: int, left_out: str) -> Pixels:
     """The strip below every frame: colour bars with units, and what the colours do not mean."""
     face = font(11)
     salient = verdict.shown_saliency(analysis) is not None
     notes = [
         "Relative saliency, not probability of disease" if salient else "Saliency withheld or absent; lesions outlined",
+        left_out,
         verdict.RESEARCH_USE_ONLY,
         analysis.model.statement,
     ]

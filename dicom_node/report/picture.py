@@ -151,8 +151,8 @@ def _lower_row(canvas: Canvas, analysis: Analysis, tall: int) -> int:
     for column, (name, plane) in enumerate(cuts):
         pixels = _outlined(_fused(analysis, plane, _ct(analysis, plane)), analysis, plane, lesions, 1)
         canvas.panel(pixels, _centred(column, pixels, wide), f"{name}, PET on CT", plane.letters, step_mm)
-    bottom = LOWER_TOP + max(rows, _projection(canvas, analysis, lesions, (tall, wide)))
-    return max(bottom, _table(canvas, lesions, len(analysis.lesions), tall)) if tabled else bottom
+    bottom: int = LOWER_TOP + max(rows, _projection(canvas, analysis, lesions, (tall, wide)))
+    return max(bottom, _table(canvas, lesions, len(analysis.lesions), tall) if tabled else 0)
 
 
 def _centred(column: int, pixels: Pixels, wide: int) -> tuple[int, int]:
@@ -165,7 +165,7 @@ def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion], m
     view = views.FrontView.of(analysis.suv)
     levels = 255 - colours.scaled(view.project(analysis.suv), *colours.SUV_RANGE)
     step_mm = max(n * mm / pixels for n, mm, pixels in zip(levels.shape, view.step_mm, most, strict=True))
-    height, width = (max(1, round(n * mm / step_mm)) for n, mm in zip(levels.shape, view.step_mm, strict=True))
+    height, width = (max(1, round(float(n * mm / step_mm))) for n, mm in zip(levels.shape, view.step_mm, strict=True))
     pixels = np.array(Image.fromarray(colours.grey(levels)).resize((width, height), Image.Resampling.BILINEAR))
     for lesion in reversed(lesions):
         mask: BoolArray = view.project_region(lesion.region, analysis.suv)

@@ -43,6 +43,7 @@ def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
             "Saliency of the model (head-only Grad-CAM, colour map inferno, opacity at most 0.5) on PET, SUVbw 0 to 10 "
             "g/ml inverse grey; relative saliency, not probability of disease"
         )
+    what = ". ".join(sentence for sentence in (what, frames.left_out) if sentence)
     ds = _capture(evidence, "heatmap", HEATMAP_SERIES, MULTI_FRAME_TRUE_COLOUR, what, instances)
     ds.Rows, ds.Columns = frames.shape
     ds.NumberOfFrames = len(frames.slices)

@@ -21,7 +21,8 @@ MEASURES = {
 
 
 def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> None:
-    """The main report in words, then one line for each other object."""
+    """The main report in words, then one line for each other object; what all say of the model is said once."""
+    said = ""
     for summary in summaries:
         console.rule(f"{summary.series_description}  [dim]{summary.kind}[/dim]", align="left", style="dim")
         if summary.refusal_reason:
@@ -38,9 +39,10 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
         for warning in summary.warnings:
             console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
         model = ". ".join(part for part in (summary.model, summary.model_statement) if part)
-        console.print(
-            f"{model}  [bold]{'Research use only.' if summary.research_use_only else ''}[/bold]", highlight=False
-        )
+        model = f"{escape(model)}.  [bold]{'Research use only.' if summary.research_use_only else ''}[/bold]"
+        if model != said:
+            console.print(model, highlight=False)
+        said = model
 
 
 def prediction_line(prediction: PredictionSummary) -> str:

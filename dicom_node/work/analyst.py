@@ -179,7 +179,7 @@ def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
         try:
             run_id, started_at, set_aside = connection.recv()
         except EOFError:
-            return
+            return None
         waits_for = ""
         try:
             desk.write(run_id, started_at, set_aside)

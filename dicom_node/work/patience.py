@@ -30,10 +30,12 @@ class NotNow(Exception):  # noqa: N818 - a state to wait in
 
 
 def is_of_the_machine(error: BaseException) -> bool:
-    """Whether the fault lies with the machine and its operator, and not with the study at hand."""
-    return isinstance(error, NotNow | OperationalError) or (
-        isinstance(error, OSError) and error.errno in OF_THE_MACHINE
-    )
+    """Whether the fault, or what caused it, lies with the machine and its operator, and not with the study at hand."""
+    if isinstance(error, NotNow | OperationalError):
+        return True
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return True
+    return error.__cause__ is not None and is_of_the_machine(error.__cause__)  # pydicom wraps what writing raises
 
 
 def patiently(act: Callable[P, R]) -> Callable[P, R]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -81,6 +83,36 @@ def test_the_ledger_has_the_times_and_the_receipts(delivered: tuple[Path, str], 
     (run,) = ledger.runs(study)
     assert {r["kind"] for r in ledger.receipts(run["run_id"])} == KINDS
     assert {r["how"] for r in ledger.receipts(run["run_id"])} == {"read back, same bytes"}
+
+
+def test_the_patient_is_in_no_file_but_those_that_must_hold_the_patient(
+    delivered: tuple[Path, str], node: NodeProcess, tmp_path: Path
+) -> None:
+    """Spool and results are DICOM; of the index only the instances hold headers.  All else: nothing, nor does the log."""
+    folder, _ = delivered
+    header = pydicom.dcmread(dicom_files(folder)[0], stop_before_pixels=True)
+    patient = [str(header.PatientName), str(header.PatientID), str(header.PatientBirthDate)]
+    assert all(len(text) > 3 for text in patient)
+    tables = {p.name: dump(p, tmp_path) for p in node.data_dir.glob("*.sqlite")}
+    assert patient[0] in tables["index.sqlite"]["instances"]
+    del tables["index.sqlite"]["instances"]
+    assert {"story", "pairs", "receipts"} <= tables["index.sqlite"].keys()
+    assert "workflow_status" in tables["workflow.sqlite"]
+    texts = {f"{file}: {table}": rows for file, found in tables.items() for table, rows in found.items()}
+    kept = (node.data_dir / "spool", node.data_dir / "results")
+    for path in [node.log, *(p for p in node.data_dir.rglob("*") if p.is_file())]:
+        if ".sqlite" not in path.name and not any(k in path.parents for k in kept):
+            texts[path.name] = path.read_text(errors="replace")
+    assert "confirmed" in texts["node.log"]
+    assert [(name, text) for name, rows in texts.items() for text in patient if text in rows] == []
+
+
+def dump(file: Path, folder: Path) -> dict[str, str]:
+    """All rows of each table, of a copy: the node goes on writing."""
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(folder / file.name)) as copy:
+        source.backup(copy)
+        names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: str(copy.execute(f"SELECT * FROM {name}").fetchall()) for name in names}
 
 
 def test_the_same_study_again_gives_nothing_new(

@@ -82,7 +82,7 @@ def test_contour_lies_on_the_image_it_names(written) -> None:
     normal = np.cross(across, down)
     in_plane = (found - CENTRE) - normal * np.dot(found - CENTRE, normal)
     assert np.linalg.norm(in_plane) < 0.5 * min(SPACING_MM)
-    assert abs(np.dot(found - CENTRE, normal)) <= SPACING_MM[0]
+    assert abs(np.dot(found - CENTRE, normal)) <= 1.5 * SPACING_MM[0]  # of equal slices the first; half to its centre
     assert image.pixel_array[round(float(row)), round(float(column))] == 8000
 
 

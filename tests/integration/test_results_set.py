@@ -316,6 +316,31 @@ def test_an_undeclared_character_set_loses_no_letter(shared_data: Path, tmp_path
         assert str(pydicom.dcmread(result.path).PatientName) == raw.decode("latin-1")
 
 
+FAR = (((0.0, 0.0, -150.0), 14.0, 8.0), ((0.0, 0.0, 150.0), 12.0, 6.0), ((20.0, 0.0, -100.0), 10.0, 7.0))
+
+
+@pytest.mark.parametrize("prediction", [REPORTED, WITHHELD], ids=["reported", "withheld"])
+def test_of_a_long_pet_the_heatmap_shows_the_slices_round_the_index_lesion(tmp_path: Path, prediction) -> None:
+    """OHIF 3.13.2 takes 90 frames or more for a video; what lies beyond the frames must be said."""
+    analysis = make_analysis(tmp_path / "in", size=(130, 20, 24), balls=FAR, prediction=prediction, numbered_down=True)
+    results = {r.kind: r for r in write_results(analysis, RUN, tmp_path / "out")}
+    heatmap = pydicom.dcmread(results["heatmap"].path)
+    assert heatmap.NumberOfFrames == 89
+    places = [f.PlanePositionSequence[0].ImagePositionPatient[2] for f in heatmap.PerFrameFunctionalGroupsSequence]
+    shown = [round(float(analysis.suv.to_index((0, 0, z))[0])) for z in places]
+    assert shown == list(range(88, -1, -1))  # numbered from the head; the index lesion lies near the feet
+    for lesion, whole in zip(analysis.lesions, (True, False, True), strict=True):
+        box = lesion.region.slices[0]
+        assert (set(range(box.start, box.stop)) <= set(shown)) == whole
+    said = "Only 89 of the PET's 130 slices: lesion 2 not wholly shown. "
+    assert said in heatmap.DerivationDescription
+    assert len(heatmap.DerivationDescription) <= 1024
+
+
+def test_a_heatmap_that_holds_every_lesion_says_nothing_of_it(results: dict[str, Result]) -> None:
+    assert "wholly" not in files(results)["heatmap"].DerivationDescription
+
+
 def test_the_key_image_is_the_png_at_half_size_for_every_archive(results: dict[str, Result]) -> None:
     """Uncompressed, since it is what is left where nothing else is shown, and so within a megabyte only at 512²."""
     ds = files(results)["key_image"]

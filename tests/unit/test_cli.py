@@ -95,9 +95,7 @@ def test_doctor_names_a_destination_that_is_down(
         (["suv", ".", "--mask", "absent.nii.gz"], "absent.nii.gz"),
     ],
 )
-def test_a_value_that_is_none_of_the_option_s_is_a_usage_error(
-    cli: CliRunner, arguments: list[str], said: str
-) -> None:
+def test_a_value_that_is_none_of_the_option_s_is_a_usage_error(cli: CliRunner, arguments: list[str], said: str) -> None:
     answer = cli.invoke(app, arguments, env={"COLUMNS": "200"})
     assert answer.exit_code == USAGE, answer.output
     assert said in answer.stderr

@@ -115,6 +115,18 @@ def test_the_ct_that_covers_the_pet_is_better_than_an_original_that_does_not() -
     assert series_of(select([*short, *long, *pet(slices=12)]).ct) == {9}
 
 
+TURNED = [1.0, 0.0, 0.0, 0.0, -1.0, 0.0]  # prone, say: the slices' normal points to the feet
+
+
+def test_extents_are_compared_along_one_direction() -> None:
+    """A CT or PET whose normal points the other way covers the same heights."""
+    short, long = ct(series=2, slices=3), ct(series=9, slices=12, ImageOrientationPatient=TURNED)
+    assert series_of(select([*short, *long, *pet(slices=12)]).ct) == {9}
+    turned, straight = pet(series=5, start_mm=40.0, ImageOrientationPatient=TURNED), pet(series=1, start_mm=40.0)
+    chosen = select([*ct(slices=30), *turned, *straight])
+    assert [c.code for c in chosen.cautions] == ["several-pet-series"]
+
+
 def test_the_newest_region_of_a_person_is_taken() -> None:
     old, new = rtstruct(3, StructureSetDate="20260101"), seg(4, ContentDate="20260105")
     automatic = seg(5, "AUTOMATIC", ContentDate="20260109")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_node.commands.offline import suv_folder
 from inference.facts import Instance, Refused
 from inference.instance import scan_folder
 from inference.load import load_pet
@@ -307,6 +308,17 @@ def test_digital_reference_objects(shared_data: Path, case: str) -> None:
     assert inside.size > 100
     assert found == pytest.approx(wanted["recomputed_here"], abs=1e-4)
     assert found == pytest.approx(wanted["expected"], abs=0.005)
+
+
+@pytest.mark.data
+def test_the_command_says_what_was_found_without_private_creator(shared_data: Path) -> None:
+    folder = shared_data / "suv" / "dro"
+    answer = suv_folder(folder / "DRO_2_4", mask=folder / "mask.nii.gz")
+    assert [w["code"] for w in answer["warnings"]] == ["private-creator-missing"]
+    assert {k: answer[k] for k in ("min", "median", "max")} == pytest.approx(
+        {"min": 0.2, "median": 1.0, "max": 4.0}, abs=0.005
+    )
+    assert answer["factors"] == [0.0005] * 20
 
 
 @pytest.mark.data

@@ -193,6 +193,24 @@ def test_lossy_compression_is_said() -> None:
     assert [c.code for c in stack(axial(3, LossyImageCompression="01")).cautions] == ["lossy-compression"]
 
 
+@pytest.mark.parametrize(
+    ("transfer_syntax_uid", "stated", "codes"),
+    [
+        ("1.2.840.10008.1.2.4.51", None, ["lossy-compression"]),  # JPEG Extended: never lossless
+        ("1.2.840.10008.1.2.4.51", "00", ["lossy-compression"]),
+        ("1.2.840.10008.1.2.4.81", None, ["lossy-compression"]),  # JPEG-LS near lossless
+        ("1.2.840.10008.1.2.4.91", None, ["lossy-compression"]),  # JPEG 2000, lossless or not
+        ("1.2.840.10008.1.2.4.91", "00", []),
+        ("1.2.840.10008.1.2.4.90", None, []),
+    ],
+)
+def test_what_the_transfer_syntax_says_of_loss_counts_too(
+    transfer_syntax_uid: str, stated: str | None, codes: list[str]
+) -> None:
+    images = [replace(i, transfer_syntax_uid=transfer_syntax_uid) for i in axial(3, LossyImageCompression=stated)]
+    assert [c.code for c in stack(images).cautions] == codes
+
+
 def test_six_hundred_slices_take_milliseconds() -> None:
     instances = axial(600)
     stack(instances)

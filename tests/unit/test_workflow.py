@@ -25,7 +25,7 @@ from dicom_node.work.analyst import AnalysisEnded, Analyst, _Desk
 from dicom_node.work.job import Work
 from dicom_node.work.patience import NotNow, is_of_the_machine, patiently
 from dicom_node.work.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
-from dicom_node.workflow import WorkQueue, prepare_database
+from dicom_node.workflow import DELIVERIES_AT_ONCE, WorkQueue, _define, open_queues, prepare_database, start_engine
 from inference.facts import Instance, Refused, Result
 from inference.instance import scan_folder
 from tests.studies import STUDY, ct, pet, rtstruct, seg
@@ -276,6 +276,78 @@ def test_the_workflow_file_is_prepared_and_a_server_is_left_alone(tmp_path: Path
     assert (tmp_path / "w.sqlite").exists()
 
 
+def _run_engine(url: str, folder: str) -> None:
+    """The engine with its real workflows; steps that only write down what was delivered."""
+
+    class Steps:
+        settings = Settings(deliver={"retry_first_s": 0.2, "retry_longest_s": 1.0})
+
+        def begin(self, run_id: str) -> str:
+            if run_id == "faulty":
+                raise KeyError(run_id)
+            return run_id
+
+        def analyse(self, *_: str) -> str:
+            return ""
+
+        def destinations(self, _run_id: str) -> list[str]:
+            return ["pacs"]
+
+        def deliver(self, run_id: str, _destination: str) -> str:
+            tries = Path(folder, f"tries-{run_id}")
+            tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+            return "it will never take this one" if run_id.startswith("poison") else ""
+
+        def confirm(self, run_id: str, _destination: str) -> str:
+            Path(folder, f"confirmed-{run_id}").touch()
+            return ""
+
+        def give_up(self, run_id: str, reason: str) -> None:
+            Path(folder, f"failed-{run_id}").write_text(reason)
+
+    start_engine(url)
+    _define(Steps())  # type: ignore[arg-type]
+    open_queues(["pacs"])
+    time.sleep(120)
+
+
+@pytest.fixture
+def engine(settings: Settings, tmp_path: Path) -> Iterator[WorkQueue]:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_run_engine, args=(settings.workflow_url, str(tmp_path)), daemon=True)
+    process.start()
+    queue = WorkQueue(settings)
+    yield queue
+    queue.close()
+    process.kill()
+    process.join()
+
+
+def submit_all(queue: WorkQueue, run_ids: list[str]) -> None:
+    end = time.monotonic() + 60
+    for run_id in run_ids:
+        while not queue.submit(run_id):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def wait_for_file(path: Path) -> None:
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end, path.name
+        time.sleep(0.05)
+
+
+def test_deliveries_that_never_succeed_and_faulty_runs_hold_up_nobody_else(engine: WorkQueue, tmp_path: Path) -> None:
+    poison = [f"poison-{n}" for n in range(DELIVERIES_AT_ONCE)]
+    submit_all(engine, [*poison, "faulty", "good"])
+    wait_for_file(tmp_path / "confirmed-good")
+    for run_id in poison:  # and they are tried again, for ever
+        while len((tmp_path / f"tries-{run_id}").read_text()) < 3:
+            time.sleep(0.05)
+    assert "begin" in (tmp_path / "failed-faulty").read_text()
+
+
 # ------------------------------------------------------------------------------------------------------------ analyst
 
 
@@ -325,7 +397,10 @@ def test_a_full_disk_is_waited_out_and_not_reported_as_a_failed_analysis(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise OSError("With tag (7FE0,0010) got exception: No space left on device") from error  # as pydicom does
 
     monkeypatch.setattr("inference.analyse.analyse", full)
     desk = object.__new__(_Desk)

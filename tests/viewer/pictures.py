@@ -17,8 +17,10 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENT = REPOSITORY.parent / "shared" / "data" / "study_sts_001"
 VIEWER = REPOSITORY / ".cache" / "viewer"
-PICTURES = {"key-image.png": VIEWER / "results" / "key_image.png", "ohif-sr.png": VIEWER / "shots" / "sr_viewer.png"}
-WIDTH, COLOURS = 1024, 128  # enough to read the text, and some 100 KB each
+PICTURES = {  # name in docs/, source, width in pixels: enough to read the text in 150 KB
+    "key-image.png": (VIEWER / "results" / "key_image.png", 768),
+    "ohif-sr.png": (VIEWER / "shots" / "sr_viewer.png", 1024),
+}
 
 
 def main() -> None:
@@ -31,10 +33,13 @@ def main() -> None:
         shutil.copy(PATIENT / "rtstruct_ct.dcm", study)
         tests = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent)]
         subprocess.run(tests, env={**os.environ, "VIEWER_STUDY": str(study)}, check=True)
-    for name, source in PICTURES.items():
+    for name, (source, width) in PICTURES.items():
         picture = Image.open(source).convert("RGB")
-        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-        picture.quantize(COLOURS).save(REPOSITORY / "docs" / name, optimize=True)
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        # the median cut that is Pillow's default would lose the few coloured pixels among the many grey ones
+        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=2).save(
+            REPOSITORY / "docs" / name, optimize=True
+        )
 
 
 if __name__ == "__main__":
