@@ -44,8 +44,8 @@ format: setup ## let ruff put the code in order
 bundle: setup ## train the demonstration model again, into inference/bundles/demo
 	@$(BIN)/petct-node train demo --out inference/bundles/demo --overwrite
 
-bench: setup ## the pipeline against a plain script, side by side
-	@$(BIN)/python tests/benchmarks/pipeline.py
+bench: setup ## the pipeline against a plain script, side by side (RUNS=3)
+	@$(BIN)/python tests/benchmarks/pipeline.py $(if $(RUNS),--runs $(RUNS))
 
 viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -67,7 +68,7 @@ def print_json(value: object) -> None:
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Turn what the user can mend into a sentence and an exit code; never a traceback."""
+    """Turn what the user can mend into a sentence and an exit code; a traceback is for faults of the program."""
     from dicom_node.config import ConfigError
     from inference.facts import Refused
 
@@ -81,6 +82,14 @@ def answers() -> Iterator[None]:
         raise typer.Exit(REFUSED) from None
     except KeyboardInterrupt:
         err.print("stopped")
+        raise typer.Exit(FAILED) from None
+    except (typer.Exit, typer.BadParameter, BrokenPipeError):
+        raise
+    except OSError as error:  # a disk that is full, a file without rights
+        _complain("failed", f": {error}")
+        raise typer.Exit(FAILED) from None
+    except Exception:  # noqa: BLE001 - a fault of the program: whoever mends it needs the traceback
+        traceback.print_exc()
         raise typer.Exit(FAILED) from None
 
 

@@ -145,8 +145,8 @@ def _check(settings: Settings, answer: Connection) -> None:
         answer.send(("", refused.code, refused.reason))
     except (OSError, sqlite3.DatabaseError, DatabaseError) as error:
         why = f"{settings.index_file.name} cannot be opened ({error}); moved away, it is made anew from the spool"
-        refused = _unusable(settings, why)
-        answer.send(("", refused.code, refused.reason))
+        unusable = _unusable(settings, why)
+        answer.send(("", unusable.code, unusable.reason))
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """Work that survives: the one module that knows the workflow engine (DBOS Transact).
 
 Two workflows.  ``analyse``: begin → analyse → one ``deliver`` per destination.  ``deliver``: send → confirm, and where
-that does not succeed the next ``deliver``, after growing pauses, until the archive confirms.  Each destination has a queue of its own, so that one that is away
-holds up nobody else.  About two in a hundred steps run twice when processes are killed, so every step may be repeated.
-Arguments and results are ids and short words: no arrays, no patient data.
+that does not succeed the next ``deliver``, after growing pauses, until the archive confirms.  Each destination has a
+queue of its own, so that one that is away holds up nobody else.  About two in a hundred steps run twice when processes
+are killed, so every step may be repeated.  Arguments and results are ids and short words: no arrays, no patient data.
 """
 
 from __future__ import annotations

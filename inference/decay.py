@@ -116,7 +116,7 @@ def _reference_times(
     count = len(instances)
     if series and acquired and len(acquired) == count and series <= min(acquired):
         return [series] * count, "Series Time", _agreement(series, computed)
-    if private:
+    if private and all((private - t).total_seconds() <= SAME_TIME_S for t in acquired):
         return [private] * count, "GE scan date-time (0009,xx0D)", _agreement(private, computed)
     if computed:
         return computed, "Acquisition Time + mean decay time − Frame Reference Time", ()

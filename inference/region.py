@@ -164,8 +164,8 @@ def _from_structures(dataset: Any, grid: Volume, present: Collection[str], ct: V
             )
         on_ct = _voxels_inside(contours, ct) if ct is not None else None
         name = str(names[number].get("ROIName", "")) or f"ROI {number}"
-        kind = kinds.get(number, "")
-        regions.append(GivenRegion(name, region, "RTSTRUCT", kind, _dangling(roi, present), on_ct))
+        cautions = (*_dangling(roi, present), *_beyond(np.concatenate(contours), grid))
+        regions.append(GivenRegion(name, region, "RTSTRUCT", kinds.get(number, ""), cautions, on_ct))
     return regions
 
 
@@ -182,6 +182,14 @@ def _dangling(roi: Any, present: Collection[str]) -> tuple[Caution, ...]:
         "position and Frame of Reference."
     )
     return (Caution("region-references-absent", text),) if absent else ()
+
+
+def _beyond(points_lps_mm: FloatArray, grid: Volume) -> tuple[Caution, ...]:
+    """A caution where points (n, 3) of a region lie outside the voxels of ``grid``: only a part of it is measured."""
+    index = grid.to_index(points_lps_mm)
+    text = "The given region reaches beyond the PET: only its part inside the PET was measured."
+    outside = (index < -0.5 - 1e-6).any() or (index > np.array(grid.array.shape) - 0.5 + 1e-6).any()
+    return (Caution("region-beyond-pet", text),) if outside else ()
 
 
 def _closed_contours(roi: Any) -> list[FloatArray]:
@@ -250,7 +258,8 @@ def _segment(segmentation: Any, number: int, grid: Volume, ct: Volume | None) ->
     own = Volume(np.asarray(volume.array) > 0, np.asarray(volume.affine, float), grid.frame_of_reference_uid)
     name, kind = str(described.segment_label), str(described.segmented_property_type.meaning)
     on_ct = _nearest_voxels(own, ct) if ct is not None else None
-    return GivenRegion(name, _nearest_voxels(own, grid), "SEG", kind, on_ct=on_ct)
+    cautions = _beyond(own.to_lps(np.argwhere(own.array)), grid)
+    return GivenRegion(name, _nearest_voxels(own, grid), "SEG", kind, cautions, on_ct)
 
 
 def _nearest_voxels(own: Volume, grid: Volume) -> Region:

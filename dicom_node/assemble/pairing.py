@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dicom_node.assemble.regions import regions_left_out
 from dicom_node.assemble.selection import Selection, select
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, extent_mm, is_ours, normal
 from dicom_node.assemble.story import tell
@@ -56,6 +57,7 @@ def _pair(instances: Sequence[Instance], selection: Selection, set_aside: SetAsi
     ct = stack(near)
     cautions = [*selection.cautions, *pet.cautions, *ct.cautions, *count_cautions, *_coverage(pet, ct)]
     region = selection.region
+    cautions += _unread_regions(instances, set_aside)
     cautions += reading_cautions([*pet.instances, *ct.instances, *([region] if region else [])])
     return Pair(
         pet=_series(pet, selection.pet_why),
@@ -122,6 +124,12 @@ def _refuse_set_aside(selection: Selection, set_aside: SetAside) -> None:
         series = refused.facts.get("series_instance_uid")
         if series in chosen or (series is None and refused.facts.get("modality", "PT") in ("PT", "CT")):
             raise _incomplete(refused)
+
+
+def _unread_regions(instances: Sequence[Instance], set_aside: SetAside) -> tuple[Caution, ...]:
+    present = {i.sop_instance_uid for i in instances}
+    lost = [r for _, r in set_aside if r.facts.get("modality") in ("RTSTRUCT", "SEG") and not _harmless(r, present)]
+    return regions_left_out(len(lost), "which could not be read")
 
 
 def _harmless(refused: Refused, present: set[str]) -> bool:

@@ -163,8 +163,12 @@ def send_folder(
             waiting.put(file)
         threads = max(1, min(associations, len(batch)))
         with ThreadPoolExecutor(threads, "c-store") as pool:
-            for work in [pool.submit(_send_waiting, peer, offers, waiting, ledger) for _ in range(threads)]:
-                work.result()
+            try:
+                for work in [pool.submit(_send_waiting, peer, offers, waiting, ledger) for _ in range(threads)]:
+                    work.result()
+            except KeyboardInterrupt:  # else the pool would send all the rest before it ends
+                peer.given_up.set()
+                raise
     return SendReport(
         ledger.sent,
         ledger.bytes_sent,
@@ -190,7 +194,7 @@ def _send_waiting(
     """One association's work: take files until none waits."""
     association: Any = None
     try:
-        while True:
+        while not peer.given_up.is_set():
             try:
                 file = waiting.get_nowait()
             except Empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,15 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_exponential,
+)
 
 from inference.facts import Refused
 
@@ -24,7 +33,10 @@ class _TryAgain(Exception):  # noqa: N818 - not an error: a reason to knock agai
 
 
 class Peer:
-    """Where to send: opens associations, and knows why one could not be opened."""
+    """Where to send: opens associations, and knows why one could not be opened.
+
+    ``given_up``: whoever sets it ends the retries of every thread at once.
+    """
 
     def __init__(
         self,
@@ -40,6 +52,7 @@ class Peer:
         self.host, self.port = host, port
         self.calling_aet, self.called_aet = calling_aet, called_aet
         self.retry_for_s = retry_for_s
+        self.given_up = threading.Event()
         self.negotiation_timeout_s, self.dimse_timeout_s = negotiation_timeout_s, dimse_timeout_s
 
     def associate(self, offers: Sequence[tuple[str, str]]) -> Any:
@@ -48,7 +61,8 @@ class Peer:
         Raises ``Refused``: peer-unreachable, association-rejected.
         """
         again = Retrying(
-            stop=stop_after_delay(self.retry_for_s),
+            stop=stop_after_delay(self.retry_for_s) | stop_when_event_set(self.given_up),
+            sleep=sleep_using_event(self.given_up),
             wait=wait_exponential(multiplier=0.1, max=2.0),
             retry=retry_if_exception_type(_TryAgain),
         )

@@ -101,6 +101,9 @@ def run_demo(*, study: Path | None, keep: bool, out: Path | None, as_json: bool)
         except Refused as refused:
             outcome.status = "failed" if refused.code in OUR_FAILURES else "refused"
             outcome.reason_code, outcome.reason = refused.code, refused.reason
+        except KeyboardInterrupt:
+            console.print("ending …")  # what runs is ended in order, and that takes seconds
+            raise
         if as_json:
             sys.stdout.write(outcome.as_json())
         _print_outcome(outcome, console)

@@ -22,6 +22,7 @@ CUT, UPPER_TOP = 316, 126  # axial cuts: edge in pixels, and where their row beg
 GAP = (SIDE - 2 * MARGIN - 3 * CUT) // 2  # between them
 LOWER_TOP, SHORTEST, TALLEST = 472, 306, 420  # coronal, sagittal, projection: as tall as the text below leaves them
 TABLE, ROW = 264, 24  # width of the lesions' table, height of its rows
+HEADLINE_SIZES = (24, 21)  # the largest at which it is one line
 TEXT_SIZES = (24, 22, 20, 18)  # the largest at which all text fits
 BODY_HU, AROUND_BODY_MM = -400.0, 12.0
 INDEX, OTHER = (0, 235, 235), (90, 220, 90)  # outlines; neither colour is in the maps below them
@@ -30,9 +31,12 @@ INDEX, OTHER = (0, 235, 235), (90, 220, 90)  # outlines; neither colour is in th
 def key_image(analysis: Analysis) -> Pixels:
     """The picture of an analysis: (1024, 1024, 3), row, column, RGB."""
     canvas = Canvas()
-    top = canvas.paragraph(verdict.headline(analysis), 8, size=24, bold=True, most=2)
+    headline = verdict.headline(analysis)
+    size = next((s for s in HEADLINE_SIZES if _rows(headline, s, bold=True) == 1), HEADLINE_SIZES[-1])
+    top = canvas.paragraph(headline, 8, size=size, bold=True, most=2)
     ink = MUTED if verdict.applicability(analysis.prediction) == "inside" else WARN
-    canvas.paragraph(verdict.applicability_sentence(analysis.prediction), top, size=18, ink=ink, most=1)
+    room = (UPPER_TOP - 24 - top) // line_height(18)
+    canvas.paragraph(verdict.applicability_sentence(analysis.prediction), top, size=18, ink=ink, most=room)
     _axial_row(canvas, analysis)
     floor = canvas.footer(analysis.model) - MARGIN
     lines = _lines(analysis)
@@ -215,8 +219,11 @@ def _lines(analysis: Analysis) -> list[tuple[str, tuple[int, int, int]]]:
 
 def _height(lines: Sequence[tuple[str, tuple[int, int, int]]], size: int) -> int:
     """Of all lines at that size of letters, two rows each at most."""
-    rows = (len(wrapped(line, font(size), SIDE - 2 * MARGIN)) for line, _ in lines)
-    return line_height(size) * sum(min(2, n) for n in rows)
+    return line_height(size) * sum(min(2, _rows(line, size)) for line, _ in lines)
+
+
+def _rows(text: str, size: int, *, bold: bool = False) -> int:
+    return len(wrapped(text, font(size, bold=bold), SIDE - 2 * MARGIN))
 
 
 def _text(canvas: Canvas, lines: Sequence[tuple[str, tuple[int, int, int]]], top: int, floor: int) -> None:

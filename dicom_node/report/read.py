@@ -121,6 +121,8 @@ def read_result(path: Path) -> ResultSummary:
     Raises ``Refused``: "unreadable-file" where it is not DICOM, "not-a-result" where this node did not write it.
     """
     ds = _read(path)
+    if "SOPClassUID" not in ds and ds.file_meta.get("MediaStorageSOPClassUID") in (None, *KINDS):
+        raise Refused("unreadable-file", f"{path.name} is cut short.", file=path.name)
     kind = KINDS.get(str(ds.get("SOPClassUID", "")))
     if kind is None or ds.get("ManufacturerModelName") != "petct-node":
         raise Refused("not-a-result", f"{path.name} is not a result written by petct-node.", file=path.name)

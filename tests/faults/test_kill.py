@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import cast
 import psutil
 import pytest
 
+from dicom_node.config import Settings
 from dicom_node.demo.node_process import NodeProcess
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.ledger import Ledger
@@ -114,3 +116,32 @@ def written_times(path: Path) -> Iterator[str]:
 
     ds = dcmread(path, stop_before_pixels=True)
     yield f"{ds.InstanceCreationDate}{ds.InstanceCreationTime}"[:14]
+
+
+def test_a_study_that_kills_every_analysis_is_set_aside_with_a_reason_and_the_next_one_is_done(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    wait_for(lambda: "model warm" in node.log.read_text())
+    poison, good = (write_phantom_study(tmp_path / str(seed), seed=seed).study_instance_uid for seed in (21, 22))
+    for seed in (21, 22):
+        send_until_done(node, dicom_files(tmp_path / str(seed)))
+    wait_for(lambda: "analysis-started" in events(node, poison))
+    for tries in range(1, Settings().infer.attempts + 1):
+        kill_analyst(node, poison)
+        ended = f"analysis ended.*{run_of(node, poison)['run_id']}"
+        wait_for(lambda ended=ended, tries=tries: len(re.findall(ended, node.log.read_text())) == tries)
+        warm = node.log.read_text().count("model warm")
+        wait_for(lambda warm=warm: node.log.read_text().count("model warm") > warm)  # and goes on at once
+    wait_for(lambda: all("confirmed" in events(node, study) for study in (poison, good)))
+    assert (run_of(node, poison)["state"], run_of(node, good)["state"]) == ("failed", "done")
+    assert "the analysing process died" in str(run_of(node, poison)["reason"])
+    assert [len(objects(orthanc.http_url, study)) for study in (poison, good)] == [2, len(KINDS)]
+
+
+def run_of(node: NodeProcess, study: str) -> Mapping[str, object]:
+    ledger = Ledger(node.index_file)
+    try:
+        (run,) = ledger.runs(study)
+        return run
+    finally:
+        ledger.close()

@@ -71,6 +71,10 @@ def test_a_phantom_goes_in_and_five_objects_come_out(tmp_path: Path) -> None:
     assert np.array_equal(picture, pydicom.dcmread(tmp_path / "results" / "key_image.dcm").pixel_array)
     for stage in ("send", "last slice → complete", "analysis and report", "deliver", "last slice → confirmed"):
         assert 0 <= answer["seconds"][stage] < 200
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    excerpt = readme.partition("```text\n")[2].partition("```")[0]
+    assert excerpt.count("Lesion") == 3
+    assert [line for line in excerpt.splitlines() if line not in ran.stderr] == []
     for said in ("Predicted probability", "Research use only", "key image", "Orthanc"):
         assert said in ran.stderr
 
@@ -187,3 +191,19 @@ def test_a_node_that_dies_for_good_ends_in_exit_4_naming_its_log(tmp_path: Path)
     assert (process.returncode, answer["status"], answer["reason_code"]) == (4, "failed", "no-answer"), said
     assert "node.log" in answer["reason"]
     assert "Traceback" not in said
+
+
+def test_a_study_without_a_pet_is_refused_soon(tmp_path: Path) -> None:
+    write_phantom_study(tmp_path / "study")
+    shutil.rmtree(tmp_path / "study" / "PET")
+    began = time.monotonic()
+    ran, answer = demo("--study", str(tmp_path / "study"), "--out", str(tmp_path / "run"))
+    assert (ran.returncode, answer["status"], answer["reason_code"]) == (3, "refused", "no-pet"), ran.stderr
+    assert time.monotonic() - began < 120, "nobody waits ten minutes for a slice that will not come"
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran, answer = demo("--out", str(tmp_path / "file"))
+    assert (ran.returncode, answer["reason_code"]) == (3, "out-not-writable")
+    assert "Traceback" not in ran.stderr

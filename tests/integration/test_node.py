@@ -88,7 +88,7 @@ def test_the_ledger_has_the_times_and_the_receipts(delivered: tuple[Path, str], 
 def test_the_patient_is_in_no_file_but_those_that_must_hold_the_patient(
     delivered: tuple[Path, str], node: NodeProcess, tmp_path: Path
 ) -> None:
-    """Spool and results are DICOM; of the index only the instances hold headers.  All else: nothing, nor does the log."""
+    """Spool and results are DICOM, the index's instances hold headers; nothing else does, nor the log."""
     folder, _ = delivered
     header = pydicom.dcmread(dicom_files(folder)[0], stop_before_pixels=True)
     patient = [str(header.PatientName), str(header.PatientID), str(header.PatientBirthDate)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -230,3 +232,24 @@ def test_the_command_prints_json(slices: Path, tmp_path: Path, capsys: pytest.Ca
     assert code == 0
     assert answer["sent"] == 20
     assert len(answer["skipped"]) == 3
+
+
+def test_ctrl_c_ends_the_sending_after_the_file_under_way(slices: Path) -> None:
+    stored: list[str] = []
+
+    def handler(event: Any) -> int:
+        stored.append(event.request.AffectedSOPInstanceUID)
+        time.sleep(0.8)
+        return 0x0000
+
+    with receiver(handler) as port:
+        command = [str(Path(sys.executable).with_name("petct-node")), "send", str(slices), f"127.0.0.1:{port}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 30
+            while not stored:
+                assert time.monotonic() < deadline, "nothing came"
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=10)[1]
+    assert (process.returncode, said.strip()) == (4, "stopped")
+    assert len(stored) <= 3, "of ten"

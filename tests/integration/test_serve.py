@@ -99,5 +99,5 @@ def test_ctrl_c_ends_all_processes_quietly_and_a_state_that_cannot_be_written_en
     assert node.returncode == 0, rest
     assert "Traceback" not in printed + rest
     assert len(family) >= 4
-    gone, alive = psutil.wait_procs(family, timeout=10.0)
+    _, alive = psutil.wait_procs(family, timeout=10.0)
     assert alive == []

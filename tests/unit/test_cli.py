@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dicom_node.cli import FAILED, REFUSED, USAGE, app
+from dicom_node.cli import DONE, FAILED, REFUSED, USAGE, app
+from dicom_node.report import write_results
+from tests.report_case import RUN, make_analysis
 
 COMMANDS = ("serve", "demo", "send", "analyse", "suv", "report", "doctor", "config", "train")
 
@@ -152,3 +154,19 @@ def test_a_file_of_someone_else_is_never_replaced(cli: CliRunner, tmp_path: Path
     assert answer.exit_code == REFUSED
     assert json.loads(answer.stdout)["reason_code"] == "out-holds-other-files"
     assert drawn.read_bytes() == b"a person's own segmentation"
+
+
+def test_report_takes_a_folder_and_passes_over_what_is_no_result(cli: CliRunner, tmp_path: Path) -> None:
+    write_results(make_analysis(tmp_path / "source"), RUN, tmp_path / "out")  # with key_image.png beside them
+    (tmp_path / "out" / "run.json").write_text("{}")
+    answer = cli.invoke(app, ["report", "out", "--json"])
+    assert answer.exit_code == DONE, answer.output
+    assert [found["kind"] for found in json.loads(answer.stdout)] == ["sr", "sr_viewer", "seg", "key_image", "heatmap"]
+    answer = cli.invoke(app, ["report", "source"])
+    assert answer.exit_code == REFUSED
+    assert "source holds no result" in answer.stderr
+    cut = (tmp_path / "out" / "sr.dcm").read_bytes()[:150]
+    (tmp_path / "out" / "sr.dcm").write_bytes(cut)
+    answer = cli.invoke(app, ["report", "out"])
+    assert answer.exit_code == REFUSED, "a damaged result is not passed over"
+    assert "sr.dcm" in answer.stderr

@@ -105,6 +105,14 @@ def test_an_unreadable_instance_of_the_pair_makes_it_incomplete() -> None:
     assert assemble(whole, [("notes.txt", Refused("not-dicom", "Text."))])
 
 
+@pytest.mark.parametrize("modality", ["RTSTRUCT", "SEG"])
+def test_a_region_that_could_not_be_read_is_said(modality: str) -> None:
+    refused = Refused("unreadable-truncated", "Cut.", modality=modality, sop_instance_uid="1.2.9")
+    pair = assemble([*ct(), *pet()], [("r.dcm", refused)])
+    assert (pair.region, [c.code for c in pair.cautions]) == (None, ["region-left-out"])
+    assert assemble([*ct(), *pet(), rtstruct()], [("r.dcm", refused)]).region is not None
+
+
 def test_a_uid_used_twice_is_never_forgiven() -> None:
     whole = [*pet(), *ct()]
     twice = Refused(

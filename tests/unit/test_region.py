@@ -140,6 +140,22 @@ def test_references_to_absent_images_are_said(tmp_path: Path) -> None:
     assert found.cautions == ()
 
 
+@pytest.mark.parametrize(
+    ("side", "codes"),
+    [
+        (square(3.0, 0.5, 9.5), []),
+        (square(3.0, -0.4, 11.4), []),  # to the outer edge of the outermost voxels
+        (square(3.0, 0.5, 15.5), ["region-beyond-pet"]),
+        (square(-3.0, 0.5, 9.5), ["region-beyond-pet"]),
+    ],
+)
+def test_a_region_that_reaches_out_of_the_pet_says_so(tmp_path: Path, side: list[float], codes: list[str]) -> None:
+    """What is measured is then a part of it: its volume is too small, and its maximum may lie elsewhere."""
+    volume = grid((3, 12, 12), (3.0, 1.0, 1.0))
+    (found,) = given_regions(structures(tmp_path / "s.dcm", [square(3.0, 2.5, 5.5), side]), volume)
+    assert [c.code for c in found.cautions] == codes
+
+
 def region(name: str, kind: str = "") -> GivenRegion:
     return GivenRegion(name, Region((0, 0, 0), np.ones((1, 1, 1), bool)), "RTSTRUCT", kind)
 
@@ -221,7 +237,11 @@ def test_segmentations_by_their_own_geometry(shared_data: Path, tmp_path: Path, 
     wanted[there] = inside[tuple(nearest[there].T)]
     assert wanted.sum() > 10
     assert np.array_equal(found.region.full(pet.shape), wanted)
+    assert found.cautions == ()
     assert found.on_ct is not None
     assert np.array_equal(found.on_ct.full(own.shape), inside)
+    half = Volume(volume.array[:4], volume.affine, volume.frame_of_reference_uid)
+    (cut,) = given_regions(seg, half)
+    assert [c.code for c in cut.cautions] == ["region-beyond-pet"]
     automatic = segmentation(tmp_path / "auto.dcm", sources, inside, "AUTOMATIC")
     assert refusal(automatic, volume) == "segmentation-automatic"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dicom_node.report import codes, verdict
-from inference.facts import Analysis, Code, Prediction
+from dicom_node.report.canvas import BACKGROUND, MARGIN, Canvas
+from dicom_node.report.picture import key_image
+from inference.facts import Analysis, Caution, Code, Prediction
 from tests.report_case import MODEL, NO_LESION, REPORTED, WITHHELD, make_analysis
 
 
@@ -56,6 +59,18 @@ def test_inside_with_reasons_is_a_warning() -> None:
 def test_left_out_lesions_are_counted() -> None:
     assert verdict.lesion_count(2000, 20) == "2000 lesions found; the 20 largest are reported, 1980 left out"
     assert verdict.lesion_count(1, 1) == "1 lesion found"
+
+
+@pytest.mark.parametrize("warnings", [0, 2, 30])
+def test_whatever_must_be_said_the_footer_of_the_key_image_stays_free(analysis: Analysis, warnings: int) -> None:
+    text = "a sentence long enough to need a second line of the picture, as real warnings are, and then some words"
+    said = tuple(Caution(f"w{n}", f"{n}: {text}") for n in range(warnings))
+    many = tuple(replace(analysis.lesions[0], number=n, tracking_name=f"Lesion {n}") for n in range(1, 1 + warnings))
+    pixels = key_image(replace(analysis, cautions=said, lesions=many or analysis.lesions))
+    empty = Canvas()
+    floor = empty.footer(analysis.model)
+    assert np.array_equal(pixels[floor:], empty.pixels[floor:])
+    assert (pixels[floor - MARGIN : floor] == BACKGROUND).all()
 
 
 def test_private_codes_are_unique_and_short_enough() -> None:

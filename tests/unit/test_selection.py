@@ -134,6 +134,13 @@ def test_the_newest_region_of_a_person_is_taken() -> None:
     assert chosen.region == new
 
 
+def test_a_persons_region_that_cannot_be_used_is_not_dropped_silently() -> None:
+    chosen = select([rtstruct(9, frame="9.9"), *ct(), *pet()])
+    assert (chosen.region, [c.code for c in chosen.cautions]) == (None, ["region-left-out"])
+    assert select([rtstruct(9, frame="9.9"), rtstruct(3), *ct(), *pet()]).cautions == ()
+    assert select([seg(9, "AUTOMATIC"), *ct(), *pet()]).cautions == ()
+
+
 def test_a_semiautomatic_segmentation_counts_as_a_persons() -> None:
     assert select([seg(4, "SEMIAUTOMATIC"), *ct(), *pet()]).region is not None
 

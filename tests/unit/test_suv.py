@@ -223,6 +223,15 @@ def test_frame_reference_time_zero_is_absent() -> None:
     assert suv_rule(given_ge).factors == pytest.approx((AN_HOUR_LATER,) * 3, rel=1e-12)
 
 
+def test_a_private_start_after_the_first_acquisition_is_not_believed() -> None:
+    later = pet(SeriesTime="140000", GEScanDateTime="20260101123000.00")
+    assert refusal(later) == "time-missing"
+    instances = pet(SeriesTime="140000", GEScanDateTime="20260101110000.00")
+    other = {**instances[1].attributes, "GEScanDateTime": "20260101103000.00"}
+    instances[1] = replace(instances[1], attributes=other)
+    assert refusal(instances) == "pet-header-mixed"
+
+
 def test_back_computed_start_of_a_whole_body_scan() -> None:
     """Beds acquired later, corrected to the scan's start: each slice's times must lead back to it."""
     rate = math.log(2) / HALF_LIFE_S
