@@ -44,6 +44,8 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)  # raises ValueError for brackets that do not match; .port for what is no port
     if not parts.hostname or parts.port == 0:
         raise ValueError("it names no host, or port 0; wanted is a URL such as http://127.0.0.1:8042")
+    if parts.username is not None:
+        raise ValueError("user and password belong in the keys username and password: the URL is written to the log")
     return value.rstrip("/")
 
 
@@ -278,5 +280,6 @@ def _fault(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key; `petct-node config` prints all keys"
     found = error.get("input")
-    shown = "" if isinstance(found, dict | BaseModel) or "password" in key else f" (found {found!r})"
+    secret = "password" in key or "password" in message
+    shown = "" if isinstance(found, dict | BaseModel) or secret else f" (found {found!r})"
     return f"{key}: {message}{shown}"

@@ -6,6 +6,7 @@ import json
 import resource
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,12 +19,14 @@ from rich.table import Table
 
 from dicom_node.config import Settings
 from dicom_node.identity import make_run, now_dt
-from inference.facts import Analysis, Instance, Lesion, Pair, Refused, Result, Run, Series
+from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Refused, Result, Run, Series
 
 if TYPE_CHECKING:
+    from inference.instance import Scan
     from inference.predict import Model
 
 RUN_FILE = "run.json"
+NO_LOSS = {"not-dicom", "media-directory"}  # files that are no image
 IMAGE_MODALITIES = {"PT", "CT"}
 
 
@@ -282,9 +285,11 @@ def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = N
     from inference.suv import suv_rule
     from inference.volume import stack
 
-    pet = _one_pet_series(scan_folder(folder).instances, series)
+    scan = scan_folder(folder)
+    pet = _one_pet_series(scan.instances, series)
     ordered = stack(pet)
     rule = suv_rule(ordered.instances)
+    cautions = (*reading_cautions(ordered.instances), *ordered.cautions, *rule.cautions, *_left_out(scan))
     answer: dict[str, Any] = {
         "suv_type": rule.suv_type,
         "series_instance_uid": pet[0].series_instance_uid,
@@ -292,7 +297,7 @@ def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = N
         "reference_time": rule.reference_time,
         "rules": rule.rule,
         "inputs": dict(rule.inputs),
-        "warnings": [asdict(c) for c in (*reading_cautions(ordered.instances), *ordered.cautions, *rule.cautions)],
+        "warnings": [asdict(c) for c in cautions],
     }
     if mask is not None:
         from inference.mask import read_mask
@@ -300,6 +305,15 @@ def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = N
         volume = load_pet(ordered, rule)
         answer |= _statistics(volume.array[read_mask(mask, volume)])
     return answer
+
+
+def _left_out(scan: Scan) -> list[Caution]:
+    """One caution where DICOM files could not be read: a slice at the end of the stack leaves no gap."""
+    codes = Counter(refused.code for _, refused in scan.set_aside if refused.code not in NO_LOSS)
+    if not codes:
+        return []
+    counts = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
+    return [Caution("files-left-out", f"Files of the folder could not be read and are left out: {counts}.")]
 
 
 def _one_pet_series(instances: Sequence[Instance], series: str | None) -> list[Instance]:

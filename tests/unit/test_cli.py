@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dicom_node.cli import DONE, FAILED, REFUSED, USAGE, app
 from dicom_node.report import write_results
 from tests.report_case import RUN, make_analysis
+from training.phantom.study import write_phantom_study
 
 COMMANDS = ("serve", "demo", "send", "analyse", "suv", "report", "doctor", "config", "train")
 
@@ -170,3 +171,14 @@ def test_report_takes_a_folder_and_passes_over_what_is_no_result(cli: CliRunner,
     answer = cli.invoke(app, ["report", "out"])
     assert answer.exit_code == REFUSED, "a damaged result is not passed over"
     assert "sr.dcm" in answer.stderr
+
+
+def test_suv_says_that_a_slice_could_not_be_read(cli: CliRunner, tmp_path: Path) -> None:
+    write_phantom_study(tmp_path / "study")
+    whole = json.loads(cli.invoke(app, ["suv", "study/PET", "--json"]).stdout)
+    assert whole["warnings"] == []
+    last = max((tmp_path / "study" / "PET").iterdir())
+    last.write_bytes(last.read_bytes()[:-10])
+    cut = json.loads(cli.invoke(app, ["suv", "study/PET", "--json"]).stdout)
+    assert len(cut["factors"]) == len(whole["factors"]) - 1
+    assert [warning["code"] for warning in cut["warnings"]] == ["files-left-out"]

@@ -91,6 +91,13 @@ def test_secrets_are_never_printed(tmp_path: Path) -> None:
     assert "open sesame" not in as_toml(settings) + str(as_json(settings)) + repr(settings)
 
 
+def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path: Path) -> None:
+    destination = '[[deliver.destinations]]\nkind = "orthanc"\nname = "o"\nurl = "http://me:hushhush@pacs:8042"\n'
+    with pytest.raises(ConfigError, match="the keys username and password") as caught:
+        read_settings(_file(tmp_path, destination))
+    assert "hushhush" not in str(caught.value)
+
+
 def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(_file(tmp_path, '[[receive.peers]]\nae_title = "SCANNER"\n[infer]\nthreads = 3\n'))
     printed = as_toml(settings)
