@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dicom_node.cli import DONE, FAILED, REFUSED, USAGE, app
@@ -117,7 +118,8 @@ def test_brackets_in_a_path_are_text_and_no_markup(cli: CliRunner, tmp_path: Pat
 
 
 def test_doctor_prints_its_advice_whole(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = cli.invoke(app, ["doctor"], env={"COLUMNS": "200"})
+    monkeypatch.setattr("dicom_node.cli.out", Console(width=200))
+    answer = cli.invoke(app, ["doctor"])
     assert "add [[deliver.destinations]]" in answer.stdout
 
 
