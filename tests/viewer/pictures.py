@@ -1,6 +1,6 @@
 """The README's pictures of a real patient, made again from ../shared/data: `make pictures`.
 
-Runs the viewer test on patient STS_001 (CC BY 3.0, credited in the README) and takes two of its pictures.
+Runs the viewer test on patient STS_001 (CC BY 3.0, credited in the README) and takes three of its pictures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ VIEWER = REPOSITORY / ".cache" / "viewer"
 PICTURES = {  # name in docs/, source, width in pixels: enough to read the text in 150 KB
     "key-image.png": (VIEWER / "results" / "key_image.png", 768),
     "ohif-sr.png": (VIEWER / "shots" / "sr_viewer.png", 1024),
+    "ohif-heatmap.png": (VIEWER / "shots" / "heatmap.png", 1024),
 }
 
 
