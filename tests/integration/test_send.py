@@ -100,7 +100,8 @@ def test_every_byte_arrives(slices: Path, tmp_path: Path, associations: int) -> 
         )
     assert report.ok, report.failures
     assert report.sent == 20
-    assert report.associations == associations
+    # pynetdicom can lose an answer between its two threads; the file is then sent again over a new association
+    assert report.associations >= associations
     assert told == [(n + 1, 20) for n in range(20)]
     sent = {str(split_dataset(p)[0].MediaStorageSOPInstanceUID): data_set(p) for p in slices.glob("[CP]T*.dcm")}
     assert by_instance(tmp_path / "in") == sent
