@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from inference.body import body_of
 from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
 from inference.instance import reading_cautions
 from inference.lesion import find_lesions
 from inference.load import load_ct, load_pet
 from inference.measure import measure
+from inference.plausibility import plausibility_cautions
+from inference.reference import reference_uptake
 from inference.region import given_regions, lesions_among
 from inference.suv import suv_rule
+from inference.tracer import tracer_of
 from inference.volume import Stack, stack
 
 if TYPE_CHECKING:
@@ -36,10 +40,13 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
     with clock.stage("SUV rule"):
         rule = suv_rule(pet_stack.instances)
     with clock.stage("load PET"):
+        tracer = tracer_of(pet_stack.instances)
         suv = load_pet(pet_stack, rule)
     with clock.stage("load CT"):
         ct = load_ct(ct_stack)
     with clock.stage("regions"):
+        body = body_of(ct)
+        references = reference_uptake(suv, ct, body)
         regions, source, region_cautions = _regions(pair.region, suv, ct, pet_stack, ct_stack)
     with clock.stage("measures"):
         lesions = _in_order([measure(n, r, source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(regions, 1)])
@@ -51,6 +58,7 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         *pet_stack.cautions,
         *ct_stack.cautions,
         *rule.cautions,
+        *plausibility_cautions(rule, tracer, references),
         *region_cautions,
         *(look.cautions if look else ()),
     )
@@ -68,6 +76,8 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         saliency=look.saliency if look else None,
         model=model.facts,
         cautions=tuple(dict.fromkeys(cautions)),
+        tracer=tracer,
+        references=references,
         timings_s=clock.seconds,
     )
 

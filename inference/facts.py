@@ -50,8 +50,11 @@ class Instance:
     ``attributes`` holds the header values that assembly, SUV and geometry need, keyed by DICOM keyword, as plain
     JSON types (str, int, float, list, nested dict for sequence items); an attribute that is absent is not a key,
     one that is empty is ``None``.  ``pixel_offset``/``pixel_length`` locate the value of an uncompressed
-    little-endian Pixel Data in the file (bytes); for compressed or multi-frame-encoded data ``pixel_offset`` is -1.
+    little-endian Pixel Data in the file (bytes); for encoded data ``pixel_offset`` is -1.
     ``sha256`` is the hex digest of the file's data set as stored (from the end of the meta header on).
+    ``pixel_path`` is the file that ``pixel_offset`` and ``pixel_length`` count in where it is another one than
+    ``path``: frames decoded on arrival.  ``frame`` is the zero-based frame of a multi-frame object that this
+    stands for, whose ``attributes`` are then those of the frame as a single-frame image would have them; else -1.
     """
 
     path: str
@@ -65,6 +68,8 @@ class Instance:
     pixel_offset: int
     pixel_length: int
     attributes: Mapping[str, Any]
+    pixel_path: str = ""
+    frame: int = -1
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The attribute's value; ``default`` where it is absent or empty."""
@@ -99,7 +104,7 @@ class Pair:
     def digest(self) -> str:
         """SHA-256 (hex) of the content: SOP Instance UIDs and bytes of all instances, in any order of arrival."""
         instances = [*self.pet.instances, *self.ct.instances, *([self.region] if self.region else [])]
-        lines = sorted(f"{i.sop_instance_uid} {i.sha256}" for i in instances)
+        lines = sorted({f"{i.sop_instance_uid} {i.sha256}" for i in instances})  # frames of one object count once
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -175,6 +180,33 @@ class Region:
             return cls((0, 0, 0), np.zeros((0, 0, 0), bool))
         box = tuple(slice(int(w[0]), int(w[-1]) + 1) for w in where)
         return cls((box[0].start, box[1].start, box[2].start), full[box].copy())
+
+
+@dataclass(frozen=True, slots=True)
+class Tracer:
+    """What was injected.  ``name``: canonical lower-case name ("fdg", "psma-11", "dotatoc", …), "" where unknown.
+
+    ``nuclide``: e.g. "F-18", "Ga-68", "" where unknown.  ``text``: how the header says it, for people, without patient
+    data.
+    """
+
+    name: str
+    nuclide: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceUptake:
+    """Uptake of a reference organ: PERCIST 1.0's 3 cm sphere in the right liver, or cylinder in the descending aorta.
+
+    SUVbw (g/ml) mean and standard deviation over its voxels; ``centre_lps_mm`` of the volume of interest.
+    """
+
+    site: Literal["liver", "blood pool"]
+    suv_mean: float
+    suv_sd: float
+    volume_ml: float
+    centre_lps_mm: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +328,8 @@ class Analysis:
     """Everything the report needs; nothing in it is read again.
 
     ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid.  ``lesions``: largest MTV first, but the
-    one given to the model (index lesion) always first.  ``timings_s``: seconds per stage.
+    one given to the model (index lesion) always first.  ``references``: liver and blood pool, where they were found.
+    ``timings_s``: seconds per stage.
     """
 
     pair: Pair
@@ -308,7 +341,19 @@ class Analysis:
     saliency: Saliency | None
     model: ModelFacts
     cautions: tuple[Caution, ...]
+    tracer: Tracer = Tracer("", "")
+    references: tuple[ReferenceUptake, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The main SR of the result set that a run replaces, by its UIDs."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +362,7 @@ class Run:
 
     ``started_at``: DICOM DT text with offset, e.g. "20260101120000.000000+0000".  ``device_uid`` is stable per
     installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
+    ``predecessor``: what this run replaces, None for a study's first.
     """
 
     started_at: str
@@ -324,6 +370,7 @@ class Run:
     serial: str
     node_version: str
     settings_digest: str
+    predecessor: Predecessor | None = None
 
 
 @dataclass(frozen=True, slots=True)

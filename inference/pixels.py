@@ -110,7 +110,7 @@ def _raw(instance: Instance, form: Format) -> Stored:
         raise _short(instance, form, instance.pixel_length)
     values = np.empty((form.rows, form.columns), form.dtype)
     try:
-        descriptor = os.open(instance.path, os.O_RDONLY)
+        descriptor = os.open(instance.pixel_path or instance.path, os.O_RDONLY)
         try:
             got = os.preadv(descriptor, [values.data.cast("B")], instance.pixel_offset)
         finally:
