@@ -115,7 +115,7 @@ def _top(
 def serve(
     config: ConfigFile = None,
     role: Annotated[
-        Literal["all", "receive", "coordinate", "work"], typer.Option(help="Which processes run here.")
+        Literal["all", "receive", "decode", "coordinate", "work"], typer.Option(help="Which processes run here.")
     ] = "all",
 ) -> None:
     """Run the node: receivers, coordinator and workers."""

@@ -21,7 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from dicom_node.rules import MOST_RULES, Route, allowed_keys
+
 ENVIRONMENT_PREFIX = "PETCT_NODE__"
+MOST_BUNDLES = 8  # every one is kept warm in the analysing process
 DEFAULT_FILE = Path("petct-node.toml")
 
 
@@ -92,6 +95,9 @@ class Receive(_Section):
     acse_timeout_s: Seconds = Field(10.0, description="time to negotiate an association")
     disk_reserve_mb: int = Field(1024, ge=0, description="below this much free space C-STORE answers 0xA700")
     max_instance_mb: int = Field(2048, ge=1, description="largest data set taken")
+    decoded_mb: int = Field(
+        4096, ge=0, description="space for images decoded as they arrive, for the analysis; 0: none are"
+    )
 
 
 class Assemble(_Section):
@@ -182,6 +188,7 @@ class Settings(BaseSettings):
     infer: Infer = Infer()
     database: Database = Database()
     deliver: Deliver = Deliver()
+    route: tuple[Route, ...] = Field((), max_length=MOST_RULES, description="[[route]]; none: all go to infer.bundle")
 
     @model_validator(mode="after")
     def _outside_needs_peers(self) -> Settings:
@@ -193,6 +200,18 @@ class Settings(BaseSettings):
         names = [d.name for d in self.deliver.destinations]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"deliver.destinations: name used twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _routes_are_told_apart(self) -> Settings:
+        names = [rule.name for rule in self.route]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"route: name used twice: {', '.join(twice)}")
+        if len(self.bundles) > MOST_BUNDLES:
+            raise ValueError(
+                f"route: {len(self.bundles)} different bundles, all kept in memory: at most {MOST_BUNDLES} may be "
+                "named. Run another node for the others"
+            )
         return self
 
     @classmethod
@@ -215,6 +234,11 @@ class Settings(BaseSettings):
         return self.node.data_dir / "spool"
 
     @property
+    def decoded_dir(self) -> Path:
+        """Pixels decoded on arrival: a cache that may be removed at any time."""
+        return self.node.data_dir / "decoded"
+
+    @property
     def results_dir(self) -> Path:
         """One folder per pair and model: its result set."""
         return self.node.data_dir / "results"
@@ -228,6 +252,11 @@ class Settings(BaseSettings):
     def bundles_dir(self) -> Path:
         """Installed bundles, searched before the packaged ones."""
         return self.node.data_dir / "bundles"
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """Every bundle that may be asked for, each once; the first also stands for the node where no model spoke."""
+        return tuple(dict.fromkeys(rule.bundle for rule in self.route)) or (self.infer.bundle,)
 
     @property
     def workflow_url(self) -> str:
@@ -278,7 +307,7 @@ def _fault(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "configuration"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"{key}: no such key; `petct-node config` prints all keys"
+        return f"{key}: no such key; {allowed_keys(error['loc']) or '`petct-node config` prints all keys'}"
     found = error.get("input")
     secret = "password" in key or "password" in message
     shown = "" if isinstance(found, dict | BaseModel) or secret else f" (found {found!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -42,9 +43,11 @@ class _Unqueued:
 class Coordinator:
     """One per node.  ``tick`` does what is due and returns at once; nothing it keeps in memory is needed again."""
 
-    def __init__(self, settings: Settings, bundle_digest: str) -> None:
+    def __init__(self, settings: Settings, bundle_digests: Mapping[str, str]) -> None:
+        """``bundle_digests``: of every bundle that may be asked for (``Settings.bundles``), by its name there."""
         self._settings = settings
-        self._bundle_digest = bundle_digest
+        self._bundle_digests = bundle_digests
+        self._bundle_digest = bundle_digests[settings.bundles[0]]  # a refusal is no model's, but is filed under one
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._queue = WorkQueue(settings)

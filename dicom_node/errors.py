@@ -74,6 +74,7 @@ _NOT_UNDERSTOOD = {
     "too-many-elements": (112, "Too many elements", CORRECT),
     "pixel-data-missing": (113, "Pixel data absent", RESEND),
     "pixel-data-short": (114, "Pixel data shorter than the image", RESEND),
+    "header-too-large": (115, "Header larger than allowed", CORRECT),
 }
 _WRONG_IDENTITY = {
     "identity-mismatch": (120, "Command, header and data set disagree", CORRECT),

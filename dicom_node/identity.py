@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dicom_node import NODE_VERSION
 from dicom_node.config import Settings
-from inference.facts import Run
+from inference.facts import Predecessor, Run
 
 MACHINE_ID = Path("/etc/machine-id")
 RESULT_FORMAT = 1  # raised when the same input and model come out as other bytes: it changes every derived UID
@@ -41,7 +41,9 @@ def now_dt() -> str:
     return datetime.now(UTC).astimezone().strftime("%Y%m%d%H%M%S.%f%z")
 
 
-def make_run(settings: Settings, started_at: str, *, use_given_region: bool = True) -> Run:
+def make_run(
+    settings: Settings, started_at: str, *, use_given_region: bool = True, predecessors: tuple[Predecessor, ...] = ()
+) -> Run:
     """The record of a run that began at ``started_at`` (DICOM DT with offset)."""
     return Run(
         started_at=started_at,
@@ -49,4 +51,5 @@ def make_run(settings: Settings, started_at: str, *, use_given_region: bool = Tr
         serial=settings.node.serial,
         node_version=NODE_VERSION,
         settings_digest=settings_digest(use_given_region=use_given_region),
+        predecessors=predecessors,
     )

@@ -17,53 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from dicom_node.database import associations, changes, instances, open_engine, set_aside
 from dicom_node.migrations import upgrade
 from inference.facts import Instance, Refused
 
 CONFLICT = "sop-instance-conflict"
-
-metadata = sa.MetaData()
-
-associations = sa.Table(
-    "associations",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("process", sa.Integer, nullable=False),
-    sa.Column("calling_ae_title", sa.String, nullable=False),
-    sa.Column("address", sa.String, nullable=False),
-    sa.Column("opened", sa.Float, nullable=False),
-    sa.Column("released", sa.Float),
-)
-instances = sa.Table(
-    "instances",
-    metadata,
-    sa.Column("sop_instance_uid", sa.String, primary_key=True),
-    sa.Column("study_instance_uid", sa.String, nullable=False, index=True),
-    sa.Column("series_instance_uid", sa.String, nullable=False, index=True),
-    sa.Column("sha256", sa.String, nullable=False),
-    sa.Column("path", sa.String, nullable=False),
-    sa.Column("content", sa.String, nullable=False),
-    sa.Column("received", sa.Float, nullable=False),
-    sa.Column("association", sa.String, index=True),
-)
-set_aside = sa.Table(
-    "set_aside",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study_instance_uid", sa.String, index=True),
-    sa.Column("path", sa.String, unique=True),
-    sa.Column("code", sa.String, nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
-    sa.Column("facts", sa.String, nullable=False),
-    sa.Column("received", sa.Float, nullable=False),
-)
-changes = sa.Table(
-    "changes",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("study_instance_uid", sa.String, nullable=False),
-    sqlite_autoincrement=True,  # a cursor must never meet an id again
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,29 +188,6 @@ class Index:
     def _column(self, query: sa.Executable) -> list[Any]:
         with self._reading.connect() as connection:
             return list(connection.execute(query).scalars())
-
-
-def open_engine(path: Path) -> sa.Engine:
-    """An engine for the SQLite file: WAL, each commit synced, writers wait for each other.
-
-    ``engine.execution_options(reading=True)`` gives one whose transactions take no write lock.
-    """
-    # parameters hold patients' data, and an error's text ends up in the log
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60.0}, hide_parameters=True)
-    sa.event.listen(engine, "connect", _configure)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _configure(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late: a read before it would not be protected
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _sift(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,61 +16,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from dicom_node.index import open_engine
+from dicom_node import succession
+from dicom_node.database import open_engine, outbox, pairs, receipts, settled, story
+from dicom_node.succession import Decision
 from dicom_node.work.job import Work
 
-metadata = sa.MetaData()
-
-pairs = sa.Table(
-    "pairs",
-    metadata,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("study_instance_uid", sa.String, nullable=False, index=True),
-    sa.Column("content", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("started_at", sa.String),
-    sa.Column("code", sa.String, nullable=False, default=""),
-    sa.Column("reason", sa.String, nullable=False, default=""),
-)
-outbox = sa.Table(
-    "outbox",
-    metadata,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("destination", sa.String, primary_key=True),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("reason", sa.String, nullable=False, default=""),
-    sa.Column("at", sa.Float, nullable=False),
-)
-receipts = sa.Table(
-    "receipts",
-    metadata,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("destination", sa.String, primary_key=True),
-    sa.Column("sop_instance_uid", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("how", sa.String, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-story = sa.Table(
-    "story",
-    metadata,
-    sa.Column("study_instance_uid", sa.String, primary_key=True),
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("event", sa.String, primary_key=True),
-    sa.Column("destination", sa.String, primary_key=True, default=""),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("text", sa.String, nullable=False, default=""),
-)
-
-settled = sa.Table(
-    "settled",
-    metadata,
-    sa.Column("study_instance_uid", sa.String, primary_key=True),
-    sa.Column("arrived", sa.Integer, nullable=False),
-)
-
-RunState = Literal["queued", "done", "refused", "failed"]
+RunState = Literal["queued", "done", "refused", "failed", "superseded"]
 OutboxState = Literal["waiting", "delivered", "confirmed", "withheld", "kept-first"]
 CLOSED: frozenset[str] = frozenset({"confirmed", "withheld", "kept-first"})
 
@@ -109,27 +60,20 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------------------ runs
 
-    def register(self, work: Work) -> bool:
-        """Write the run down; False where it is there already."""
-        row = {
-            "run_id": work.run_id,
-            "study_instance_uid": work.study_instance_uid,
-            "content": work.as_json(),
-            "state": "queued",
-        }
-        return self._write(insert(pairs).values(row).on_conflict_do_nothing()) == 1
+    def decide(self, study_instance_uid: str, works: Sequence[Work], at: float) -> Decision:
+        """What counts for the study from now on; see ``dicom_node.succession``."""
+        with self.engine.begin() as connection:
+            return succession.decide(connection, study_instance_uid, works, at)
+
+    def withdraw(self, study_instance_uid: str, subject: str | None, at: float) -> tuple[str, ...]:
+        """The study has changed: what is about other content, and not out, is superseded.  Returns the run ids."""
+        with self.engine.begin() as connection:
+            return succession.withdraw(connection, study_instance_uid, subject, at)
 
     def work(self, run_id: str) -> Work:
         """The run as registered.  Raises KeyError where there is none."""
         row = self._row(pairs, run_id)
         return Work(run_id, row["study_instance_uid"], json.loads(row["content"]))
-
-    def state(self, run_id: str) -> str:
-        """ "queued", "done", "refused", "failed"; "" where the run is unknown."""
-        try:
-            return str(self._row(pairs, run_id)["state"])
-        except KeyError:
-            return ""
 
     def begin(self, run_id: str, started_at: str) -> str:
         """Record the start once; returns the start on record, DICOM DT."""
@@ -139,15 +83,35 @@ class Ledger:
         return str(self._row(pairs, run_id)["started_at"])
 
     def finish(self, run_id: str, state: RunState, code: str = "", reason: str = "") -> None:
-        """Record how the analysis ended."""
-        change = sa.update(pairs).where(pairs.c.run_id == run_id).values(state=state, code=code, reason=reason)
-        self._write(change)
+        """Record how the analysis ended; nobody heeds that of a run that was superseded meanwhile."""
+        mine = (pairs.c.run_id == run_id, pairs.c.state != "superseded")
+        self._write(sa.update(pairs).where(*mine).values(state=state, code=code, reason=reason))
+
+    def is_superseded(self, run_id: str) -> bool:
+        """Whether another run, or a change of the study, has taken the place of this one."""
+        return self._row(pairs, run_id)["superseded"] is not None
+
+    def replaces(self, run_id: str) -> tuple[str, ...]:
+        """The runs whose results this one's replace: those that had begun to go out when it was registered."""
+        return tuple(json.loads(self._row(pairs, run_id)["replaces"]))
+
+    def history(self, study_instance_uid: str) -> tuple[tuple[int, Work], ...]:
+        """What was decided for the study so far, each with its generation, the latest last."""
+        query = sa.select(pairs.c.generation, pairs.c.run_id, pairs.c.content)
+        query = query.where(pairs.c.study_instance_uid == study_instance_uid).order_by(pairs.c.generation)
+        rows = self._all(query)
+        return tuple((r["generation"], Work(r["run_id"], study_instance_uid, json.loads(r["content"]))) for r in rows)
 
     def runs(self, study_instance_uid: str) -> list[Mapping[str, Any]]:
-        """All runs of a study: run_id, state, code, reason, started_at."""
-        chosen = (pairs.c.run_id, pairs.c.state, pairs.c.code, pairs.c.reason, pairs.c.started_at)
-        query = sa.select(*chosen).where(pairs.c.study_instance_uid == study_instance_uid).order_by(pairs.c.started_at)
-        return self._all(query)
+        """All runs of a study in the order they were decided.
+
+        run_id, state, code, reason, started_at, lane (the bundle's name), generation, superseded (Unix time or None),
+        replaces (run ids).
+        """
+        query = sa.select(*(column for column in pairs.c if column.name not in ("content", "study_instance_uid")))
+        query = query.where(pairs.c.study_instance_uid == study_instance_uid)
+        rows = self._all(query.order_by(pairs.c.generation, pairs.c.run_id))
+        return [{**row, "replaces": json.loads(row["replaces"])} for row in rows]
 
     def settle(self, study_instance_uid: str, arrived: int) -> None:
         """The first ``arrived`` of the study are decided; a restart need not judge them again, nor a new model analyse.
@@ -186,10 +150,20 @@ class Ledger:
             )
         )
 
+    def begin_delivery(self, run_id: str, destination: str) -> bool:
+        """Ask right before the first object goes: False where the run is superseded, and nothing of it may go."""
+        with self.engine.begin() as connection:
+            return succession.begin_delivery(connection, run_id, destination, time.time())
+
+    def keep(self, run_id: str) -> None:
+        """Its results lie on disk, where people find them, and go nowhere else."""
+        self.begin_delivery(run_id, succession.ON_DISK)
+
     def deliveries(self, run_id: str) -> list[Delivery]:
         """The outbox of a run."""
         chosen = (outbox.c.destination, outbox.c.state, outbox.c.attempts, outbox.c.reason)
-        query = sa.select(*chosen).where(outbox.c.run_id == run_id).order_by(outbox.c.destination)
+        here = (outbox.c.run_id == run_id, outbox.c.destination != succession.ON_DISK)
+        query = sa.select(*chosen).where(*here).order_by(outbox.c.destination)
         return [Delivery(**row) for row in self._all(query)]
 
     def record_receipt(self, run_id: str, destination: str, sop_instance_uid: str, kind: str, how: str) -> None:

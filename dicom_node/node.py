@@ -1,8 +1,8 @@
 """`petct-node serve`: which processes run, and their restart.
 
-The supervisor binds the socket, then forks: receivers (never in the process that analyses), the coordinator, the
-worker.  It has no threads and opens no database, so a fork is safe at any time.  Whichever process dies is started
-again under the same name; the pauses grow while it keeps dying.  None outlives the supervisor.
+The supervisor binds the socket, then forks: receivers (never in the process that analyses), the decoder, the
+coordinator, the worker.  It has no threads and opens no database, so a fork is safe at any time.  Whichever process
+dies is started again under the same name; the pauses grow while it keeps dying.  None outlives the supervisor.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from inference.facts import Refused
 
 log = structlog.get_logger(__name__)
 
-ROLES = ("receive", "coordinate", "work")
+ROLES = ("receive", "decode", "coordinate", "work")
 STATE_FILE = "node.json"
 LOCK_LIMIT_S = 30.0  # a predecessor that was killed leaves children that need a moment to end
 STOP_LIMIT_S = 25.0  # longer than a receiver lets a C-STORE finish
@@ -107,10 +107,10 @@ def _lock(path: Path) -> TextIO:
             time.sleep(0.1)
 
 
-def _prepare(settings: Settings) -> str:
-    """Make the tables and check the model, in a process of its own; the bundle's digest.
+def _prepare(settings: Settings) -> dict[str, str]:
+    """Make the tables and check the models, in a process of its own; each bundle's digest by its name.
 
-    Raises Refused where the model cannot be served: better now than with the first study.
+    Raises Refused where a model cannot be served: better now than with the first study.
     """
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
@@ -118,7 +118,7 @@ def _prepare(settings: Settings) -> str:
     process.start()
     theirs.close()
     try:
-        digest, code, reason = ours.recv()
+        digests, code, reason = ours.recv()
     except EOFError:
         raise Refused(
             "node-not-started", "The node could not prepare its data folder; the lines above say why."
@@ -128,7 +128,7 @@ def _prepare(settings: Settings) -> str:
         ours.close()
     if code:
         raise Refused(code, reason)
-    return str(digest)
+    return dict(digests)
 
 
 def _check(settings: Settings, answer: Connection) -> None:
@@ -140,20 +140,21 @@ def _check(settings: Settings, answer: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says it
     try:
         Index(settings.index_file).close()
-        answer.send((load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir])).digest, "", ""))
+        found = {name: find_bundle(name, search=[settings.bundles_dir]) for name in settings.bundles}
+        answer.send(({name: load_bundle(path).digest for name, path in found.items()}, "", ""))
     except Refused as refused:
-        answer.send(("", refused.code, refused.reason))
+        answer.send(({}, refused.code, refused.reason))
     except (OSError, sqlite3.DatabaseError, DatabaseError) as error:
         why = f"{settings.index_file.name} cannot be opened ({error}); moved away, it is made anew from the spool"
         unusable = _unusable(settings, why)
-        answer.send(("", unusable.code, unusable.reason))
+        answer.send(({}, unusable.code, unusable.reason))
 
 
 @dataclass
 class _Supervisor:
     settings: Settings
     roles: tuple[str, ...]
-    bundle_digest: str
+    bundle_digests: dict[str, str]
     stopping: bool = False
     posts: list[_Post] = field(default_factory=list)
     address: tuple[str, int] | None = None
@@ -187,8 +188,10 @@ class _Supervisor:
             self.address = _address(listening)
             for number in range(settings.receive.processes):
                 self._add(f"receiver-{number}", partial(serve_receivers, settings, listening, number))
+        if "decode" in self.roles and settings.receive.decoded_mb:
+            self._add("decoder", partial(_decode, settings))
         if "coordinate" in self.roles:
-            self._add("coordinator", partial(_coordinate, settings, self.bundle_digest))
+            self._add("coordinator", partial(_coordinate, settings, self.bundle_digests))
         if "work" in self.roles:
             self._add("worker", partial(_work, settings))
 
@@ -291,11 +294,18 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def _coordinate(settings: Settings, bundle_digest: str) -> None:
+def _decode(settings: Settings) -> None:
+    stop = _stop_event()
+    from dicom_node.decode import serve_decoder
+
+    serve_decoder(settings, stop)
+
+
+def _coordinate(settings: Settings, bundle_digests: dict[str, str]) -> None:
     stop = _stop_event()
     from dicom_node.coordinate import Coordinator
 
-    Coordinator(settings, bundle_digest).run(stop)
+    Coordinator(settings, bundle_digests).run(stop)
 
 
 def _work(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from inference.body import body_of
+from inference.contract import subject_of
 from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
 from inference.instance import reading_cautions
 from inference.lesion import find_lesions
@@ -16,9 +17,9 @@ from inference.load import load_ct, load_pet
 from inference.measure import measure
 from inference.plausibility import plausibility_cautions
 from inference.reference import reference_uptake
-from inference.region import given_regions, lesions_among
+from inference.region import given_lesions
 from inference.suv import suv_rule
-from inference.tracer import tracer_of
+from inference.tracer import tracer_cautions, tracer_of
 from inference.volume import Stack, stack
 
 if TYPE_CHECKING:
@@ -51,13 +52,15 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
     with clock.stage("measures"):
         lesions = _in_order([measure(n, r, source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(regions, 1)])
     with clock.stage("model"):
-        look = model.look(suv, ct, lesions[0].region) if lesions else None
+        subject = subject_of(pet_stack.instances, ct_stack.instances)
+        look = model.look(suv, ct, lesions[0].region, subject) if lesions else None
     cautions = (
         *pair.cautions,
         *reading_cautions([*pair.pet.instances, *pair.ct.instances]),
         *pet_stack.cautions,
         *ct_stack.cautions,
         *rule.cautions,
+        *tracer_cautions(pet_stack.instances),
         *plausibility_cautions(rule, tracer, references),
         *region_cautions,
         *(look.cautions if look else ()),
@@ -103,7 +106,7 @@ def _regions(
         proposal = find_lesions(suv, ct)
         return tuple((region, None) for region in proposal.regions), "automatic", proposal.cautions
     present = {i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances)}
-    chosen, cautions = lesions_among(given_regions(given, suv, present, ct))
+    chosen, cautions = given_lesions(given, suv, present, ct)
     own = [caution for region in chosen for caution in region.cautions]
     return tuple((g.region, g.on_ct) for g in chosen), chosen[0].source, (*own, *cautions)
 

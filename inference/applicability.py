@@ -1,4 +1,6 @@
-"""Does the model apply to this lesion?  First the input contract, then how far its features lie from the training's.
+"""Does the model apply to this lesion?  First the contract's ranges, then how far its features lie from the training's.
+
+What headers tell (tracer, age …) is checked before all this: ``inference.contract``.
 
 Feature score (methods D7): smallest class-conditional Mahalanobis distance with a shared Ledoit–Wolf covariance (Lee et
 al. 2018, arXiv 1807.03888) and distance to the k-th nearest L2-normalised training feature (Sun et al. 2022, arXiv
@@ -106,6 +108,13 @@ def quantities(seen: NetworkInput, suv: Volume) -> dict[str, float]:
     }
 
 
+def out_of_range(found: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """What of ``found`` lies beyond the contract's ``ranges``, as sentences; it is known before the network runs."""
+    return tuple(
+        _out_of_range(name, found[name], ranges[name]) for name in ranges if not _within(found[name], ranges[name])
+    )
+
+
 def judge(
     found: Mapping[str, float],
     ranges: Mapping[str, tuple[float, float]],
@@ -113,9 +122,7 @@ def judge(
     embedding: Array,
 ) -> Verdict:
     """The verdict on one lesion: ``found`` as ``quantities`` gives it, ``embedding`` (n,) the penultimate features."""
-    reasons = [
-        _out_of_range(name, found[name], ranges[name]) for name in ranges if not _within(found[name], ranges[name])
-    ]
+    reasons = list(out_of_range(found, ranges))
     if statistics is None:
         return Verdict(
             "outside" if reasons else "unknown", (*reasons, "the bundle holds no statistics of its training data")

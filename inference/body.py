@@ -1,4 +1,4 @@
-"""The patient's outline on a coarse grid of the CT: where the body is, its midline, and where the lungs are."""
+"""The patient on a coarse grid of the CT: where the body is, its midline, where the lungs are, how dense it is."""
 
 from __future__ import annotations
 
@@ -10,52 +10,98 @@ from scipy import ndimage
 
 from inference.facts import BoolArray, FloatArray, Volume
 
-# Coarse enough to be free, fine enough that lungs and kidneys are many cells.
-CELL_MM = 8.0
+# Coarse enough to be cheap, fine enough for the skull and the bladder's wall.
+CELL_MM = 4.0
 # Between the couch's shell and fat (-100 HU).
 TISSUE_ABOVE_HU = -200
 LUNG_BELOW_HU = -500
 # Share of a slice's body that is lung where the chest is; bowel gas stays below it.
 CHEST_LUNG_SHARE = 0.10
+# The chest ends inside the picture when so much of the body lies beyond its last slice.
+BEYOND_CHEST_MM = 12.0
+# The front and back of the trunk are taken this near its middle, away from the arms.
+NEAR_MIDDLE_MM = 60.0
 # Slices within 25 degrees of axial: only there do left, front and up belong to the grid's axes.
 AXIAL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body in cells of about 8 mm, axial slices.  ``volume.array``: Boolean, lungs and cavities filled.
+    """The body in cells of about 4 mm, axial slices.
 
+    ``volume.array``: Boolean, lungs and cavities filled.  ``hu``: mean CT number of each cell, of the same shape.
     ``z_mm``, ``middle_x_mm``, ``middle_y_mm``, ``area_mm2``: per slice, in slice order (LPS); NaN where a slice is
-    empty.  ``lungs_mm``: z of the lowest and the highest slice of the chest, ``None`` where no lungs are seen.
+    empty.  ``lungs_mm``: z of the lowest and the highest slice of the chest, ``None`` where no lungs are seen;
+    ``base_seen``, ``apex_seen``: that this end is the chest's own and not that of the picture.
     """
 
     volume: Volume
+    hu: FloatArray
     z_mm: FloatArray
     middle_x_mm: FloatArray
     middle_y_mm: FloatArray
     area_mm2: FloatArray
     lungs_mm: tuple[float, float] | None
+    base_seen: bool = False
+    apex_seen: bool = False
+
+    @property
+    def cell_ml(self) -> float:
+        """Volume of one cell."""
+        return self.volume.voxel_ml
+
+    @property
+    def base_mm(self) -> float | None:
+        """z of the lungs' lowest slice, where it is in the picture."""
+        return self.lungs_mm[0] if self.lungs_mm and self.base_seen else None
+
+    @property
+    def apex_mm(self) -> float | None:
+        """z of the lungs' highest slice, where it is in the picture."""
+        return self.lungs_mm[1] if self.lungs_mm and self.apex_seen else None
 
     def share_inside(self, lps_mm: FloatArray) -> float:
         """Share of the points (n, 3) that lie in the body."""
+        return float(self.at(self.volume.array, lps_mm, outside=False).sum()) / max(1, len(lps_mm))
+
+    def at(self, cells: npt.NDArray[np.generic], lps_mm: FloatArray, outside: float) -> npt.NDArray[np.generic]:
+        """The values of ``cells`` (an array of the coarse grid) at points (n, 3), ``outside`` beyond the grid."""
         index = np.rint(self.volume.to_index(lps_mm)).astype(int)
-        within = ((index >= 0) & (index < self.volume.array.shape)).all(axis=1)
-        hits = self.volume.array[tuple(index[within].T)].sum()
-        return float(hits) / max(1, len(index))
+        within = ((index >= 0) & (index < cells.shape)).all(axis=1)
+        values = np.full(len(index), outside, cells.dtype)
+        values[within] = cells[tuple(index[within].T)]
+        return values
+
+    def off_middle(self, lps_mm: FloatArray) -> FloatArray:
+        """x and y (mm) of points (n, 3) from the body's middle in their slices; +: patient's left, back."""
+        slices = np.abs(self.z_mm[:, None] - lps_mm[None, :, 2]).argmin(axis=0)
+        middle = np.column_stack([self.middle_x_mm[slices], self.middle_y_mm[slices]])
+        return np.asarray(lps_mm[:, :2] - middle)
 
     def slice_at(self, z_mm: float) -> int:
         """The slice nearest to ``z_mm``."""
         return int(np.argmin(np.abs(self.z_mm - z_mm)))
+
+    def offsets(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """x and y from the body's middle and z (mm) of every cell, as arrays that broadcast to the grid's shape.
+
+        Slices within 25 degrees of axial are taken as axial.
+        """
+        k, r, c = self.volume.array.shape
+        x = self.volume.affine[0, 3] + self.volume.affine[0, 2] * np.arange(c)
+        y = self.volume.affine[1, 3] + self.volume.affine[1, 1] * np.arange(r)
+        return (
+            x[None, None, :] - self.middle_x_mm[:, None, None],
+            y[None, :, None] - self.middle_y_mm[:, None, None],
+            self.z_mm[:, None, None] + np.zeros((k, 1, 1)),
+        )
 
 
 def body_of(ct: Volume) -> Body | None:
     """Outline the patient in ``ct`` (HU); ``None`` where the slices are not axial or hold no body."""
     if abs(ct.affine[2, 0]) < AXIAL * ct.spacing_mm[0]:
         return None
-    steps = [max(1, round(CELL_MM / s)) for s in ct.spacing_mm]
-    hu = ct.array[:: steps[0], :: steps[1], :: steps[2]]
-    affine = ct.affine.copy()
-    affine[:3, :3] = affine[:3, :3] * steps
+    hu, affine = _coarse(ct)
     body = _largest_part(hu > TISSUE_ABOVE_HU)
     if not body.any():
         return None
@@ -66,7 +112,31 @@ def body_of(ct: Volume) -> Body | None:
     cell_mm2 = float(np.prod(volume.spacing_mm[1:]))
     lung_share = (filled & (hu < LUNG_BELOW_HU)).sum(axis=(1, 2)) / np.maximum(counts, 1)
     middles = np.array([_middle(volume, k) for k in range(len(filled))])
-    return Body(volume, z_mm, middles[:, 0], middles[:, 1], counts * cell_mm2, _chest(z_mm, lung_share))
+    lungs_mm = _chest(z_mm, lung_share)
+    low, high = lungs_mm or (0.0, 0.0)
+    seen = z_mm[counts > 0]
+    return Body(
+        volume,
+        hu,
+        z_mm,
+        middles[:, 0],
+        middles[:, 1],
+        counts * cell_mm2,
+        lungs_mm,
+        base_seen=lungs_mm is not None and float(seen.min()) < low - BEYOND_CHEST_MM,
+        apex_seen=lungs_mm is not None and float(seen.max()) > high + BEYOND_CHEST_MM,
+    )
+
+
+def _coarse(ct: Volume) -> tuple[FloatArray, FloatArray]:
+    """Mean CT number in blocks of a slice, of every so many slices, and the affine of the blocks' centres."""
+    steps = [max(1, round(CELL_MM / s)) for s in ct.spacing_mm]
+    k, r, c = steps
+    kept = ct.array[::k, : ct.array.shape[1] // r * r, : ct.array.shape[2] // c * c]
+    blocks = kept.reshape(len(kept), kept.shape[1] // r, r, kept.shape[2] // c, c)
+    affine = ct.part_affine([0.0, (r - 1) / 2, (c - 1) / 2])
+    affine[:3, :3] = affine[:3, :3] * steps
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32)), affine
 
 
 def _largest_part(mask: BoolArray) -> BoolArray:
@@ -77,12 +147,15 @@ def _largest_part(mask: BoolArray) -> BoolArray:
 
 
 def _middle(volume: Volume, k: int) -> npt.NDArray[np.float64]:
-    """Centre (LPS x, y) of the body's extent in slice ``k``."""
+    """x: centre of mass; y: halfway between front and back of the trunk (LPS) in slice ``k``."""
     index = np.argwhere(volume.array[k])
     if not len(index):
         return np.full(2, np.nan)
     lps = volume.to_lps(np.column_stack([np.full(len(index), k), index]))[:, :2]
-    return np.asarray((lps.min(axis=0) + lps.max(axis=0)) / 2)
+    x = float(lps[:, 0].mean())
+    trunk = lps[np.abs(lps[:, 0] - x) < NEAR_MIDDLE_MM]
+    y = trunk[:, 1] if len(trunk) else lps[:, 1]
+    return np.array([x, (y.min() + y.max()) / 2])
 
 
 def _chest(z_mm: FloatArray, lung_share: FloatArray) -> tuple[float, float] | None:

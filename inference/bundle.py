@@ -20,17 +20,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from inference.facts import Code, Refused
 from inference.inputs import InputSettings, settings_digest
+from inference.tracer import NAMES
 
 Weights = Mapping[str, npt.NDArray[Any]]
 Range = tuple[float, float]
+ShortText = Annotated[str, Field(min_length=1, max_length=16)]  # a CS (PS3.5 6.2)
+CONTRACT = ("tracers", "body_parts", "units", "age_years")
 
 SCHEME = "99PETCTNODE"
 PACKAGED = Path(__file__).parent / "bundles"
@@ -46,6 +49,15 @@ _BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _known_tracer(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"'{name}' is no tracer that we know; known are {', '.join(NAMES)}")
+    return name
+
+
+TracerName = Annotated[str, AfterValidator(_known_tracer)]
 
 
 class Concept(_Frozen):
@@ -83,6 +95,9 @@ class Served(_Frozen):
     ``network``: arguments of ``inference.network``, checked there.  ``ranges``: the input contract, lowest and highest
     value seen in training by quantity (``inference.applicability.quantities``).  ``threshold``: on the calibrated
     probability.  ``conformal_quantile``: 90 % quantile of 1 − p(true label) on the validation subjects.
+
+    ``tracers`` (names of ``inference.tracer``), ``body_parts`` (Body Part Examined), ``units`` (of the stored PET) and
+    ``age_years`` (lowest and highest): what the model is for, empty for any (``inference.contract``).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
@@ -106,6 +121,16 @@ class Served(_Frozen):
     ranges: dict[str, Range] = Field(default_factory=dict)
     evaluation: Evaluation | None = None
     training: dict[str, JsonValue] = Field(default_factory=dict)
+    tracers: tuple[TracerName, ...] = ()
+    body_parts: tuple[ShortText, ...] = ()
+    units: tuple[ShortText, ...] = ()
+    age_years: Range | None = None
+
+    @model_validator(mode="after")
+    def _ages_in_order(self) -> Self:
+        if self.age_years is not None and self.age_years[0] > self.age_years[1]:
+            raise ValueError("age_years: the lowest is above the highest")
+        return self
 
 
 class _Entry(_Frozen):
@@ -306,7 +331,7 @@ def _metadata(served: Served) -> dict[str, Any]:
         "copyright": "Apache-2.0",
         "intended_use": served.intended_use,
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
-        "petct_node": served.model_dump(mode="json"),
+        "petct_node": served.model_dump(mode="json", exclude={key for key in CONTRACT if not getattr(served, key)}),
     }
 
 

@@ -7,7 +7,7 @@ are bounded, so hostile or broken bytes end in ``Refused`` in bounded time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from mmap import mmap
@@ -20,6 +20,7 @@ Buffer = bytes | mmap | memoryview
 
 DEEPEST = 32  # sequences inside sequences; real objects (SR, functional groups) stay below 15
 MOST_ELEMENTS = 1_000_000  # all levels together; a segmentation of 600 frames has about 25,000
+MOST_KEPT = 300_000  # elements and items that are wanted, 0.2 kB of memory each; 2,000 enhanced frames have 100,000
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double float, integer
@@ -56,7 +57,10 @@ class Element:
 
 @dataclass(slots=True)
 class _Frame:
-    """One open sequence or item; ``end`` bounds it, and closes it where its length is ``defined``."""
+    """One open sequence or item; ``end`` bounds it, and closes it where its length is ``defined``.
+
+    ``wanted``: the tags to keep in it, None for all.
+    """
 
     sequence: bool
     end: int
@@ -64,25 +68,37 @@ class _Frame:
     coding: Coding
     elements: list[Element] | None = None
     items: list[list[Element]] | None = None
+    wanted: Container[int] | None = None
 
 
 @dataclass(slots=True)
 class _Walk:
     buffer: Buffer
-    wanted: Container[int]
+    within: Mapping[int, Container[int]]
     stack: list[_Frame]
     position: int
     left: int
+    left_to_keep: int
 
 
-def walk(buffer: Buffer, start: int, coding: Coding, wanted: Container[int], found: list[Element]) -> None:
+def walk(
+    buffer: Buffer,
+    start: int,
+    coding: Coding,
+    wanted: Container[int],
+    found: list[Element],
+    within: Mapping[int, Container[int]] | None = None,
+    size: int | None = None,
+) -> None:
     """Append the top-level elements of the data set at ``buffer[start:]`` to ``found``, up to and with the pixel data.
 
-    Only elements whose tag is in ``wanted`` are kept (sequences with their items), and the pixel data.  ``found`` keeps
-    what was read before a fault.  What follows the pixel data is not looked at.
+    Only elements whose tag is in ``wanted`` are kept (sequences with their items), and the pixel data; of the sequences
+    named in ``within`` only the elements listed there.  ``found`` keeps what was read before a fault.  What follows the
+    pixel data is not looked at.  ``size``: where the data set ends, if ``buffer`` holds only its beginning.
     Raises Refused: unreadable-truncated, unreadable-structure, nesting-too-deep, too-many-elements.
     """
-    walk = _Walk(buffer, wanted, [_Frame(False, len(buffer), True, coding, elements=found)], start, MOST_ELEMENTS)
+    top = _Frame(False, len(buffer) if size is None else size, True, coding, elements=found, wanted=wanted)
+    walk = _Walk(buffer, within or {}, [top], start, MOST_ELEMENTS, MOST_KEPT)
     try:
         while walk.stack:
             frame = walk.stack[-1]
@@ -113,7 +129,9 @@ def _open_item(walk: _Walk, frame: _Frame) -> None:
     if frame.items is not None:
         elements = []
         frame.items.append(elements)
-    walk.stack.append(_Frame(False, *_extent(walk, frame, length), frame.coding, elements=elements))
+        _count_kept(walk)
+    item = _Frame(False, *_extent(walk, frame, length), frame.coding, elements=elements, wanted=frame.wanted)
+    walk.stack.append(item)
 
 
 def _read_element(walk: _Walk, frame: _Frame, *, top: bool) -> bool:
@@ -126,19 +144,21 @@ def _read_element(walk: _Walk, frame: _Frame, *, top: bool) -> bool:
         raise _malformed(f"{tag:08X} stands where an element begins")
     end, defined = _extent(walk, frame, length)
     inside = frame.coding
-    if vr == "UN" and (not defined or not top or tag in walk.wanted):
+    wanted = frame.wanted is None or tag in frame.wanted
+    if vr == "UN" and (not defined or not top or wanted):
         # an archive that did not know the element wrote UN; its content is then implicit little endian (PS3.5 6.2.2)
         vr, inside = ("SQ" if not defined else known_vr(tag)), IMPLICIT
     element = Element(tag, vr, walk.position, length if defined else -1, inside.order)
-    keep = frame.elements is not None and (not top or tag in walk.wanted or tag in PIXELS)
+    keep = frame.elements is not None and (wanted or (top and tag in PIXELS))
     if keep and frame.elements is not None:
         frame.elements.append(element)
+        _count_kept(walk)
     if top and tag in PIXELS:
         if not defined:
             _check_fragments(walk, frame)
         return True
     if vr == "SQ" or not defined:
-        _open_sequence(walk, element, _Frame(True, end, defined, inside), keep=keep)
+        _open_sequence(walk, element, _Frame(True, end, defined, inside, wanted=walk.within.get(tag)), keep=keep)
     else:
         walk.position = end
     return False
@@ -224,6 +244,15 @@ def _count(walk: _Walk) -> None:
         raise Refused(
             "too-many-elements",
             f"The data set has more than {MOST_ELEMENTS} elements; that is beyond any object this node reads.",
+        )
+
+
+def _count_kept(walk: _Walk) -> None:
+    walk.left_to_keep -= 1
+    if walk.left_to_keep < 0:
+        raise Refused(
+            "too-many-elements",
+            f"The data set has more than {MOST_KEPT} elements of kinds that this node keeps; no PET, CT or region has.",
         )
 
 

@@ -227,6 +227,20 @@ class SuvRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SuvScale:
+    """Another SUV than SUVbw: its value is SUVbw × ``factor``.
+
+    ``name``: as asked for, e.g. "lbm-janma"; ``suv_type``: DICOM's SUV Type (0054,1006), e.g. "LBMJANMA"; ``factor``: body
+    measure ÷ weight; for BSA in cm²/g, else without unit; ``formula``: the body measure's, for people.
+    """
+
+    name: str
+    suv_type: str
+    factor: float
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lesion:
     """One lesion with its measures on the PET grid.
 
@@ -329,6 +343,7 @@ class Analysis:
 
     ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid.  ``lesions``: largest MTV first, but the
     one given to the model (index lesion) always first.  ``references``: liver and blood pool, where they were found.
+    ``also_suv``: other kinds of SUV that were asked for, beside SUVbw.
     ``timings_s``: seconds per stage.
     """
 
@@ -343,6 +358,7 @@ class Analysis:
     cautions: tuple[Caution, ...]
     tracer: Tracer = Tracer("", "")
     references: tuple[ReferenceUptake, ...] = ()
+    also_suv: tuple[SuvScale, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -362,7 +378,8 @@ class Run:
 
     ``started_at``: DICOM DT text with offset, e.g. "20260101120000.000000+0000".  ``device_uid`` is stable per
     installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
-    ``predecessor``: what this run replaces, None for a study's first.
+    ``predecessors``: what this run replaces, none for a study's first; several where a refusal replaces the results
+    of several models.
     """
 
     started_at: str
@@ -370,7 +387,7 @@ class Run:
     serial: str
     node_version: str
     settings_digest: str
-    predecessor: Predecessor | None = None
+    predecessors: tuple[Predecessor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

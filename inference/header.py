@@ -9,6 +9,8 @@ from typing import Any
 
 from inference.facts import Instance, Refused
 
+YEARS = range(1800, 3000)  # de-identified dates lie far back; beyond these lies what no calendar computes with
+
 
 def listed(value: Any) -> list[Any]:
     """An attribute of any multiplicity as a list; absent or empty gives an empty one."""
@@ -49,6 +51,19 @@ def same_text(instances: Sequence[Instance], keyword: str) -> str:
     return found.pop() if found else ""
 
 
+def same_number(instances: Sequence[Instance], keyword: str) -> float | None:
+    """The number that all instances agree on, ``None`` where none has it.  Raises ``Refused`` where they differ."""
+    found = {number(i.attributes, keyword) for i in instances}
+    if len(found) > 1:
+        raise Refused("pet-header-mixed", f"The slices of the PET series disagree about {keyword}.", keyword=keyword)
+    return found.pop()
+
+
+def time_missing(what: str) -> Refused:
+    """The refusal for a time without which the dose at the scan is unknown; ``what`` names its attributes."""
+    return Refused("time-missing", f"The PET does not state {what}; the decay of the dose cannot be computed.")
+
+
 def moment(date: Any, time: Any) -> datetime | None:
     """DICOM DA and TM (PS3.5 6.2) as a moment without zone; ``None`` where either is absent or malformed."""
     if date is None or time is None:
@@ -57,9 +72,12 @@ def moment(date: Any, time: Any) -> datetime | None:
     whole_seconds, _, fraction = time.partition(".")
     if len(date) != 8 or len(whole_seconds) not in (2, 4, 6):
         return None  # strptime would find a day in a date that lacks a digit
+    if not "1900" <= date[:4] < "3000":
+        return None  # nobody was scanned then, and a day before the year 1 or after 9999 cannot be computed
     try:
         start = datetime.strptime(date + whole_seconds.ljust(6, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007
-        return start + timedelta(microseconds=int(fraction.ljust(6, "0")[:6] or 0))
+        start += timedelta(microseconds=int(fraction.ljust(6, "0")[:6] or 0))
+        return start if start.year in YEARS else None
     except ValueError:
         return None
 

@@ -6,49 +6,44 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from inference.facts import Caution, Instance, Refused
-from inference.header import listed, moment, number, zoned_moment
+from inference.header import listed, moment, number, time_missing, zoned_moment
+from inference.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE, nuclide_named, same_half_life
 
 # Doses given to patients: 1 MBq to 100 GBq.  A number below 1e4 can only be MBq (the manual found two clear peaks, near
 # 4e2 and 4e8); between the two it is neither.
 LEAST_DOSE_BQ, MOST_DOSE_BQ, MBQ_BELOW = 1e6, 1e11, 1e4
-# A stated half-life may differ from the nuclide's by rounding (6586.2 and 6588 s for F-18), not by more.
-HALF_LIFE_RELATIVE_TOLERANCE = 0.02
+# A number that gives less than this, read as MBq, may be millicuries instead: 10 mCi of FDG are 370 MBq.  Read as MBq
+# and above it, it would be at least 37 MBq/kg as millicuries, which no tracer is given in.
+LEAST_MBQ_PER_KG = 1.0
+# From O-14's 71 s to Na-22's 2.6 years there is room to both sides.
+LEAST_HALF_LIFE_S, MOST_HALF_LIFE_S = 30.0, 1e9
 # F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.
 SAME_TIME_S = 60.0
+# Clocks of two time zones differ by whole or half hours, and a quarter in Nepal and the Chathams: too rare to count.
+ZONE_STEP_S = 1800.0
+# De-identification moves dates by weeks to years; a date that is off by less may as well be an error.
+DATES_MOVED_DAYS = 7
+# With dates moved the time of day must be enough: half-lives after which a scan of a short-lived tracer is over.
+MOST_HALF_LIVES_UNDATED = 3.0
 
 ZONED = re.compile(r"[+-]\d{4}$")  # the offset that ends a DT (PS3.5 6.2)
 START_TIMES = ("RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime")
 
-# Seconds (NNDC evaluations), by the nuclide's code in SNOMED RT and SNOMED CT (PS3.16 CID 4020).
-F18, C11, N13, O15, GA68, CU64, ZR89 = 6586.2, 1221.8, 597.9, 122.24, 4062.6, 45723.0, 282276.0
-HALF_LIVES_S = {
-    "C-111A1": F18,
-    "77004003": F18,
-    "C-105A1": C11,
-    "40565003": C11,
-    "C-107A1": N13,
-    "21576001": N13,
-    "C-B1038": O15,
-    "129504001": O15,
-    "C-131A3": GA68,
-    "35337001": GA68,
-    "C-127A2": CU64,
-    "3932008": CU64,
-    "C-168A4": ZR89,
-    "63360001": ZR89,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """The injection as the header tells it; where ``at`` is ``None``, at most its time of day is known."""
+    """The injection as the header tells it; where ``at`` is ``None``, at most its time of day is known.
+
+    ``nuclide``: "F-18", "" where the header names none that we know.
+    """
 
     dose_bq: float
     half_life_s: float
+    nuclide: str
     at: datetime | None
     time_of_day: Any
     cautions: tuple[Caution, ...]
@@ -59,8 +54,18 @@ class Injection:
         return math.log(2.0) / self.half_life_s
 
 
-def injection_of(instances: Sequence[Instance]) -> Injection:
+def injection_of(instances: Sequence[Instance], weight_kg: float) -> Injection:
     """The one injection of a series.  Raises ``Refused`` naming what is missing, implausible or contradictory."""
+    item = injection_item(instances)
+    dose_bq, dose_cautions = _dose_bq(item, weight_kg)
+    half_life_s, nuclide, half_life_cautions = _half_life_s(item)
+    at, time_of_day, time_cautions = _start(item, instances[0].get("TimezoneOffsetFromUTC"))
+    cautions = (*dose_cautions, *half_life_cautions, *time_cautions)
+    return Injection(dose_bq, half_life_s, nuclide, at, time_of_day, cautions)
+
+
+def injection_item(instances: Sequence[Instance]) -> Mapping[str, Any]:
+    """The item of Radiopharmaceutical Information Sequence that all slices agree on; empty where there is none."""
     stories = [listed(i.get("RadiopharmaceuticalInformationSequence")) for i in instances]
     items = [item for story in stories for item in story if isinstance(item, Mapping)]
     told = {
@@ -73,14 +78,66 @@ def injection_of(instances: Sequence[Instance]) -> Injection:
             "The PET names more than one injection (Radiopharmaceutical Information Sequence (0054,0016)), or its "
             "slices disagree about it; which dose belongs to the values cannot be known.",
         )
-    item = items[0] if items else {}
-    dose_bq, dose_cautions = _dose_bq(item)
-    half_life_s, half_life_cautions = _half_life_s(item)
-    zone, time_of_day = instances[0].get("TimezoneOffsetFromUTC"), item.get(START_TIMES[1])
-    at = zoned_moment(item.get(START_TIMES[0]), zone)
-    _check_one_time(at, time_of_day)
-    unplaced = _unplaced_zone(str(item.get(START_TIMES[0]) or "")) if zone is None and time_of_day is None else ()
-    return Injection(dose_bq, half_life_s, at, time_of_day, (*dose_cautions, *half_life_cautions, *unplaced))
+    return items[0] if items else {}
+
+
+def injected_at(
+    at: datetime | None, time_of_day: Any, scan: datetime, half_life_s: float
+) -> tuple[datetime, tuple[Caution, ...]]:
+    """The moment of injection: as stated (``at``), else its time of day on the scan's date, or on the day before.
+
+    Where the stated date lies a week or more from the scan's, de-identification moved one of them: the time of day
+    counts, if it fits a tracer short-lived enough for the day to be in no doubt.
+    """
+    if at is None:
+        return _last_before(scan, time_of_day)
+    if abs((scan.date() - at.date()).days) < DATES_MOVED_DAYS:
+        return at, ()
+    moved, _ = _last_before(scan, at.strftime("%H%M%S.%f"))
+    longest_s = MOST_HALF_LIVES_UNDATED * half_life_s
+    if (scan - moved).total_seconds() > longest_s or longest_s > timedelta(days=1).total_seconds():
+        return at, ()  # its interval will be refused
+    text = (
+        "Radiopharmaceutical Start DateTime (0018,1078) lies a week or more from the scan, as where de-identification "
+        "moves only some dates: its time of day was taken on the scan's date."
+    )
+    return moved, (Caution("injection-date-moved", text),)
+
+
+def _last_before(scan: datetime, time_of_day: Any) -> tuple[datetime, tuple[Caution, ...]]:
+    same_day = moment(scan.strftime("%Y%m%d"), time_of_day)
+    if same_day is None:
+        raise time_missing("Radiopharmaceutical Start DateTime (0018,1078) or Start Time (0018,1072)")
+    if same_day <= scan:
+        return same_day, ()
+    text = "The injection's time of day lies after the scan's and has no date: taken as the day before."
+    return same_day - timedelta(days=1), (Caution("injection-day-before", text),)
+
+
+def _start(item: Mapping[str, Any], zone: Any) -> tuple[datetime | None, Any, tuple[Caution, ...]]:
+    """Start DateTime, else Start Time (manual section 4), and what to say where they differ."""
+    stated, time_of_day = item.get(START_TIMES[0]), item.get(START_TIMES[1])
+    at = zoned_moment(stated, zone)
+    other = moment(at.strftime("%Y%m%d"), time_of_day) if at else None
+    if at is None or other is None:
+        unplaced = at is not None and zone is None and time_of_day is None
+        return at, time_of_day, _unplaced_zone(str(stated)) if unplaced else ()
+    apart_s = abs((at - other).total_seconds())
+    apart_s = min(apart_s, 86400.0 - apart_s)  # ten to and ten past midnight lie 20 minutes apart
+    if apart_s <= SAME_TIME_S:
+        return at, time_of_day, ()
+    if abs(apart_s - ZONE_STEP_S * round(apart_s / ZONE_STEP_S)) <= SAME_TIME_S:
+        raise Refused(
+            "injection-ambiguous",
+            f"Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) differ by {apart_s / 3600:.1f} "
+            "hours, as clocks of two time zones do; which is the scanner's cannot be known. Correct the series and "
+            "send it again.",
+        )
+    text = (
+        f"Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) differ by {apart_s / 60:.0f} "
+        "minutes: the DateTime was used."
+    )
+    return at, time_of_day, (Caution("injection-times-differ", text),)
 
 
 def _unplaced_zone(start: str) -> tuple[Caution, ...]:
@@ -89,21 +146,10 @@ def _unplaced_zone(start: str) -> tuple[Caution, ...]:
         "Radiopharmaceutical Start DateTime (0018,1078) names a time zone and the images name none: both were taken "
         "as one clock. If they are not, SUV is wrong."
     )
-    return (Caution("injection-zone-unconfirmed", text),) if ZONED.search(start) else ()
+    return (Caution("injection-zone-unconfirmed", text),) if ZONED.search(start.strip()) else ()
 
 
-def _check_one_time(at: datetime | None, time_of_day: Any) -> None:
-    """Start DateTime and Start Time, where both are there, are one time of day."""
-    other = moment(at.strftime("%Y%m%d"), time_of_day) if at else None
-    if at and other and abs((at - other).total_seconds()) > SAME_TIME_S:
-        raise Refused(
-            "injection-ambiguous",
-            "Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) state different times of the "
-            "injection; which is right cannot be known. Correct the series and send it again.",
-        )
-
-
-def _dose_bq(item: Mapping[str, Any]) -> tuple[float, tuple[Caution, ...]]:
+def _dose_bq(item: Mapping[str, Any], weight_kg: float) -> tuple[float, tuple[Caution, ...]]:
     dose = number(item, "RadionuclideTotalDose")
     if dose is None or dose <= 0:
         raise Refused(
@@ -111,42 +157,64 @@ def _dose_bq(item: Mapping[str, Any]) -> tuple[float, tuple[Caution, ...]]:
             "Radionuclide Total Dose (0018,1074) is missing or zero; SUVbw cannot be computed. Enter it at the scanner "
             "or correct the series, and send it again.",
         )
-    caution: tuple[Caution, ...] = ()
     if dose < MBQ_BELOW:
-        caution = (Caution("dose-in-mbq", f"Radionuclide Total Dose (0018,1074) is {dose:g}: taken as MBq."),)
-        dose *= 1e6
+        if dose / weight_kg < LEAST_MBQ_PER_KG:
+            raise Refused(
+                "dose-implausible",
+                f"Radionuclide Total Dose (0018,1074) is {dose:g}: for this weight it may be MBq or millicuries, and "
+                "which cannot be known. Enter it in Bq.",
+            )
+        return dose * 1e6, (Caution("dose-in-mbq", f"Radionuclide Total Dose (0018,1074) is {dose:g}: taken as MBq."),)
     if not LEAST_DOSE_BQ <= dose <= MOST_DOSE_BQ:
         raise Refused(
             "dose-implausible",
             f"Radionuclide Total Dose (0018,1074) is {dose:g}, which is neither a patient's dose in Bq nor in MBq.",
         )
-    return dose, caution
+    return dose, ()
 
 
-def _half_life_s(item: Mapping[str, Any]) -> tuple[float, tuple[Caution, ...]]:
-    codes = [c for c in listed(item.get("RadionuclideCodeSequence")) if isinstance(c, Mapping)]
-    known = next((HALF_LIVES_S[v] for v in (str(c.get("CodeValue")) for c in codes) if v in HALF_LIVES_S), None)
+def _half_life_s(item: Mapping[str, Any]) -> tuple[float, str, tuple[Caution, ...]]:
+    """Seconds, the nuclide ("" where unknown) and what to say; the file's own number goes before the nuclide's."""
+    named = _nuclides(item)
     stated = number(item, "RadionuclideHalfLife")
     if stated is None or stated <= 0:
-        if known is None:
+        if len(named) != 1:
             raise Refused(
                 "half-life-missing",
-                "Radionuclide Half Life (0018,1075) is missing and Radionuclide Code Sequence (0054,0300) names no "
-                "nuclide that we know.",
+                "Radionuclide Half Life (0018,1075) is missing and Radionuclide Code Sequence (0054,0300) does not "
+                "name one nuclide that we know.",
             )
-        text = f"Radionuclide Half Life (0018,1075) is missing: {known:g} s taken from the nuclide's code."
-        return known, (Caution("half-life-from-nuclide", text),)
-    if known is not None and abs(stated / known - 1.0) > HALF_LIFE_RELATIVE_TOLERANCE:
+        (nuclide,) = named
+        known = HALF_LIVES_S[nuclide]
+        text = f"Radionuclide Half Life (0018,1075) is missing: {known:g} s taken from the nuclide, {nuclide}."
+        return known, nuclide, (Caution("half-life-from-nuclide", text),)
+    if not LEAST_HALF_LIFE_S <= stated <= MOST_HALF_LIFE_S:
         raise Refused(
             "half-life-implausible",
-            f"Radionuclide Half Life (0018,1075) is {stated:g} s, but the nuclide named beside it has {known:g} s.",
+            f"Radionuclide Half Life (0018,1075) is {stated:g} s, which is that of no tracer.",
         )
-    return stated, () if known is not None else _unchecked(stated)
+    if others := sorted(n for n in named if not same_half_life(stated, n)):
+        raise Refused(
+            "half-life-implausible",
+            f"Radionuclide Half Life (0018,1075) is {stated:g} s, but the nuclide named beside it, {others[0]}, has "
+            f"{HALF_LIVES_S[others[0]]:g} s. One of them is wrong, and with it the decay correction.",
+        )
+    return stated, min(named, default=""), () if named else _unchecked(stated)
+
+
+def _nuclides(item: Mapping[str, Any]) -> set[str]:
+    """What Radionuclide Code Sequence names, by its codes, or by a meaning where the code is nobody's."""
+    codes = [c for c in listed(item.get("RadionuclideCodeSequence")) if isinstance(c, Mapping)]
+    known = {
+        NUCLIDE_OF_CODE.get(str(c.get("CodeValue") or "").strip()) or nuclide_named(str(c.get("CodeMeaning") or ""))
+        for c in codes
+    }
+    return known - {""}
 
 
 def _unchecked(half_life_s: float) -> tuple[Caution, ...]:
     """Without a nuclide we know a slip (minutes, milliseconds) shows only if no tracer of ours has such a half-life."""
-    usual = any(abs(half_life_s / known - 1.0) <= HALF_LIFE_RELATIVE_TOLERANCE for known in HALF_LIVES_S.values())
+    usual = any(same_half_life(half_life_s, nuclide) for nuclide in HALF_LIVES_S)
     text = (
         f"Radionuclide Half Life (0018,1075) is {half_life_s:g} s, which is that of no nuclide we know, and none is "
         "named beside it; it was taken as it is."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
@@ -18,15 +18,28 @@ from pydicom.datadict import tag_for_keyword
 
 from inference.elements import PIXEL_DATA, PIXELS, Buffer, Coding, Element, walk
 from inference.facts import Caution, Instance, Refused
-from inference.keywords import IDENTITY, KEYWORDS, PRIVATE
+from inference.keywords import (
+    FRAME_KEYWORDS,
+    FRAME_MACROS,
+    FUNCTIONAL_GROUPS,
+    IDENTITY,
+    KEYWORDS,
+    MOST_FRAMES,
+    MULTIFRAME_CLASSES,
+    PRIVATE,
+)
 from inference.part10 import DEFLATED, EXPLICIT, UID, inflate, read_meta
 from inference.values import Values
+
+
+def _tags(keywords: Iterable[str]) -> frozenset[int]:
+    return frozenset(t for t in map(tag_for_keyword, keywords) if t is not None)
 
 
 class _Wanted:
     """Tags to keep: the keywords, and private blocks of the two groups above."""
 
-    tags = frozenset(t for t in map(tag_for_keyword, KEYWORDS) if t is not None)
+    tags = _tags(KEYWORDS)
     groups = frozenset(p.group for p in PRIVATE)
 
     def __contains__(self, tag: object) -> bool:
@@ -34,6 +47,9 @@ class _Wanted:
 
 
 WANTED = _Wanted()
+GROUPS = _tags(FUNCTIONAL_GROUPS)
+SOP_CLASS, PER_FRAME = 0x00080016, 0x52009230
+WITHIN = dict.fromkeys(GROUPS | _tags(FRAME_MACROS), _tags(FRAME_KEYWORDS))
 CODINGS = {
     "1.2.840.10008.1.2": Coding("<", explicit=False),
     "1.2.840.10008.1.2.2": Coding(">", explicit=True),
@@ -71,10 +87,10 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
     meta, start = read_meta(buffer)
     syntax = meta["TransferSyntaxUID"]
     found: list[Element] = []
-    data, begin = (inflate(buffer, start), 0) if syntax == DEFLATED else (buffer, start)
+    data, begin, size = (buffer, start, len(buffer)) if syntax != DEFLATED else _inflated(buffer, start)
     coding = CODINGS.get(syntax, EXPLICIT)
     try:
-        walk(data, begin, coding, WANTED, found)
+        walk(data, begin, coding, WANTED, found, WITHIN, size)
     except Refused as refused:
         raise Refused(refused.code, refused.reason, **_known(_values(data, found))) from None
     attributes = _values(data, found)
@@ -84,13 +100,7 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
         _check_pixels(attributes, pixels)
     except Refused as refused:
         raise Refused(refused.code, refused.reason, **_known(attributes)) from None
-    plain = (
-        pixels is not None
-        and pixels.tag == PIXEL_DATA
-        and pixels.length >= 0
-        and syntax in NATIVE
-        and (attributes.get("NumberOfFrames") or 1) == 1
-    )
+    plain = pixels is not None and pixels.tag == PIXEL_DATA and pixels.length >= 0 and syntax in NATIVE
     with memoryview(buffer) as view, view[start:] as data_set:
         sha256 = hashlib.sha256(data_set).hexdigest()
     return Instance(
@@ -108,10 +118,16 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
     )
 
 
+def _inflated(buffer: Buffer, start: int) -> tuple[bytes, int, int]:
+    kept, size = inflate(buffer, start)
+    return kept, 0, size
+
+
 def _values(data: Buffer, found: Sequence[Element]) -> dict[str, Any]:
     """The attributes as plain JSON types, as ``facts.Instance`` and ``KEYWORDS`` describe them."""
     values = Values(data)
-    attributes = values.of([e for e in found if e.tag not in PIXELS])
+    passed_over = PIXELS if _has_frames(data, found) else PIXELS | GROUPS
+    attributes = values.of([e for e in found if e.tag not in passed_over])
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         # "US or SS" by Pixel Representation (PS3.5 6.2): implicit VR cannot say which
         if attributes.get("PixelRepresentation") == 1 and (attributes.get(keyword) or 0) > 0x7FFF:
@@ -123,6 +139,13 @@ def _values(data: Buffer, found: Sequence[Element]) -> dict[str, Any]:
         "WithoutPrivateCreator": without_creator,
     }
     return attributes | {name: keywords for name, keywords in notes.items() if keywords}
+
+
+def _has_frames(data: Buffer, found: Sequence[Element]) -> bool:
+    """Whether this is a CT or PET whose functional groups are kept; of segmentations and captures nobody asks them."""
+    sop_class = next((bytes(data[e.start : e.start + min(e.length, 66)]) for e in found if e.tag == SOP_CLASS), b"")
+    frames = next((len(e.items or ()) for e in found if e.tag == PER_FRAME), 0)
+    return sop_class.rstrip(b"\0 ").decode("latin-1") in MULTIFRAME_CLASSES and frames <= MOST_FRAMES
 
 
 def _add_private(attributes: dict[str, Any], values: Values, found: Sequence[Element]) -> list[str]:

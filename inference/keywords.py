@@ -112,6 +112,26 @@ KEYWORDS: tuple[str, ...] = (
     "DecayFactor",
     "DoseCalibrationFactor",
     "RadiopharmaceuticalInformationSequence",
+    # multi-frame CT and PET (see FRAME_KEYWORDS)
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "VolumetricProperties",
+    "VolumeBasedCalculationTechnique",
+    "DecayCorrectionDateTime",
+    "DecayCorrected",
+    "AttenuationCorrected",
+    "ScatterCorrected",
+    "DeadTimeCorrected",
+    "GantryMotionCorrected",
+    "PatientMotionCorrected",
+    "CountLossNormalizationCorrected",
+    "RandomsCorrected",
+    "NonUniformRadialSamplingCorrected",
+    "SensitivityCalibrated",
+    "DetectorNormalizationCorrection",
     # regions and our own objects
     "ContentLabel",
     "StructureSetLabel",
@@ -134,6 +154,55 @@ Beside them stand: the private ``PhilipsSUVScaleFactor``, ``PhilipsActivityConce
 values found without their private creator), ``UnreadableValues`` (left out because the value breaks its VR) and
 ``GuessedText`` (bytes outside the declared character set, read as Latin-1).
 """
+
+MULTIFRAME_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.130": "Enhanced PET Image Storage",
+    "1.2.840.10008.5.1.4.1.1.128.1": "Legacy Converted Enhanced PET Image Storage",
+}
+"""SOP Classes whose functional groups are kept; of all others they are passed over."""
+
+FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+FRAME_MACROS = (
+    "CTAcquisitionDetailsSequence",
+    "CTImageFrameTypeSequence",
+    "CTReconstructionSequence",
+    "CTXRayDetailsSequence",
+    "CardiacSynchronizationSequence",
+    "FrameContentSequence",
+    "PETFrameTypeSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "RealWorldValueMappingSequence",
+    "RespiratorySynchronizationSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+)
+"""The sequences of functional groups (PS3.3 C.7.6.16.2, C.8.15.3, C.8.22.5) that tell of a frame what we need."""
+
+FRAME_KEYWORDS = (
+    *FRAME_MACROS,
+    *KEYWORDS,
+    "FrameType",
+    "StackID",
+    "FrameAcquisitionDateTime",
+    "FrameAcquisitionDuration",
+    "FrameAcquisitionNumber",
+    "TemporalPositionIndex",
+    "NominalCardiacTriggerDelayTime",
+    "NominalRespiratoryTriggerDelayTime",
+    "RealWorldValueSlope",
+    "RealWorldValueIntercept",
+    "MeasurementUnitsCodeSequence",
+)
+"""What is kept inside functional groups, and nothing else: there may be thousands of them in one object."""
+
+MOST_FRAMES = 4096
+"""Frames of one object whose functional groups are kept: more than any static volume has."""
 
 
 @dataclass(frozen=True, slots=True)

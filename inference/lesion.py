@@ -1,188 +1,245 @@
 """An automatic proposal of lesions where nobody gave a region; always "needs confirmation".
 
-Method: connected uptake of SUVbw ≥ 4.0 (fixed threshold, as in Boellaard 2018 for lymphoma and lung; 2.5 where nothing
-reaches 4.0), each bounded at 41 % of its own maximum (EANM), the organs' own uptake set aside.
+Method: connected uptake above a threshold, cut between its peaks; peaks in an organ's place with the organ's shape are
+set aside (``inference.physiology``); each lesion is bounded at 41 % of its own maximum (EANM 2.0, Boellaard 2015), or
+higher where that runs into warm surroundings.  Threshold: for FDG the least uptake that PERCIST 1.0 calls measurable
+(Wahl 2009; O, Lodge & Wahl, Radiology 2016), 1.5 × liver mean + 2 SD, or 2 × blood pool mean + 2 SD without a liver.
+PERCIST counts in SUL, but the factor from SUVbw to SUL is one number for the patient and cancels.  Else SUVbw 4.0 (as
+Boellaard 2018 for lymphoma and lung), then 2.5 where nothing reaches 4.0.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from inference.body import body_of
-from inference.facts import BoolArray, Caution, Region, Volume
-from inference.measure import MTV_FRACTION, connected
-from inference.physiology import organs_among
+from inference.body import Body
+from inference.facts import BoolArray, Caution, ReferenceUptake, Region, Tracer, Volume
+from inference.measure import MTV_FRACTION
+from inference.organs import Organs, organs_of
+from inference.physiology import Judge, Verdict, pattern_of
+from inference.uptake import LEAST_ML, Core, Grown, cores, grow, together
 
 THRESHOLDS_SUV = (4.0, 2.5)
-# Smaller is noise, or below what PET resolves (a 10 mm sphere).
-LEAST_ML = 0.5
+# Mean and standard deviation of the reference are taken so many times.
+PERCIST = {"liver": (1.5, 2.0), "blood pool": (2.0, 2.0)}
 # Faint uptake (below 4.0) larger than this is an organ's: livers reach 2.5 and more.
 MOST_FAINT_ML = 200.0
-# Growing to 41 % may not multiply the seed's volume by more: then background is as hot as the bound (methods D3).
-FLOOD = 5.0
-# The bound must stand out from what lies 10 to 20 mm round the seed by this factor, or noise leads the region away.
-CONTRAST = 1.5
-SURROUNDINGS_MM = (10.0, 20.0)
-# Beyond its seed's box a lesion is followed no farther, mm.
-REACH_MM = 30.0
 # Of a proposal at most so much may lie outside the patient.
 LEAST_INSIDE_BODY = 0.5
 # More are not reported one by one.
 MOST_LESIONS = 20
+# Uptake set aside as an organ's that lies so far out of the organ's place on the CT is told, from this volume on.
+BEYOND_MM, BEYOND_ML = 12.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Proposed lesions, the largest first (none: an empty tuple), with what must be said about them."""
+    """Proposed lesions, the one for the model first (none: an empty tuple), with what must be said about them."""
 
     regions: tuple[Region, ...]
     cautions: tuple[Caution, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Grown:
-    region: Region
-    flooded: bool
+class Threshold:
+    """SUVbw from which uptake is looked at, and why this one."""
+
+    suv: float
+    why: str
+    lowered: bool = False
 
 
-def find_lesions(suv: Volume, ct: Volume) -> Proposal:
-    """Propose lesions in ``suv`` (SUVbw, g/ml) with ``ct`` (HU, its own grid, same Frame of Reference)."""
-    body = body_of(ct)
-    cautions: list[Caution] = []
-    if body is None or body.lungs_mm is None:
-        text = "No lungs are seen on the CT, so organs with uptake of their own could not be told from lesions."
-        cautions.append(Caution("physiologic-uptake-not-assessed", text))
-    for threshold in THRESHOLDS_SUV:
-        lowered = threshold != THRESHOLDS_SUV[0]
-        grown = _candidates(suv, threshold)
-        if lowered:
-            grown = [g for g in grown if not g.flooded and g.region.mask.sum() * suv.voxel_ml <= MOST_FAINT_ML]
-        if body is not None:
-            inside = [g for g in grown if body.share_inside(_points(g.region, suv)) >= LEAST_INSIDE_BODY]
-            cautions += _outside(len(grown) - len(inside))
-            grown = inside
-        organs = organs_among([g.region for g in grown], suv, ct, body)
-        lesions = [g for g, organ in zip(grown, organs, strict=True) if not organ]
-        cautions += _set_aside(organs)
-        if lesions:
-            return _proposal(lesions, cautions, threshold, lowered=lowered)
-    lowest = THRESHOLDS_SUV[-1]
-    cautions.append(Caution("no-lesion-found", f"No uptake of SUVbw {lowest:g} or more was found outside organs."))
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    grown: Grown
+    suv_mean: float
+    ml: float
+    doubt: str
+
+    @property
+    def rank(self) -> tuple[bool, float, tuple[int, int, int]]:
+        """Certain before doubtful, then by total lesion glycolysis: what is large and hot, not what is large alone.
+
+        A faint organ that escaped the rules is large; a noisy voxel is hot.
+        """
+        return bool(self.doubt), -self.ml * self.suv_mean, self.grown.region.start
+
+
+def find_lesions(
+    suv: Volume, ct: Volume, body: Body | None, tracer: Tracer, references: Sequence[ReferenceUptake] = ()
+) -> Proposal:
+    """Propose lesions in ``suv`` (SUVbw, g/ml) with ``ct`` (HU, its own grid, same Frame of Reference).
+
+    ``body``: of ``body_of(ct)``.  ``references``: of ``reference_uptake``.
+    """
+    organs = organs_of(body) if body is not None else None
+    cautions = [*_not_assessed(body, organs), *_about_pattern(tracer)]
+    threshold = _thresholds(tracer, references)[-1]
+    for threshold in _thresholds(tracer, references):
+        found, said = _lesions_above(threshold, suv, body, organs, tracer)
+        cautions += said
+        if found:
+            return _proposal(found, cautions, threshold)
+    text = f"No uptake of SUVbw {threshold.suv:.3g} ({threshold.why}) or more was found outside organs."
+    cautions.append(Caution("no-lesion-found", text))
     return Proposal((), _once(cautions))
 
 
-def _proposal(lesions: list[_Grown], cautions: list[Caution], threshold: float, *, lowered: bool) -> Proposal:
-    lesions = sorted(lesions, key=lambda g: (-int(g.region.mask.sum()), g.region.start))
+def _thresholds(tracer: Tracer, references: Sequence[ReferenceUptake]) -> tuple[Threshold, ...]:
+    """Those to try in turn.  PERCIST is FDG's; below its threshold uptake does not differ from the patient's own."""
+    first, second = THRESHOLDS_SUV
+    by_site = {r.site: r for r in references}
+    if tracer.name == "fdg":
+        for site, (times, spreads) in PERCIST.items():
+            if reference := by_site.get(site):  # type: ignore[call-overload]
+                value = times * reference.suv_mean + spreads * reference.suv_sd
+                why = (
+                    f"PERCIST: {times:g} × {site} mean {reference.suv_mean:.2f} + {spreads:g} SD {reference.suv_sd:.2f}"
+                )
+                return (Threshold(value, why),)
+    return Threshold(first, "fixed"), Threshold(second, "fixed", lowered=True)
+
+
+def _lesions_above(
+    threshold: Threshold, suv: Volume, body: Body | None, organs: Organs | None, tracer: Tracer
+) -> tuple[list[_Candidate], list[Caution]]:
+    """Lesions above one threshold, and what is to be said of what was not taken for one."""
+    found, cautions = cores(suv, threshold.suv), []
+    if body is not None:
+        shares = [body.share_inside(c.points(suv)) for c in found]
+        cautions += _outside([c for c, s in zip(found, shares, strict=True) if s < LEAST_INSIDE_BODY], suv)
+        found = [c for c, s in zip(found, shares, strict=True) if s >= LEAST_INSIDE_BODY]
+    verdicts = [Verdict()] * len(found)
+    if body is not None and organs is not None:
+        verdicts = Judge(found, suv, body, organs, tracer).verdicts_in_order()
+        cautions += _set_aside(found, verdicts, suv)
+        cautions += _beyond(found, verdicts, suv, body, organs)
+    lesions = _grown(found, verdicts, suv)
+    cut = {c.component for c, v in zip(found, verdicts, strict=True) if v.organ}
+    if threshold.lowered:
+        lesions = [c for c in lesions if c.ml <= MOST_FAINT_ML]
+    elif any(c.component in cut and not v.organ for c, v in zip(found, verdicts, strict=True)) and lesions:
+        text = "Uptake that runs into an organ's was cut from it at the valley between their peaks; check its border."
+        cautions.append(Caution("lesion-touches-organ", text))
+    return lesions, cautions
+
+
+def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume) -> list[_Candidate]:
+    """Lesions grown from the cores that are no organ's, the hottest first; what one has reached is not another's."""
+    closed = np.zeros(suv.array.shape, bool)
+    by_component: dict[int, list[tuple[Core, Verdict]]] = defaultdict(list)
+    for core, verdict in zip(found, verdicts, strict=True):
+        if verdict.organ:
+            closed[core.region.slices] |= core.region.mask
+        else:
+            by_component[core.component].append((core, verdict))
+    starts: list[tuple[Core, str]] = []
+    for parts in by_component.values():
+        for doubt in {v.doubt for _, v in parts}:
+            alike = [c for c, v in parts if v.doubt == doubt]
+            starts += [(core, doubt) for core in (*together(suv, alike), *alike)]
+    candidates: list[_Candidate] = []
+    for core, doubt in sorted(starts, key=lambda s: (-s[0].suv, -s[0].voxels(), s[0].peak)):
+        if closed[core.peak]:
+            continue
+        grown = grow(suv, core, closed)
+        closed[grown.region.slices] |= grown.region.mask
+        ml = float(grown.region.mask.sum()) * suv.voxel_ml
+        if ml >= LEAST_ML:
+            mean = float(suv.array[grown.region.slices][grown.region.mask].mean())
+            candidates.append(_Candidate(grown, mean, ml, doubt))
+    return candidates
+
+
+def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Threshold) -> Proposal:
+    lesions = sorted(lesions, key=lambda c: c.rank)
+    kept = lesions[:MOST_LESIONS]
     text = (
-        f"The regions were found automatically (SUVbw ≥ {threshold:g}, bounded at 41 % of each maximum): a proposal "
-        "that needs confirmation."
+        f"The regions were found automatically (SUVbw ≥ {threshold.suv:.3g}, {threshold.why}; each bounded at 41 % of "
+        "its maximum): a proposal that needs confirmation."
     )
     cautions.append(Caution("region-automatic", text))
-    if lowered:
-        text = f"No lesion reaches SUVbw {THRESHOLDS_SUV[0]:g}; {threshold:g} was used instead."
+    if threshold.lowered:
+        text = f"No lesion reaches SUVbw {THRESHOLDS_SUV[0]:g}; {threshold.suv:g} was used instead."
         cautions.append(Caution("threshold-lowered", text))
-    if any(g.flooded for g in lesions[:MOST_LESIONS]):
-        text = f"At 41 % of its maximum a region ran into its surroundings; it was bounded at SUVbw {threshold:g}."
+    if stopped := [c.grown for c in kept if c.grown.share != MTV_FRACTION]:
+        bounds = ", ".join(sorted({f"{g.share:.0%}" if g.share else f"SUVbw {g.bound:.3g}" for g in stopped}))
+        text = f"At 41 % of its maximum a region ran into its surroundings; it was bounded higher: {bounds}."
         cautions.append(Caution("region-growth-stopped", text))
+    if doubtful := [(n, c.doubt) for n, c in enumerate(kept, 1) if c.doubt]:
+        organs = ", ".join(sorted({doubt for _, doubt in doubtful}))
+        text = f"{len(doubtful)} of the proposed regions may be an organ's own uptake ({organs}); they come last."
+        cautions.append(Caution("lesion-doubtful", text))
     if len(lesions) > MOST_LESIONS:
-        text = f"{len(lesions)} lesions were found; the {MOST_LESIONS} largest are reported."
+        text = f"{len(lesions)} lesions were found; {MOST_LESIONS} are reported, those of most uptake."
         cautions.append(Caution("lesions-left-out", text))
-    return Proposal(tuple(g.region for g in lesions[:MOST_LESIONS]), _once(cautions))
+    return Proposal(tuple(c.grown.region for c in kept), _once(cautions))
 
 
-def _candidates(suv: Volume, threshold: float) -> list[_Grown]:
-    """Connected uptake at or above ``threshold``, each grown or cut to 41 % of its maximum, hottest first."""
-    import cc3d
-
-    hot = Region.of(suv.array >= threshold)
-    if not hot.mask.any():
+def _not_assessed(body: Body | None, organs: Organs | None) -> list[Caution]:
+    """What the picture does not show, nothing can be told from."""
+    if body is not None and body.base_seen and body.apex_seen:
         return []
-    labels = cc3d.connected_components(hot.mask, connectivity=26)
-    sizes = np.bincount(labels[hot.mask])
-    boxes = ndimage.find_objects(labels)
-    large = [n for n in range(1, len(sizes)) if sizes[n] * suv.voxel_ml >= LEAST_ML]
-    seeds = [_seed(suv, hot.start, labels[boxes[n - 1]] == n, boxes[n - 1]) for n in large]
-    grown: list[_Grown] = []
-    for core, seed in sorted(seeds, key=lambda s: (-float(suv.array[s[1]]), s[1])):
-        if not any(_holds(g.region, seed) for g in grown):
-            grown.append(_grow(suv, core, seed, threshold))
-    return [g for g in grown if g.region.mask.sum() * suv.voxel_ml >= LEAST_ML]
+    known = [name for name in ("cranium", "bladder") if organs is not None and getattr(organs, name) is not None]
+    told = f" other than {' and '.join({'cranium': 'brain'}.get(n, n) for n in known)}" if known else ""
+    if body is None or body.lungs_mm is None:
+        text = f"No lungs are seen on the CT, so organs{told} with uptake of their own could not be told from lesions."
+    else:
+        where = "below" if not body.base_seen else "above"
+        if where == "above" and known:
+            return []
+        text = f"The lungs are not seen whole, so organs {where} them{told} could not be told from lesions."
+    return [Caution("physiologic-uptake-not-assessed", text)]
 
 
-def _seed(
-    suv: Volume, origin: tuple[int, int, int], mask: BoolArray, box: tuple[slice, ...]
-) -> tuple[Region, tuple[int, int, int]]:
-    """A component as a region of the whole grid, and the index of its maximum."""
-    k, r, c = (o + s.start for o, s in zip(origin, box, strict=True))
-    core = Region((k, r, c), mask)
-    values = np.where(mask, suv.array[core.slices], -np.inf)
-    at = np.unravel_index(int(np.argmax(values)), values.shape)
-    return core, (k + int(at[0]), r + int(at[1]), c + int(at[2]))
+def _about_pattern(tracer: Tracer) -> list[Caution]:
+    if tracer.name == "fdg":
+        return []
+    kinds = ", ".join(pattern_of(tracer))
+    if not tracer.name:
+        return []
+    text = f"The tracer is not FDG: only uptake in {kinds} was set aside, by rules that were made for FDG."
+    return [Caution("physiologic-pattern-differs", text)]
 
 
-def _grow(suv: Volume, core: Region, seed: tuple[int, int, int], threshold: float) -> _Grown:
-    """The voxels of 41 % of the seed and more that hang together with it, unless they run away from the core."""
-    bound = MTV_FRACTION * float(suv.array[seed])
-    if bound >= threshold:
-        return _Grown(_part(suv.array[core.slices] >= bound, core.mask, core.start, seed), flooded=False)
-    reach = [int(np.ceil(REACH_MM / s)) for s in suv.spacing_mm]
-    start = [max(0, s - n) for s, n in zip(core.start, reach, strict=True)]
-    stop = [s + m + n for s, m, n in zip(core.start, core.mask.shape, reach, strict=True)]
-    values = suv.array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-    grown = _part(values >= bound, np.ones(values.shape, bool), (start[0], start[1], start[2]), seed)
-    inside = suv.array[grown.slices][grown.mask]
-    flooded = (
-        inside.size > FLOOD * int(core.mask.sum())
-        or float(inside.max()) > float(suv.array[seed])
-        or bound < CONTRAST * _surroundings(values, core, start, suv.spacing_mm)
-    )
-    return _Grown(core if flooded else grown, flooded)
+def _set_aside(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume) -> list[Caution]:
+    ml: Counter[str] = Counter()
+    for core, verdict in zip(found, verdicts, strict=True):
+        if verdict.organ:
+            ml[verdict.organ] += core.voxels()
+    named = ", ".join(f"{organ} ({count * suv.voxel_ml:.0f} ml)" for organ, count in sorted(ml.items()))
+    text = f"Uptake taken as an organ's own and not proposed as a lesion: {named}. A lesion inside it is not seen."
+    return [Caution("physiologic-uptake-set-aside", text)] if ml else []
 
 
-def _surroundings(
-    values: npt.NDArray[np.floating], core: Region, start: list[int], spacing_mm: tuple[float, float, float]
-) -> float:
-    """Median SUV of the shell round ``core`` in a box of ``values`` at ``start``; 0 where the box holds none of it."""
-    inside = np.zeros(values.shape, bool)
-    inside[tuple(slice(s.start - a, s.stop - a) for s, a in zip(core.slices, start, strict=True))] = core.mask
-    distance_mm = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
-    shell = values[(distance_mm > SURROUNDINGS_MM[0]) & (distance_mm <= SURROUNDINGS_MM[1])]
-    return float(np.median(shell)) if shell.size else 0.0
+def _beyond(
+    found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume, body: Body, organs: Organs
+) -> list[Caution]:
+    """Brain and bladder are known by the CT: uptake that reaches out of them may hide a lesion."""
+    cautions = []
+    for name, place in (("brain", organs.cranium), ("bladder", organs.bladder)):
+        points = [c.points(suv) for c, v in zip(found, verdicts, strict=True) if v.organ == name]
+        if place is None or not points:
+            continue
+        far = ~body.at(_wider(place, body), np.concatenate(points), outside=False).astype(bool)
+        if (ml := float(far.sum()) * suv.voxel_ml) >= BEYOND_ML:
+            text = f"{ml:.0f} ml of uptake taken as {name} lie beyond the {name} on the CT; a lesion may hide there."
+            cautions.append(Caution("organ-uptake-beyond-organ", text))
+    return cautions
 
 
-def _part(
-    above: npt.NDArray[np.bool_], within: BoolArray, start: tuple[int, int, int], seed: tuple[int, int, int]
-) -> Region:
-    """The part of a box at ``start`` that is connected to ``seed``, as a region of the whole grid."""
-    local = tuple(a - b for a, b in zip(seed, start, strict=True))
-    tight = Region.of(connected(above & within, local))
-    k, r, c = (a + b for a, b in zip(tight.start, start, strict=True))
-    return Region((k, r, c), tight.mask)
+def _wider(place: BoolArray, body: Body) -> BoolArray:
+    steps = max(1, round(BEYOND_MM / float(np.mean(body.volume.spacing_mm))))
+    return np.asarray(ndimage.binary_dilation(place, ndimage.generate_binary_structure(3, 1), steps))
 
 
-def _holds(region: Region, voxel: tuple[int, int, int]) -> bool:
-    local = tuple(v - s for v, s in zip(voxel, region.start, strict=True))
-    return all(0 <= i < n for i, n in zip(local, region.mask.shape, strict=True)) and bool(region.mask[local])
-
-
-def _points(region: Region, suv: Volume) -> npt.NDArray[np.floating]:
-    return suv.to_lps(np.argwhere(region.mask) + region.start)
-
-
-def _set_aside(organs: Sequence[str]) -> list[Caution]:
-    counts = Counter(o for o in organs if o)
-    named = ", ".join(f"{organ} ({n})" if n > 1 else organ for organ, n in sorted(counts.items()))
-    text = f"Uptake taken as an organ's own and not proposed as a lesion: {named}."
-    return [Caution("physiologic-uptake-set-aside", text)] if counts else []
-
-
-def _outside(count: int) -> list[Caution]:
+def _outside(outside: Sequence[Core], suv: Volume) -> list[Caution]:
+    count = len([c for c in outside if c.voxels() * suv.voxel_ml >= LEAST_ML])
     text = f"{count} hot spot(s) outside the patient on the CT, or where the CT does not reach, were not proposed."
     return [Caution("uptake-outside-body", text)] if count else []
 

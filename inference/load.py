@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from inference.facts import Instance, Refused, SuvRule, Volume
 from inference.pixels import Stored, stored_slices
+from inference.regrid import resample_slices
 from inference.volume import Stack
 
 # Nothing in a patient is thinner than air; scanners write lower values (-2000, -3024) where they measured nothing.
@@ -36,16 +38,31 @@ def load_pet(stack: Stack, rule: SuvRule) -> Volume:
 def load_ct(stack: Stack) -> Volume:
     """Hounsfield units as int16, (slice, row, column); padding and anything below air becomes air (-1024).
 
+    Where the stack is brought onto a grid, voxels beside every slice become ``regrid.NOT_MEASURED_HU`` (-1025).
     Raises ``Refused`` where the values are not HU, or as ``pixels.stored_slices``.
     """
     hu = np.empty(stack.shape, np.int16)
-    for k, values in enumerate(stored_slices(stack.instances)):
-        slope, intercept = _rescale(stack.instances[k])
-        padded = _padding(stack.instances[k], values) if _padding_shows(stack.instances[k], slope, intercept) else None
-        _write_hu(values, slope, intercept, hu[k])
-        if padded is not None:
-            hu[k][padded] = AIR_HU
+    if stack.regrid is not None:
+        slices = (_hu(i, v, np.empty(v.shape, np.int16)) for i, v in _with_values(stack))
+        resample_slices(slices, stack.regrid, hu)
+    else:
+        for k, (instance, values) in enumerate(_with_values(stack)):
+            _hu(instance, values, hu[k])
     return Volume(hu, stack.affine, stack.frame_of_reference_uid)
+
+
+def _with_values(stack: Stack) -> Iterator[tuple[Instance, Stored]]:
+    return zip(stack.instances, stored_slices(stack.instances), strict=True)
+
+
+def _hu(instance: Instance, values: Stored, hu: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """The HU of one image into ``hu`` (row, column); ``values`` is used up."""
+    slope, intercept = _rescale(instance)
+    padded = _padding(instance, values) if _padding_shows(instance, slope, intercept) else None
+    _write_hu(values, slope, intercept, hu)
+    if padded is not None:
+        hu[padded] = AIR_HU
+    return hu
 
 
 def _rescale(instance: Instance) -> tuple[float, float]:

@@ -13,6 +13,9 @@ MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 EXPLICIT = Coding("<", explicit=True)
 UID = re.compile(r"[0-9.]{1,64}")
 INFLATED_MOST = 1 << 28  # bytes: a deflated data set that grows beyond is refused
+INFLATED_KEPT = 1 << 26  # bytes of it that are kept in memory: the header must lie there, the pixels need not
+PIECE = 1 << 16  # bytes: inflated a piece at a time
+META_MOST = 1 << 16  # bytes: a meta header has some hundreds
 META_TAGS = {
     0x00020002: "MediaStorageSOPClassUID",
     0x00020003: "MediaStorageSOPInstanceUID",
@@ -50,25 +53,54 @@ def read_meta(buffer: Buffer) -> tuple[dict[str, str], int]:
 
 
 def _end_of_meta(buffer: Buffer) -> int:
-    """Where group 2 ends, by its elements: the stated group length is often wrong."""
-    at = 132
+    """Where group 2 ends, by its elements: the stated group length is often wrong.
+
+    They ascend (PS3.5 7.1): else a data set that begins with group 2 could unsay the meta header before it.
+    """
+    at, last = 132, -1
     while bytes(buffer[at : at + 2]) == b"\x02\x00":
+        number = int.from_bytes(bytes(buffer[at + 2 : at + 4]), "little")
+        if number <= last or at > META_MOST:
+            raise Refused(
+                "unreadable-structure",
+                "The elements of the meta header do not ascend or have no end (DICOM PS3.10 7.1). Send it again.",
+            )
+        last = number
         long_form = bytes(buffer[at + 4 : at + 6]) in (b"OB", b"UN", b"UT")
         length = bytes(buffer[at + 8 : at + 12]) if long_form else bytes(buffer[at + 6 : at + 8])
         at += (12 if long_form else 8) + int.from_bytes(length, "little")
     if at > len(buffer):
         raise Refused("unreadable-truncated", "The file ends inside its meta header. Send it again.")
+    if at > META_MOST:
+        raise Refused("unreadable-structure", f"The meta header is longer than {META_MOST} bytes. Send it again.")
     return at
 
 
-def inflate(buffer: Buffer, start: int) -> bytes:
-    """The data set of the deflated transfer syntax (PS3.5 A.5), bounded."""
+def inflate(buffer: Buffer, start: int) -> tuple[bytes, int]:
+    """The deflated data set (PS3.5 A.5): its first ``INFLATED_KEPT`` bytes, and how long it is in all.
+
+    A kilobyte can hold a megabyte of zeros: so it is inflated in pieces, and what is far from the header is counted
+    and let go.  Raises Refused: unreadable-deflated.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        data = inflater.decompress(buffer[start:], INFLATED_MOST)
-    except zlib.error:
-        raise Refused("unreadable-deflated", "The deflated data set is damaged. Send it again.") from None
-    if inflater.unconsumed_tail or not inflater.eof:
-        what = "grows beyond 256 MiB" if inflater.unconsumed_tail else "is cut short"
-        raise Refused("unreadable-deflated", f"The deflated data set {what}. Send it again, uncompressed.")
-    return data
+    kept, size = bytearray(), 0
+    with memoryview(buffer) as view:
+        try:
+            for at in range(start, len(view), PIECE):
+                packed: Buffer = view[at : at + PIECE]
+                while packed and not inflater.eof:
+                    piece = inflater.decompress(packed, PIECE)
+                    packed = inflater.unconsumed_tail
+                    size += len(piece)
+                    if size > INFLATED_MOST:
+                        raise _undeflatable(f"grows beyond {INFLATED_MOST >> 20} MiB")
+                    kept += piece[: INFLATED_KEPT - len(kept)]
+        except zlib.error:
+            raise _undeflatable("is damaged") from None
+    if not inflater.eof:
+        raise _undeflatable("is cut short")
+    return bytes(kept), size
+
+
+def _undeflatable(how: str) -> Refused:
+    return Refused("unreadable-deflated", f"The deflated data set {how}. Send it again, uncompressed.")

@@ -1,134 +1,335 @@
-"""Which uptake is an organ's own: brain, bladder, kidneys, heart; told by place, size and CT, roughly.
+"""Which uptake is an organ's own, told by place, shape and CT; roughly, and after the tracer's pattern.
 
-Every rule asks for several things at once, so that what is doubtful stays a proposed lesion; what is set aside is
-named to the reader.  Positions are relative to the lungs, so nothing is known where no lungs are in the picture.
+Every rule asks for several things at once, so that what is doubtful stays a proposed lesion; what is set aside is named
+to the reader.  Uptake comes cut between its peaks (``inference.uptake``), so that a lesion that touches an organ is
+judged by its own peak.  FDG's pattern: EANM 2.0 (Boellaard 2015).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import log, pi
 
 import numpy as np
 from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import FloatArray, Region, Volume
+from inference.facts import BoolArray, FloatArray, Tracer, Volume
+from inference.organs import Organs
+from inference.uptake import Core
 
-# Heights in mm above (+) or below (-) the lungs of an adult; volumes in ml; distances in mm from the body's middle.
+# Uptake that is a wall or a tube, not a lump: its largest inscribed sphere is so much smaller than one of its volume.
+THIN = 0.68
+HEART_LEAST_ML, HEART_GAP_VOXELS = 8.0, 2
+# Two kidneys: hot at mirrored places; what lies this far (x, y, z mm) round them is theirs.
+KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (30.0, 30.0, 62.0)
+LIVER_LEAST_ML, SPLEEN_ML, SOLID_ORGAN_HU, SOLID_ORGAN_CV = 300.0, (60.0, 900.0), (15.0, 170.0), 0.35
+SOLID_ORGAN_BELOW_BASE = (-100.0, 150.0)
+# The cavity of the abdomen: so far below the lungs, within the skin, in front of the spine; bowel is not bone.
+CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_FRONT_OF, CAVITY_HU = (0.0, 430.0), 22.0, 32.0, 95.0
+BOWEL_LEAST_ML, BOWEL_LENGTH_MM, BOWEL_NEAR_MM, GAS_HU = 8.0, 55.0, 25.0, -300.0
+# In hot bowel a lump that is so much hotter than the bowel's other peaks may be a lesion.
+LUMP_HOTTER, LUMP_LEAST_ML = 1.5, 2.0
+URETER_MOST_ML, URETER_OFF_X, URETER_SLENDER = 6.0, (12.0, 70.0), 1.6
+GLANDS_MOST_ML, GLANDS_APART_MM, GLANDS_OFF_X, GLANDS_ALIKE = 14.0, 14.0, (8.0, 80.0), 1.6
+# A brain without its skull in the picture.
 BRAIN_ABOVE_LUNGS, BRAIN_LEAST_ML, BRAIN_SHARE_OF_BODY = 60.0, 100.0, 0.2
-BLADDER_BELOW_LUNGS, BLADDER_OFF_MIDDLE, BLADDER_ML, URINE_HU = 200.0, 35.0, (5.0, 800.0), (-20.0, 25.0)
-KIDNEY_BELOW_LUNGS, KIDNEY_OFF_MIDDLE, KIDNEY_ML, KIDNEYS_APART = (-40.0, 220.0), (25.0, 110.0), (0.5, 400.0), 60.0
-HEART_LEFT, HEART_ML, HEART_HEIGHT = (5.0, 100.0), (20.0, 400.0), (-0.15, 0.6)
+
+FDG_LIKE = ("brain", "heart", "liver", "spleen", "bowel", "kidney", "bladder", "ureter", "glands")
+# Prostate-specific membrane antigen and somatostatin receptor ligands: none in brain and heart.
+PEPTIDE_LIKE = ("liver", "spleen", "bowel", "kidney", "bladder", "ureter", "glands")
+PSMA_NAMES = ("dcfpyl", "dcfbc")
+# What is not known is excreted somehow.
+EXCRETED = ("kidney", "bladder", "ureter")
+
+
+def pattern_of(tracer: Tracer) -> tuple[str, ...]:
+    """The organs with uptake of their own; an unknown tracer's are taken as FDG's (said to the reader elsewhere)."""
+    if tracer.name in ("", "fdg"):
+        return FDG_LIKE
+    peptide = "psma" in tracer.name or tracer.name.startswith("dota") or tracer.name in PSMA_NAMES
+    return PEPTIDE_LIKE if peptide else EXCRETED
 
 
 @dataclass(frozen=True, slots=True)
-class Uptake:
-    """One connected uptake, as the rules see it.
+class Verdict:
+    """``organ``: whose own uptake it is, "" for a lesion.  ``doubt``: the organ that it may yet belong to."""
 
-    ``centre_mm``: LPS.  ``off_mm``: x and y from the middle of the body in its slice (+: patient's left, back).
-    ``above_lungs``, ``below_lungs``: mm from the chest's end, negative inside.  ``height``: 0 at the lungs' lowest
-    slice, 1 at the highest.  ``share_of_body``: median over slices of its filled area to the body's.  ``hollow``: its
-    centre of mass is not part of it.
+    organ: str = ""
+    doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """One core as the rules see it.  ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across.
+
+    ``inner_mm``: radius of the largest sphere inside.
     """
 
-    volume_ml: float
-    centre_mm: FloatArray
+    core: Core
+    points: FloatArray
+    peak_mm: FloatArray
     off_mm: FloatArray
-    above_lungs: float
-    below_lungs: float
-    height: float
-    share_of_body: float
+    ml: float
     mean_hu: float
-    hollow: bool
+    inner_mm: float
+    size_mm: tuple[float, float]
 
 
-def organs_among(regions: Sequence[Region], suv: Volume, ct: Volume, body: Body | None) -> list[str]:
-    """For each region the organ whose own uptake it looks like, or "" """
-    if body is None or body.lungs_mm is None:
-        return [""] * len(regions)
-    uptakes = [_describe(r, suv, ct, body, body.lungs_mm) for r in regions]
-    brains = [r for r, u in zip(regions, uptakes, strict=True) if _organ(u) == "brain"]
-    names = []
-    for region, uptake in zip(regions, uptakes, strict=True):
-        name = _organ(uptake) or ("kidney" if _is_kidney(uptake, uptakes) else "")
-        names.append("brain" if any(_lies_in_box(region, brain) for brain in brains) else name)
-    return names
+class Judge:
+    """Goes through the rules; what one has taken, the next does not see."""
+
+    def __init__(self, cores: Sequence[Core], suv: Volume, body: Body, organs: Organs, tracer: Tracer) -> None:
+        self.suv, self.body, self.organs = suv, body, organs
+        self.spots = [_spot(core, suv, body) for core in cores]
+        self.verdicts: dict[int, Verdict] = {}
+        self.pattern = pattern_of(tracer)
+
+    def verdicts_in_order(self) -> list[Verdict]:
+        """One for each core."""
+        rules: dict[str, Callable[[], None]] = {
+            "brain": self._brain,
+            "bladder": self._bladder,
+            "kidney": self._kidneys,
+            "heart": self._heart,
+            "liver": self._liver_and_spleen,
+            "ureter": self._ureters,
+            "bowel": self._bowel,
+            "glands": self._glands,
+        }
+        for organ, rule in rules.items():
+            if organ in self.pattern:
+                rule()
+        return [self.verdicts.get(n, Verdict()) for n in range(len(self.spots))]
+
+    def _open(self) -> list[int]:
+        return [n for n in range(len(self.spots)) if n not in self.verdicts]
+
+    def _take(self, which: Iterable[int], organ: str) -> None:
+        self.verdicts.update(dict.fromkeys(which, Verdict(organ)))
+
+    def _in_place(self, place: BoolArray | None) -> list[int]:
+        if place is None or not self.spots:
+            return []
+        peaks = np.array([s.peak_mm for s in self.spots])
+        there = self.body.at(place, peaks, outside=False)
+        return [n for n in self._open() if there[n]]
+
+    def _by_component(self, which: Iterable[int]) -> list[list[int]]:
+        groups: dict[int, list[int]] = defaultdict(list)
+        for n in which:
+            groups[self.spots[n].core.component].append(n)
+        return list(groups.values())
+
+    def _brain(self) -> None:
+        self._take(self._in_place(self.organs.cranium), "brain")
+        apex = self.body.apex_mm
+        if self.organs.cranium is not None or apex is None:
+            return
+        above = [n for n in self._open() if self.spots[n].peak_mm[2] > apex + BRAIN_ABOVE_LUNGS]
+        for group in self._by_component(above):
+            points = np.concatenate([self.spots[n].points for n in group])
+            if len(points) * self.suv.voxel_ml > BRAIN_LEAST_ML and self._share_of_body(points) > BRAIN_SHARE_OF_BODY:
+                self._take(group, "brain")
+
+    def _share_of_body(self, points: FloatArray) -> float:
+        """Area of the points in a slice to that of the body, at the points' middle."""
+        z_mm = float(np.median(points[:, 2]))
+        area = float(self.body.area_mm2[self.body.slice_at(z_mm)])
+        pixels = np.count_nonzero(np.abs(points[:, 2] - z_mm) < self.suv.spacing_mm[0] / 2 + 1e-3)
+        return pixels * float(np.prod(self.suv.spacing_mm[1:])) / max(area, 1.0)
+
+    def _bladder(self) -> None:
+        self._take(self._in_place(self.organs.bladder), "bladder")
+
+    def _kidneys(self) -> None:
+        there = self._in_place(self.organs.kidneys)
+        left, right = ([n for n in there if side * self.spots[n].off_mm[0] > 0] for side in (1.0, -1.0))
+        pairs = [(self._likeness(a, b), a, b) for a in left for b in right]
+        best = max(pairs, default=(-np.inf, 0, 0))
+        if best[0] == -np.inf:
+            return
+        for one in best[1:]:
+            middle = self.spots[one].peak_mm
+            near = [n for n in there if ((np.abs(self.spots[n].peak_mm - middle) / KIDNEY_REACH) ** 2).sum() <= 1.0]
+            self._take(near, "kidney")
+
+    def _likeness(self, a: int, b: int) -> float:
+        """How well two peaks go as a pair of kidneys: hot, and at mirrored places."""
+        one, other = self.spots[a], self.spots[b]
+        dx, dz = abs(one.off_mm[0] + other.off_mm[0]), abs(one.peak_mm[2] - other.peak_mm[2])
+        if dx > KIDNEYS_APART_X or dz > KIDNEYS_APART_Z:
+            return -np.inf
+        return log(one.core.suv * other.core.suv) - dx / KIDNEYS_APART_X - dz / KIDNEYS_APART_Z
+
+    def _heart(self) -> None:
+        there = self._in_place(self.organs.heart)
+        for group in self._near_each_other(there):
+            ml, inner_mm = sum(self.spots[n].ml for n in group), self._inner_mm(group)
+            if ml > HEART_LEAST_ML and inner_mm < THIN * _radius_mm(ml):
+                self._take(group, "heart")
+
+    def _liver_and_spleen(self) -> None:
+        base = self.body.base_mm
+        if base is None:
+            return
+        for group in self._by_component(self._open()):
+            points = np.concatenate([self.spots[n].points for n in group])
+            centre = points.mean(axis=0)
+            below, (x, y) = base - float(centre[2]), self.body.off_middle(centre[None])[0]
+            ml = len(points) * self.suv.voxel_ml
+            hu = float(np.mean([self.spots[n].mean_hu for n in group]))
+            if not (SOLID_ORGAN_BELOW_BASE[0] < below < SOLID_ORGAN_BELOW_BASE[1]):
+                continue
+            if not (SOLID_ORGAN_HU[0] < hu < SOLID_ORGAN_HU[1]) or self._variation(points) > SOLID_ORGAN_CV:
+                continue
+            if ml > LIVER_LEAST_ML and x < 0:
+                self._take(group, "liver")
+            elif SPLEEN_ML[0] < ml < SPLEEN_ML[1] and x > 30 and y > -10:
+                self._take(group, "spleen")
+
+    def _variation(self, points: FloatArray) -> float:
+        """Standard deviation of the uptake to its mean."""
+        index = np.rint(self.suv.to_index(points)).astype(int)
+        values = self.suv.array[tuple(index.T)].astype(float)
+        return float(values.std() / values.mean())
+
+    def _ureters(self) -> None:
+        for n in self._open():
+            s = self.spots[n]
+            down, across = s.size_mm
+            if (
+                self._below(s.peak_mm) > 0
+                and s.ml < URETER_MOST_ML
+                and URETER_OFF_X[0] < abs(s.off_mm[0]) < URETER_OFF_X[1]
+                and down > URETER_SLENDER * across
+            ):
+                self._take([n], "ureter")
+
+    def _bowel(self) -> None:
+        inside = [n for n in self._open() if self._in_cavity(self.spots[n])]
+        fragments: list[int] = []
+        for group in self._by_component(inside):
+            ml, inner_mm = sum(self.spots[n].ml for n in group), self._inner_mm(group)
+            tube = inner_mm < THIN * _radius_mm(ml) or self._length_mm(group) > BOWEL_LENGTH_MM
+            if ml > BOWEL_LEAST_ML and tube:
+                lumps = self._lumps(group)
+                self._take([n for n in group if n not in lumps], "bowel")
+                fragments += lumps
+            else:
+                fragments += group
+        taken = [self.spots[n].points for n, v in self.verdicts.items() if v.organ == "bowel"]
+        for n in fragments:
+            if self._beside(self.spots[n], taken) or self._holds_gas(self.spots[n]):
+                self.verdicts[n] = Verdict(doubt="bowel")
+
+    def _lumps(self, group: list[int]) -> list[int]:
+        """Cores of hot bowel that are neither thin nor as hot as the rest."""
+        if len(group) < 2:
+            return []
+        usual = float(np.median([self.spots[n].core.suv for n in group]))
+        return [
+            n
+            for n in group
+            if self.spots[n].core.suv > LUMP_HOTTER * usual
+            and self.spots[n].ml > LUMP_LEAST_ML
+            and self.spots[n].inner_mm > THIN * _radius_mm(self.spots[n].ml)
+        ]
+
+    def _in_cavity(self, s: _Spot) -> bool:
+        low, high = CAVITY_BELOW_BASE
+        if not (low < self._below(s.peak_mm) < high) or s.off_mm[1] > CAVITY_FRONT_OF or s.mean_hu > CAVITY_HU:
+            return False
+        around = s.peak_mm + CAVITY_DEPTH_MM * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+        return bool(self.body.at(self.body.volume.array, around, outside=False).all())
+
+    def _below(self, peak_mm: FloatArray) -> float:
+        """mm below the lungs; -inf where they are not in the picture."""
+        return -np.inf if self.body.base_mm is None else self.body.base_mm - float(peak_mm[2])
+
+    def _beside(self, s: _Spot, others: list[FloatArray]) -> bool:
+        return any(float(np.linalg.norm(o - s.peak_mm, axis=1).min()) < BOWEL_NEAR_MM for o in others)
+
+    def _holds_gas(self, s: _Spot) -> bool:
+        return bool((self.body.at(self.body.hu, s.points, outside=0.0) < GAS_HU).any())
+
+    def _glands(self) -> None:
+        apex = self.body.lungs_mm[1] if self.body.lungs_mm else -np.inf
+        neck = [n for n in self._open() if self.spots[n].peak_mm[2] > apex and self.spots[n].ml < GLANDS_MOST_ML]
+        neck = [n for n in neck if GLANDS_OFF_X[0] < abs(self.spots[n].off_mm[0]) < GLANDS_OFF_X[1]]
+        if self.body.lungs_mm is None and self.organs.cranium is None:
+            return
+        for n in neck:
+            if any(_mirrored(self.spots[n], self.spots[m]) for m in neck if m != n):
+                self.verdicts[n] = Verdict(doubt="salivary glands or tonsils")
+
+    def _near_each_other(self, which: list[int]) -> list[list[int]]:
+        """Groups of cores that lie within a few voxels of each other."""
+        if not which:
+            return []
+        box, start = self._union(which)
+        grown = ndimage.binary_dilation(box, ndimage.generate_binary_structure(3, 2), HEART_GAP_VOXELS)
+        labels, _ = ndimage.label(grown)
+        groups: dict[int, list[int]] = defaultdict(list)
+        for n in which:
+            k, r, c = np.subtract(self.spots[n].core.peak, start)
+            groups[int(labels[k, r, c])].append(n)
+        return list(groups.values())
+
+    def _union(self, which: Sequence[int]) -> tuple[BoolArray, FloatArray]:
+        regions = [self.spots[n].core.region for n in which]
+        low = np.min([r.start for r in regions], axis=0)
+        high = np.max([np.add(r.start, r.mask.shape) for r in regions], axis=0)
+        box = np.zeros(tuple(high - low), bool)
+        for r in regions:
+            box[tuple(slice(s.start - a, s.stop - a) for s, a in zip(r.slices, low, strict=True))] |= r.mask
+        return box, low
+
+    def _inner_mm(self, which: Sequence[int]) -> float:
+        """Radius of the largest sphere inside the cores taken together."""
+        return _inner(self._union(which)[0], self.suv.spacing_mm)
+
+    def _length_mm(self, which: Sequence[int]) -> float:
+        """Four standard deviations along the main axis: the length of a thin rod is 3.5 of them."""
+        points = np.concatenate([self.spots[n].points for n in which])
+        if len(points) < 4:
+            return 0.0
+        spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1e-6))
+        return 4.0 * float(spread[2]) if spread[2] > 2.5 * spread[0] else 0.0
 
 
-def _lies_in_box(region: Region, other: Region) -> bool:
-    """Whether the region's box lies within that of the other."""
-    return all(b.start <= a.start and a.stop <= b.stop for a, b in zip(region.slices, other.slices, strict=True))
-
-
-def _organ(u: Uptake) -> str:
-    if u.above_lungs > BRAIN_ABOVE_LUNGS and u.volume_ml > BRAIN_LEAST_ML and u.share_of_body > BRAIN_SHARE_OF_BODY:
-        return "brain"
-    low, high = BLADDER_ML
-    near_middle = abs(u.off_mm[0]) < BLADDER_OFF_MIDDLE
-    urine = URINE_HU[0] < u.mean_hu < URINE_HU[1]
-    if u.below_lungs > BLADDER_BELOW_LUNGS and near_middle and urine and low < u.volume_ml < high:
-        return "bladder"
-    left = HEART_LEFT[0] < u.off_mm[0] < HEART_LEFT[1] and u.off_mm[1] < 10.0
-    in_chest = HEART_HEIGHT[0] < u.height < HEART_HEIGHT[1]
-    if left and in_chest and u.hollow and HEART_ML[0] < u.volume_ml < HEART_ML[1]:
-        return "heart"
-    return ""
-
-
-def _is_kidney(u: Uptake, others: Sequence[Uptake]) -> bool:
-    """Kidneys come in pairs: one at the mirrored place is needed."""
-    return _at_kidney(u) and any(
-        _at_kidney(o)
-        and u.off_mm[0] * o.off_mm[0] < 0
-        and abs(u.off_mm[0] + o.off_mm[0]) < KIDNEYS_APART
-        and abs(u.centre_mm[2] - o.centre_mm[2]) < KIDNEYS_APART
-        for o in others
+def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
+    points = np.asarray(core.points(suv))
+    peak_mm = np.asarray(suv.to_lps(core.peak))
+    shape = np.multiply(core.region.mask.shape, suv.spacing_mm)
+    hu = body.at(body.hu, points, outside=np.nan)
+    return _Spot(
+        core,
+        points,
+        peak_mm,
+        body.off_middle(peak_mm[None])[0],
+        len(points) * suv.voxel_ml,
+        float(np.nanmean(hu)) if np.isfinite(hu).any() else float("nan"),
+        _inner(core.region.mask, suv.spacing_mm),
+        (float(shape[0]), float(max(shape[1:]))),
     )
 
 
-def _at_kidney(u: Uptake) -> bool:
-    return bool(
-        KIDNEY_BELOW_LUNGS[0] < u.below_lungs < KIDNEY_BELOW_LUNGS[1]
-        and KIDNEY_OFF_MIDDLE[0] < abs(u.off_mm[0]) < KIDNEY_OFF_MIDDLE[1]
-        and u.off_mm[1] > 0
-        and KIDNEY_ML[0] < u.volume_ml < KIDNEY_ML[1]
-    )
+def _inner(mask: BoolArray, spacing_mm: tuple[float, float, float]) -> float:
+    """Radius (mm) of the largest sphere inside a mask."""
+    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)
+    return float(distance.max()) - min(spacing_mm) / 2
 
 
-def _describe(region: Region, suv: Volume, ct: Volume, body: Body, lungs_mm: tuple[float, float]) -> Uptake:
-    voxels = np.argwhere(region.mask)
-    lps = suv.to_lps(voxels + region.start)
-    centre = lps.mean(axis=0)
-    k = body.slice_at(float(centre[2]))
-    low, high = lungs_mm
-    nearest = tuple(np.rint(voxels.mean(axis=0)).astype(int))
-    return Uptake(
-        volume_ml=len(voxels) * suv.voxel_ml,
-        centre_mm=centre,
-        off_mm=centre[:2] - [body.middle_x_mm[k], body.middle_y_mm[k]],
-        above_lungs=float(centre[2]) - high,
-        below_lungs=low - float(centre[2]),
-        height=(float(centre[2]) - low) / max(high - low, 1.0),
-        share_of_body=_share_of_body(region, suv, body),
-        mean_hu=_mean_hu(lps, ct),
-        hollow=not region.mask[nearest],
-    )
+def _radius_mm(ml: float) -> float:
+    """Of the sphere of this volume."""
+    return float((3000.0 * ml / (4.0 * pi)) ** (1.0 / 3.0))
 
 
-def _share_of_body(region: Region, suv: Volume, body: Body) -> float:
-    pixel_mm2 = float(np.prod(suv.spacing_mm[1:]))
-    shares = []
-    for k, plane in enumerate(region.mask):
-        z_mm = float(suv.to_lps([region.start[0] + k, *region.start[1:]])[2])
-        area = float(body.area_mm2[body.slice_at(z_mm)])
-        if plane.any() and area:
-            shares.append(float(ndimage.binary_fill_holes(plane).sum()) * pixel_mm2 / area)
-    return float(np.median(shares)) if shares else 0.0
-
-
-def _mean_hu(lps_mm: FloatArray, ct: Volume) -> float:
-    """Mean of the CT voxels nearest to the points; NaN where none lies in the CT."""
-    index = np.rint(ct.to_index(lps_mm)).astype(int)
-    index = index[((index >= 0) & (index < ct.array.shape)).all(axis=1)]
-    return float(ct.array[tuple(index.T)].mean()) if len(index) else float("nan")
+def _mirrored(one: _Spot, other: _Spot) -> bool:
+    """Alike, and at the same height on both sides."""
+    alike = max(one.core.suv, other.core.suv) < GLANDS_ALIKE * min(one.core.suv, other.core.suv)
+    mirrored = abs(one.off_mm[0] + other.off_mm[0]) < GLANDS_APART_MM and abs(one.off_mm[1] - other.off_mm[1]) < GLANDS_APART_MM
+    return alike and mirrored and abs(one.peak_mm[2] - other.peak_mm[2]) < GLANDS_APART_MM

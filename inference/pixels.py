@@ -1,16 +1,18 @@
-"""Stored pixel values of single-frame instances, in order: raw ones read by offset, compressed ones by imagecodecs.
+"""Stored pixel values of images and frames, in order: raw ones read by offset, compressed ones by imagecodecs.
 
-imagecodecs releases the interpreter lock, so a few threads decode side by side.
+imagecodecs releases the interpreter lock, so a few threads decode side by side.  The file of a multi-frame object is
+read once, and its frames are decoded one by one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -59,22 +61,31 @@ def stored_slices(instances: Sequence[Instance]) -> Iterator[Stored]:
     Raises ``Refused``: pixel data missing, short, undecodable, or of a kind no PET or CT has; or a series too large.
     """
     formats = [pixel_format(i) for i in instances]
-    voxels = sum(f.rows * f.columns for f in formats)
-    if voxels > MOST_VOXELS:
-        raise Refused("too-large", f"The series claims {voxels} voxels; at most {MOST_VOXELS} are read.", voxels=voxels)
+    _check_size(formats)
     if all(i.pixel_offset >= 0 for i in instances):
-        yield from map(_raw, instances, formats)
+        yield from map(_stored, instances, formats)
         return
+    opened = _opened(instances)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        yield from pool.map(_stored, instances, formats)
+        yield from pool.map(_stored, instances, formats, repeat(opened))
 
 
-def same_values(one: Instance, other: Instance) -> bool:
-    """Whether two images hold the same physical values: stored values, slope and intercept."""
+def all_same(groups: Iterable[Sequence[Instance]]) -> Iterator[bool]:
+    """Of each group of images whether all hold the same physical values: stored values, slope and intercept.
+
+    Raises ``Refused`` as ``stored_slices``.
+    """
+    groups = list(groups)
+    opened = _opened(chain.from_iterable(groups))
+    for first, *others in groups:
+        yield all(_same(first, other, opened) for other in others)
+
+
+def _same(one: Instance, other: Instance, opened: Mapping[str, _Pieces]) -> bool:
     rescale = ("RescaleSlope", "RescaleIntercept")
     if [one.get(k) for k in rescale] != [other.get(k) for k in rescale]:
         return False
-    return np.array_equal(_stored(one, pixel_format(one)), _stored(other, pixel_format(other)))
+    return np.array_equal(_stored(one, pixel_format(one), opened), _stored(other, pixel_format(other), opened))
 
 
 def pixel_format(instance: Instance) -> Format:
@@ -100,8 +111,35 @@ def pixel_format(instance: Instance) -> Format:
     return Format(whole(instance, "Rows", 0), whole(instance, "Columns", 0), allocated, stored, signed)
 
 
-def _stored(instance: Instance, form: Format) -> Stored:
-    return _raw(instance, form) if instance.pixel_offset >= 0 else _encoded(instance, form)
+def stored_values(instance: Instance) -> Stored:
+    """The stored values (row, column) of one image.  Raises ``Refused`` as ``stored_slices``."""
+    form = pixel_format(instance)
+    _check_size([form])
+    return _stored(instance, form)
+
+
+def _check_size(formats: Sequence[Format]) -> None:
+    voxels = sum(f.rows * f.columns for f in formats)
+    if voxels > MOST_VOXELS:
+        raise Refused("too-large", f"The series claims {voxels} voxels; at most {MOST_VOXELS} are read.", voxels=voxels)
+
+
+_Pieces: TypeAlias = Sequence[bytes | memoryview]
+
+
+def _opened(instances: Iterable[Instance]) -> dict[str, _Pieces]:
+    """The encoded frames of the multi-frame objects among ``instances``, by path; each file is read once."""
+    encoded = {i.path: i for i in instances if i.frame >= 0 and i.pixel_offset < 0}
+    return {path: _pieces(instance) for path, instance in encoded.items()}
+
+
+def _stored(instance: Instance, form: Format, opened: Mapping[str, _Pieces] = {}) -> Stored:  # noqa: B006 - only read
+    if not instance.pixel_path:
+        return _raw(instance, form) if instance.pixel_offset >= 0 else _encoded(instance, form, opened)
+    try:
+        return _raw(instance, form)
+    except Refused:  # decoded on arrival, and removed since to make room
+        return _encoded(instance, form, opened)
 
 
 def _raw(instance: Instance, form: Format) -> Stored:
@@ -122,13 +160,33 @@ def _raw(instance: Instance, form: Format) -> Stored:
     return _significant(values, form)
 
 
-def _encoded(instance: Instance, form: Format) -> Stored:
-    """Compressed, deflated or big-endian pixel data, read through pydicom."""
-    import pydicom
+def _encoded(instance: Instance, form: Format, opened: Mapping[str, _Pieces]) -> Stored:
+    """Compressed, deflated or big-endian pixel data."""
+    pieces = opened.get(instance.path) or _pieces(instance)
+    number = max(instance.frame, 0)
+    data = pieces[number] if number < len(pieces) else b""
+    if _is_compressed(instance) and data:
+        return _decoded(instance, form, bytes(data))
+    if len(data) < form.length:
+        raise _short(instance, form, len(data))
+    as_written = form.dtype.newbyteorder(">") if instance.transfer_syntax_uid == _BIG_ENDIAN else form.dtype
+    values = np.frombuffer(data, as_written, form.rows * form.columns)
+    return _significant(values.astype(form.dtype).reshape(form.rows, form.columns), form)
 
+
+def _pieces(instance: Instance) -> _Pieces:
+    """What stands for each frame in the Pixel Data of a file, compressed or not, read through pydicom."""
+    import pydicom
+    from pydicom.encaps import generate_frames
+
+    tags = ["PixelData", "NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
     try:
-        dataset = pydicom.dcmread(instance.path, specific_tags=["PixelData"], force=True)
-        data = dataset.get("PixelData")
+        dataset = pydicom.dcmread(instance.path, specific_tags=tags, force=True)
+        data, frames = dataset.get("PixelData"), int(dataset.get("NumberOfFrames") or 1)
+        if data and _is_compressed(instance):
+            table = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
+            offsets = table if table[0] and table[1] else None
+            return list(islice(generate_frames(data, number_of_frames=frames, extended_offsets=offsets), frames))
     except Exception as fault:  # noqa: BLE001 - whatever a broken file makes pydicom raise, the answer is the same
         raise _unreadable(instance, fault) from None
     if not data:
@@ -137,26 +195,25 @@ def _encoded(instance: Instance, form: Format) -> Stored:
             "An image has no Pixel Data (7FE0,0010); the volume is incomplete. Send the series again.",
             sop_instance_uid=instance.sop_instance_uid,
         )
-    if not pydicom.uid.UID(instance.transfer_syntax_uid).is_compressed or _is_deflated(instance):
-        if len(data) < form.length:
-            raise _short(instance, form, len(data))
-        as_written = form.dtype.newbyteorder(">") if instance.transfer_syntax_uid == _BIG_ENDIAN else form.dtype
-        values = np.frombuffer(data, as_written, form.rows * form.columns)
-        return _significant(values.astype(form.dtype).reshape(form.rows, form.columns), form)
-    return _decoded(instance, form, data)
+    length = pixel_format(instance).length
+    return [memoryview(data)[n * length : (n + 1) * length] for n in range(frames)] if frames > 1 else [data]
+
+
+def _is_compressed(instance: Instance) -> bool:
+    from pydicom.uid import UID
+
+    return UID(instance.transfer_syntax_uid).is_compressed and not _is_deflated(instance)
 
 
 def _is_deflated(instance: Instance) -> bool:
     return instance.transfer_syntax_uid == "1.2.840.10008.1.2.1.99"
 
 
-def _decoded(instance: Instance, form: Format, data: bytes) -> Stored:
+def _decoded(instance: Instance, form: Format, frame: bytes) -> Stored:
     import imagecodecs
-    from pydicom.encaps import get_frame
 
     syntax = instance.transfer_syntax_uid
     try:
-        frame = get_frame(data, 0, number_of_frames=1)
         if syntax == _RLE:
             packed = imagecodecs.dicomrle_decode(frame, form.dtype)
             decoded = np.frombuffer(packed, form.dtype, form.rows * form.columns).reshape(form.rows, form.columns)

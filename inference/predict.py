@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from inference.applicability import FeatureStatistics, Verdict, judge, quantities
+from inference.applicability import FeatureStatistics, Verdict, judge, out_of_range, quantities
 from inference.bundle import Bundle, Served, load_bundle
+from inference.contract import NOBODY, Subject, breaches
 from inference.explain import saliency_cautions, saliency_on_pet
 from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Saliency, Volume
 from inference.inputs import WITHOUT_UPTAKE, network_input
@@ -78,21 +79,30 @@ class Model:
             backend.forward(np.zeros((len(bundle.served.input.channels), size, size, size), np.float32))
         return cls(bundle, backend)
 
-    def look(self, suv: Volume, ct: Volume, region: Region) -> Look:
+    def admits(self, subject: Subject) -> tuple[str, ...]:
+        """Why the model must not look at the subject; none where it may."""
+        return breaches(self._served, subject)
+
+    def look(self, suv: Volume, ct: Volume, region: Region, subject: Subject = NOBODY) -> Look:
         """Predict from the region of the PET grid ``suv`` (SUVbw) and ``ct`` (HU, its own grid).
 
-        A region without uptake is no reason to lose its measures: the probability is withheld.  Raises ``Refused`` as
-        ``inference.inputs.network_input`` does otherwise.
+        Outside the input contract the network is not run.  That, and a region without uptake, is no reason to lose the
+        measures: the probability is withheld.  Raises ``Refused`` as ``inference.inputs.network_input`` does otherwise.
         """
+        if reasons := self.admits(subject):
+            return _withheld(reasons)
         try:
             seen = network_input(suv, ct, region, self._served.input)
         except Refused as refusal:
             if refusal.code != WITHOUT_UPTAKE:
                 raise
-            return Look(Prediction("withheld", None, None, None, "outside", (refusal.reason,)), None, ())
+            return _withheld((refusal.reason,))
+        found = quantities(seen, suv)
+        if not self._served.demonstration and (reasons := out_of_range(found, self._served.ranges)):
+            return _withheld(reasons, seen.cautions)
         members = self._backend.forward(seen.array)
         embedding = np.concatenate([member.embedding for member in members])
-        verdict = judge(quantities(seen, suv), self._served.ranges, self._statistics, embedding)
+        verdict = judge(found, self._served.ranges, self._statistics, embedding)
         prediction = predict([member.score for member in members], verdict, self._served)
         if prediction.probability is None:
             return Look(prediction, None, seen.cautions)
@@ -100,6 +110,10 @@ class Model:
         cells = np.stack([member.activation(label) for member in members]).mean(axis=0)
         saliency = saliency_on_pet(cells, seen, self._backend.cell_voxels, suv)
         return Look(prediction, saliency, (*seen.cautions, *_cautions(verdict), *saliency_cautions(saliency)))
+
+
+def _withheld(reasons: tuple[str, ...], cautions: tuple[Caution, ...] = ()) -> Look:
+    return Look(Prediction("withheld", None, None, None, "outside", reasons), None, cautions)
 
 
 def predict(scores: Sequence[float], verdict: Verdict, served: Served) -> Prediction:

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
@@ -19,6 +18,9 @@ from inference.elements import Buffer, Element, known_vr
 from inference.facts import Refused
 
 LONGEST = 1 << 16  # bytes: longer single values are nothing we compute with
+MOST_BYTES = 1 << 24  # of all values together: they are kept as text in the index; real headers have some kilobytes
+# No quantity in a header is greater (the highest dose is 1e11 Bq); DS could say 1e300, and sums would overflow.
+MOST_NUMBER = 1e15
 CACHED = 256  # bytes: the slices of a series repeat their short values
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 UNSPLIT = frozenset({"LT", "ST", "UT", "UR"})  # a backslash in these is text
@@ -36,6 +38,7 @@ class Values:
     data: Buffer
     unreadable: list[str] = field(default_factory=list)
     guessed: list[str] = field(default_factory=list)
+    left: int = MOST_BYTES
 
     def of(self, elements: Sequence[Element], charset: tuple[str, ...] = ("",)) -> dict[str, Any]:
         """The public elements of one data set or item, by keyword.
@@ -66,11 +69,20 @@ class Values:
 
     def value(self, element: Element, charset: tuple[str, ...], keyword: str) -> Any:
         """One value.  Raises ValueError or struct.error where it breaks its VR."""
+        if (element.items is not None) != (known_vr(element.tag) == "SQ"):
+            raise ValueError(keyword)
         if element.items is not None:
             return [self.of(item, charset) for item in element.items]
         if not 0 <= element.length <= LONGEST:
             raise ValueError(keyword)
         raw = bytes(self.data[element.start : element.start + element.length])
+        self.left -= element.length
+        if len(raw) < element.length or self.left < 0:
+            raise Refused(
+                "header-too-large",
+                f"The header holds more than {MOST_BYTES >> 20} MiB of values that this node keeps; no PET, CT or "
+                "region has. Send the instance again from its source.",
+            )
         read = _leaf if len(raw) <= CACHED else _leaf.__wrapped__
         vr, many = _kind(element.tag, element.vr)
         values, guessed = read(vr, many, raw, element.order, charset)
@@ -90,11 +102,16 @@ def _keyword(tag: int) -> str:
 def _kind(tag: int, written: str) -> tuple[str, bool]:
     """The VR to read by, and whether several values are allowed.
 
-    The dictionary's VR where both are text: a number written as LO is still a number.
+    The dictionary's VR where both are text: a number written as LO is still a number.  ValueError where one is text and
+    the other is not: nobody who reads the value would look for that.
     """
     known = known_vr(tag)
     many = known != "UN" and dictionary_VM(tag) != "1"
-    return (known if known in TEXT and (written in TEXT or written == "UN") else written), many
+    if known in TEXT and (written in TEXT or written == "UN"):
+        return known, many
+    if (written in NUMBERS) != (known in NUMBERS or known in DIGITS) and known != "UN":
+        raise ValueError(written)  # text where a number must stand, or the other way round
+    return written, many
 
 
 @lru_cache(maxsize=16384)
@@ -121,7 +138,7 @@ def _numbers(vr: str, raw: bytes, order: str) -> tuple[Any, ...]:
     if vr not in NUMBERS:
         raise ValueError(vr)
     values = struct.unpack(f"{order}{len(raw) // struct.calcsize('<' + NUMBERS[vr])}{NUMBERS[vr]}", raw)
-    if not all(isfinite(v) for v in values):
+    if not all(abs(v) <= MOST_NUMBER for v in values):  # NaN fails too
         raise ValueError(vr)
     return values
 
@@ -132,7 +149,7 @@ def _part(text: str, vr: str) -> Any:
     if not DECIMAL.fullmatch(text):
         raise ValueError(vr)
     number = float(text)
-    if not isfinite(number) or (vr == "IS" and not number.is_integer()):
+    if not abs(number) <= MOST_NUMBER or (vr == "IS" and not number.is_integer()):
         raise ValueError(vr)
     return int(number) if vr == "IS" else number
 

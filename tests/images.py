@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.facts import Instance, Volume
 from inference.instance import read_instance
-from inference.region import RTSTRUCT
+from inference.structures import RTSTRUCT
 
 CT_IMAGE, PET_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"

@@ -24,10 +24,12 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.dcm"))
 
 
-def start_sending(port: int, files: Sequence[Path], called: str = "PETCTNODE") -> subprocess.Popen[bytes]:
+def start_sending(
+    port: int, files: Sequence[Path], called: str = "PETCTNODE", options: Sequence[str] = ("--required",)
+) -> subprocess.Popen[bytes]:
     """One association of DCMTK's storescu, in the background."""
     return subprocess.Popen(
-        [STORESCU, "--required", "-aec", called, "127.0.0.1", str(port), *map(str, files)],
+        [STORESCU, *options, "-aec", called, "127.0.0.1", str(port), *map(str, files)],
         env={**os.environ, "TCP_NODELAY": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

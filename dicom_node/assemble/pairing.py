@@ -12,6 +12,7 @@ from dicom_node.assemble.regions import regions_left_out
 from dicom_node.assemble.selection import Selection, select
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, extent_mm, is_ours, normal
 from dicom_node.assemble.story import tell
+from dicom_node.assemble.two_studies import IDENTITY, same_text
 from inference.facts import Caution, FloatArray, Instance, Pair, Refused, Series
 from inference.instance import reading_cautions
 from inference.volume import Stack, stack
@@ -19,12 +20,21 @@ from inference.volume import Stack, stack
 MARGIN_MM = 20.0
 # A CT may end a slice or two before the PET; where less of the PET than this has a CT, it is another examination's.
 LEAST_COVERED = 0.9
+NAMED_PLACES = 16  # of missing slices, in a sentence
 SetAside = Sequence[tuple[Path | str, Refused]]
 NOT_OF_THE_STUDY = {"not-dicom", "media-directory"}  # what lies in a folder beside the images: ignored
 
 
-def assemble(instances: Iterable[Instance], set_aside: SetAside = (), *, margin_mm: float = MARGIN_MM) -> Pair:
+def assemble(
+    instances: Iterable[Instance],
+    set_aside: SetAside = (),
+    *,
+    margin_mm: float = MARGIN_MM,
+    two_studies: bool = False,
+) -> Pair:
     """The pair of a study, from its instances in any order and what was set aside while reading them.
+
+    ``two_studies``: the CT may be of another study, whose instances are among them then (``two_studies.py``).
 
     PET and CT slices ascend along the PET's normal.  The CT holds only slices within the PET's extent plus
     ``margin_mm``, so that a late CT slice beyond changes neither pair nor digest.
@@ -38,24 +48,26 @@ def assemble(instances: Iterable[Instance], set_aside: SetAside = (), *, margin_
     except Refused as refused:
         raise _unreadable(instances, set_aside, refused) from None
     try:
-        return _pair(instances, selection, set_aside, margin_mm)
+        return _pair(instances, selection, set_aside, margin_mm, two_studies)
     except Refused as refused:
         refused.facts.setdefault("choices", selection.choices)
         raise
 
 
-def _pair(instances: Sequence[Instance], selection: Selection, set_aside: SetAside, margin_mm: float) -> Pair:
-    _refuse_several_studies(selection)
+def _pair(
+    instances: Sequence[Instance], selection: Selection, set_aside: SetAside, margin_mm: float, two_studies: bool
+) -> Pair:
+    study_cautions = _several_studies(selection, two_studies)
     _refuse_two_patients(instances)
     _refuse_set_aside(selection, set_aside)
-    pet = stack(selection.pet)
+    pet = _stacked(selection.pet, "PET")
     count_cautions = _count(pet)
     along = _Along(pet)
     near = [i for i in selection.ct if along.within(i, margin_mm)]
     if not near:
         raise _no_overlap()
-    ct = stack(near)
-    cautions = [*selection.cautions, *pet.cautions, *ct.cautions, *count_cautions, *_coverage(pet, ct)]
+    ct = _stacked(near, "CT")
+    cautions = [*selection.cautions, *study_cautions, *pet.cautions, *ct.cautions, *count_cautions, *_coverage(pet, ct)]
     region = selection.region
     cautions += _unread_regions(instances, set_aside)
     cautions += reading_cautions([*pet.instances, *ct.instances, *([region] if region else [])])
@@ -68,6 +80,16 @@ def _pair(instances: Sequence[Instance], selection: Selection, set_aside: SetAsi
     )
 
 
+def _stacked(images: Sequence[Instance], modality: str) -> Stack:
+    """The slices in their order.  A refusal says which of the two volumes it is about, and where slices are missing."""
+    try:
+        return stack(images)
+    except Refused as refused:
+        places = [f"{mm:g}" for mm in refused.facts.get("missing_along_normal_mm", ())][:NAMED_PLACES]  # type: ignore[attr-defined]
+        where = f" Missing are the positions {', '.join(places)} mm along the slices' normal." if places else ""
+        raise Refused(refused.code, f"{modality}: {refused.reason}{where}", **refused.facts) from None
+
+
 def _series(images: Stack, why: str) -> Series:
     first = images.instances[0]
     return Series(first.study_instance_uid, first.series_instance_uid, images.instances, why)
@@ -76,15 +98,20 @@ def _series(images: Stack, why: str) -> Series:
 # ------------------------------------------------------------------------------------------------------------ identity
 
 
-def _refuse_several_studies(selection: Selection) -> None:
+def _several_studies(selection: Selection, allowed: bool) -> list[Caution]:
     studies = sorted({i.study_instance_uid for i in (*selection.pet, *selection.ct)})
-    if len(studies) > 1:
+    if len(studies) == 1:
+        return []
+    if not allowed:
         raise Refused(
             "several-studies",
             "PET and CT belong to different studies: only images of one study are combined. "
-            "Analyse one study at a time.",
+            "Analyse one study at a time, or allow it for one patient and Frame of Reference with "
+            "assemble.two_studies = true.",
             studies=studies,
         )
+    text = "The CT is of another study than the PET, of the same patient and Frame of Reference."
+    return [Caution("ct-of-another-study", text)]
 
 
 def _refuse_two_patients(instances: Sequence[Instance]) -> None:
@@ -94,7 +121,7 @@ def _refuse_two_patients(instances: Sequence[Instance]) -> None:
     """
     images = [i for i in instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
     everyone = images + [i for i in instances if i.modality in ("RTSTRUCT", "SEG")]
-    differing = [k for k in ("PatientID", "IssuerOfPatientID", "PatientName") if len(_said(everyone, k)) > 1]
+    differing = [k for k in IDENTITY if len(_said(everyone, k)) > 1]
     differing += [k for k in ("PatientBirthDate", "PatientSex") if len(_said(everyone, k) - {""}) > 1]
     if differing:
         raise Refused(
@@ -106,9 +133,7 @@ def _refuse_two_patients(instances: Sequence[Instance]) -> None:
 
 
 def _said(instances: Iterable[Instance], keyword: str) -> set[str]:
-    """Values as compared: case, trailing ^ and runs of spaces say nothing (PS3.5 6.2.1)."""
-    texts = {str(i.get(keyword, "")) for i in instances}
-    return {" ".join(t.rstrip("^= ").split()).casefold() for t in texts}
+    return {same_text(i.get(keyword, "")) for i in instances}
 
 
 # -------------------------------------------------------------------------------------------------------- completeness

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from dicom_node.assemble.ct_ranking import rank, why_worse
 from dicom_node.assemble.regions import RTSTRUCT, SEG, choose_region
 from dicom_node.assemble.series import (
     CT_CLASSES,
@@ -198,39 +199,15 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
         raise _nearest(cts, record) or Refused(
             "no-ct", "The study has no CT series that belongs to the PET: send the CT of the same examination."
         )
-    chosen = min(parallel, key=lambda g: _ct_rank(g, pet))
+    chosen = min(parallel, key=lambda g: rank(g, pet))
     why = "the CT in the PET's Frame of Reference"
     if len(parallel) > 1:
-        why = "of the CTs in the PET's Frame of Reference the one that covers it best, original before derived"
+        why = f"the best of {len(parallel)} CTs in the PET's Frame of Reference"
     for group in parallel:
         if group is not chosen:
-            record.left_out(group, Fault("another-ct", "another CT in the same Frame of Reference fits the PET better"))
+            record.left_out(group, Fault("another-ct", why_worse(group, chosen, pet)))
     record.chosen(chosen, why)
     return chosen, why
-
-
-def _ct_rank(ct: _Group, pet: _Group) -> tuple[float, bool, float, int, str]:
-    """Least is best: the PET's range left uncovered (cm), derived, the field of view (largest first), the order."""
-    uncovered_mm = 0.0
-    along = normal(pet[0])
-    reach_ct, reach_pet = extent_mm(ct, along), extent_mm(pet, along)
-    if reach_ct and reach_pet:
-        uncovered_mm = max(0.0, reach_ct[0] - reach_pet[0]) + max(0.0, reach_pet[1] - reach_ct[1])
-    number = series_number(ct)
-    return (
-        round(uncovered_mm, -1),
-        not is_original(ct[0]),
-        -_field_mm(ct[0]),
-        0 if number is None else number,
-        _uid(ct),
-    )
-
-
-def _field_mm(instance: Instance) -> float:
-    try:
-        return round(float(instance.get("PixelSpacing")[0]) * float(instance.get("Rows")), 0)
-    except (TypeError, ValueError, IndexError):
-        return 0.0
 
 
 def _another_plane(ct: _Group, pet: _Group) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ def as_toml(settings: Settings) -> str:
     """TOML with each key's meaning as a comment; secrets masked."""
     lines = ["# petct-node, effective configuration; environment PETCT_NODE__SECTION__KEY overrides a key"]
     for name in type(settings).model_fields:
-        section: BaseModel = getattr(settings, name)
+        section = getattr(settings, name)
+        if isinstance(section, tuple):
+            lines += ["", *_array(name, section, str(type(settings).model_fields[name].description))]
+            continue
         summary = (type(section).__doc__ or "").strip().splitlines()[0]
         lines += ["", f"# {summary}", f"[{name}]", *_keys(section), *_tables(name, section)]
     return "\n".join(lines) + "\n"
@@ -43,14 +46,17 @@ def _keys(section: BaseModel) -> Iterator[str]:
 def _tables(name: str, section: BaseModel) -> Iterator[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if not isinstance(value, tuple):
-            continue
-        if not value:
-            yield f"# [[{name}.{key}]]  {field.description}"
-        for item in value:
-            yield ""
-            yield f"[[{name}.{key}]]"
-            yield from _keys(item)
+        if isinstance(value, tuple):
+            yield from _array(f"{name}.{key}", value, str(field.description))
+
+
+def _array(name: str, items: tuple[BaseModel, ...], meaning: str) -> Iterator[str]:
+    if not items:
+        yield f"# [[{name}]]  {meaning}"
+    for item in items:
+        yield ""
+        yield f"[[{name}]]"
+        yield from _keys(item)
 
 
 def _toml(value: object) -> str:
@@ -60,4 +66,10 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | Path):
         return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML basic string
+    if isinstance(value, BaseModel):
+        return _toml(value.model_dump(by_alias=True, exclude_unset=True))
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value)

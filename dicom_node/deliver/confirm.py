@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -38,20 +38,23 @@ def why_withheld(destination: Destination, *, demonstration: bool) -> str:
     return ""
 
 
-def deliver(results: Sequence[Result], destination: Destination, calling_aet: str) -> tuple[Receipt, ...]:
+def deliver(
+    results: Sequence[Result], destination: Destination, calling_aet: str, begin: Callable[[], None] = lambda: None
+) -> tuple[Receipt, ...]:
     """Send the result set; what the answers to the sending itself confirm (C-STORE statuses).
 
-    Raises Undelivered.
+    ``begin`` is called once the destination answers, right before the first object goes; what it raises ends the
+    delivery.  Raises Undelivered.
     """
     ordered = in_order(results)
     if isinstance(destination, OrthancDestination):
         from dicom_node.deliver.orthanc import upload
 
-        upload(ordered, destination)
+        upload(ordered, destination, begin)
         return ()
     from dicom_node.deliver.dimse import store
 
-    statuses = store(ordered, destination, calling_aet)
+    statuses = store(ordered, destination, calling_aet, begin)
     return tuple(
         Receipt(r.sop_instance_uid, r.kind, f"C-STORE status 0x{status:04X}")
         for r, status in zip(ordered, statuses, strict=True)

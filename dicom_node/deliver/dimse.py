@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +15,12 @@ WARNINGS = {0xB000, 0xB006, 0xB007}  # stored, with a remark (PS3.4 Table B.2-1)
 PENDING = {0xFF00, 0xFF01}
 
 
-def store(results: Sequence[Result], destination: DimseDestination, calling_aet: str) -> tuple[int, ...]:
+def store(
+    results: Sequence[Result], destination: DimseDestination, calling_aet: str, begin: Callable[[], None]
+) -> tuple[int, ...]:
     """C-STORE each file, in the order given; the status of each, all of them Success or a warning.
 
-    Raises Undelivered where there is no association, an object is not accepted, or the status is a failure.
+    ``begin`` is called when the association stands.  Raises Undelivered where there is no association, an object is not accepted, or the status is a failure.
     """
     from pydicom import dcmread
 
@@ -26,6 +28,7 @@ def store(results: Sequence[Result], destination: DimseDestination, calling_aet:
     contexts = sorted({(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for _, d in files})
     try:
         with _associated(destination, calling_aet, contexts) as association:
+            begin()
             return tuple(_store_one(association, result, dataset) for result, dataset in files)
     except Refused as refused:
         raise Undelivered(f"Destination {destination.name}: {refused.reason}") from refused

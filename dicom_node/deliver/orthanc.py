@@ -7,7 +7,7 @@ may be repeated without harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,9 +59,11 @@ def _reason(error: Exception) -> str:
     return f"HTTP {status}, {text}" if status else text
 
 
-def upload(results: Sequence[Result], destination: OrthancDestination) -> None:
-    """Upload each file, in the order given.  Raises Undelivered."""
+def upload(results: Sequence[Result], destination: OrthancDestination, begin: Callable[[], None]) -> None:
+    """Upload each file, in the order given.  ``begin`` is called once Orthanc answers.  Raises Undelivered."""
     with _open(destination) as client:
+        client.get("system")
+        begin()
         for result in results:
             client.upload(result.path.read_bytes())
 

@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.references import references_by_series, shell
-from inference.facts import Instance
+from inference.facts import Instance, Predecessor
 
 Group: TypeAlias = (
     sr.MeasurementsAndQualitativeEvaluations
@@ -51,8 +51,17 @@ def document(
         **evidence.for_highdicom(name, number),
     )
     # highdicom would want a whole data set for each of some hundred images
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence_item(evidence, images, others)]
-    ds.pop("PertinentOtherEvidenceSequence", None)
+    study = str(evidence.source.StudyInstanceUID)
+    own = [image for image in images if image.study_instance_uid == study]
+    elsewhere = sorted({image.study_instance_uid for image in images} - {study})  # a CT of another study
+    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence_item(study, own, others)]
+    ds.PertinentOtherEvidenceSequence = [
+        _evidence_item(uid, [image for image in images if image.study_instance_uid == uid]) for uid in elsewhere
+    ]
+    if not elsewhere:
+        del ds.PertinentOtherEvidenceSequence
+    if name == "sr" and evidence.run.predecessors:
+        ds.PredecessorDocumentsSequence = [_predecessor_item(p) for p in evidence.run.predecessors]
     ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
     ds.AuthorObserverSequence = [_author(evidence)]
     ds.ReferencedPerformedProcedureStepSequence = deepcopy(
@@ -68,6 +77,16 @@ def document(
 def text(name: Code, value: str) -> sr.TextContentItem:
     """A free-text item of a group; highdicom's own evaluations take codes only."""
     return sr.TextContentItem(name=name, value=value, relationship_type="CONTAINS")
+
+
+def replacing(evidence: Evidence) -> list[sr.TextContentItem]:
+    """What the main report says of those it replaces; nothing where it is the first."""
+    number = len(evidence.run.predecessors)
+    if not number:
+        return []
+    earlier = "an earlier report" if number == 1 else f"{number} earlier reports"
+    said = f"This report replaces {earlier} of this node: more of the study has arrived since, or other data."
+    return [text(codes.COMMENT, f"{said} Do not use the earlier results.")]
 
 
 def number(name: Code, value: float, unit: Code, **more: object) -> sr.Measurement:
@@ -135,14 +154,24 @@ def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[
     return [image for image in images if image.sop_instance_uid in named] or [images[0]]
 
 
-def _evidence_item(evidence: Evidence, images: Sequence[Instance], others: Sequence[Dataset]) -> Dataset:
+def _predecessor_item(predecessor: Predecessor) -> Dataset:
+    """PS3.3 table C.17-3, Hierarchical SOP Instance Reference, in Predecessor Documents Sequence (0040,A360)."""
+    report, series, item = Dataset(), Dataset(), Dataset()
+    report.ReferencedSOPClassUID = predecessor.sop_class_uid
+    report.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = predecessor.series_instance_uid, [report]
+    item.StudyInstanceUID, item.ReferencedSeriesSequence = predecessor.study_instance_uid, [series]
+    return item
+
+
+def _evidence_item(study: str, images: Sequence[Instance], others: Sequence[Dataset] = ()) -> Dataset:
     by_series = references_by_series(images)
     for other in others:
         ref = Dataset()
         ref.ReferencedSOPClassUID, ref.ReferencedSOPInstanceUID = other.SOPClassUID, other.SOPInstanceUID
         by_series.setdefault(str(other.SeriesInstanceUID), []).append(ref)
     item = Dataset()
-    item.StudyInstanceUID, item.ReferencedSeriesSequence = evidence.source.StudyInstanceUID, []
+    item.StudyInstanceUID, item.ReferencedSeriesSequence = study, []
     for series_instance_uid, references in by_series.items():
         series = Dataset()
         series.SeriesInstanceUID, series.ReferencedSOPSequence = series_instance_uid, references

@@ -190,10 +190,14 @@ class Evidence:
         return cls(source, content_digest, model, run, Clock.of(run, source))
 
     def uid(self, name: str) -> str:
-        """The UID of the thing called ``name`` in this result set: the same input, model and settings give the same."""
+        """The UID of the thing called ``name`` in this result set.
+
+        The same input, model, settings and predecessors, which stand in the reports, give the same.
+        """
         model = (self.model.name, self.model.version, self.model.digest) if self.model else ()
         run = (self.run.device_uid, self.run.node_version, self.run.settings_digest)
-        return derived_uid("result", self.content_digest, name, *model, *run)
+        replaced = [p.sop_instance_uid for p in self.run.predecessors]
+        return derived_uid("result", self.content_digest, name, *model, *run, *replaced)
 
     @property
     def software_versions(self) -> list[str]:

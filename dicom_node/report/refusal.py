@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import errors
 from dicom_node.report import codes, verdict
-from dicom_node.report.document import add, document, text
+from dicom_node.report.document import add, document, replacing, text
 from dicom_node.report.evidence import Evidence
 from inference.facts import Instance, ModelFacts, Refused, Run
 
@@ -67,6 +67,7 @@ def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instan
             text(codes.COMMENT, f"Not analysed because: {refused.reason}"),
             text(codes.COMMENT, f"What to do ({row.who}): {row.advice}"),
             text(codes.COMMENT, verdict.RESEARCH_USE_ONLY),
+            *replacing(evidence),
             *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
         ],
     )

@@ -8,7 +8,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node.report import codes, verdict, views
-from dicom_node.report.document import add, document, number, text
+from dicom_node.report.document import add, document, number, replacing, text
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.segmentation import Segment, shown_lesions
 from inference.facts import Analysis, Lesion
@@ -116,7 +116,7 @@ def _study_group(analysis: Analysis, evidence: Evidence) -> sr.MeasurementsAndQu
         qualitative_evaluations=_evaluations(analysis),
         source_images=_key_image(analysis),
     )
-    add(group, _statements(analysis, len(shown)))
+    add(group, [*_statements(analysis, len(shown)), *replacing(evidence)])
     return group
 
 

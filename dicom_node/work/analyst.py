@@ -21,8 +21,9 @@ import structlog
 
 from dicom_node.config import Settings
 from dicom_node.work.patience import NotNow, is_of_the_machine
-from dicom_node.work.result_set import ResultSet, publish, read_set, temporary_folder
-from inference.facts import Instance, Refused, Run
+from dicom_node.work.result_set import ResultSet, main_report, publish, read_set, temporary_folder
+from inference.decoded import is_encoded, with_decoded
+from inference.facts import Instance, ModelFacts, Refused, Run
 
 if TYPE_CHECKING:
     from dicom_node.work.job import Work
@@ -173,7 +174,7 @@ def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
     except Exception as error:  # the keeper says it, and tries again
         log.exception("the model could not be loaded")
         return connection.send(error.reason if isinstance(error, Refused) else f"{type(error).__name__}: {error}")
-    log.info("model warm", bundle=settings.infer.bundle, seconds=round(time.monotonic() - began, 1))
+    log.info("model warm", bundles=list(settings.bundles), seconds=round(time.monotonic() - began, 1))
     connection.send("")
     while True:
         try:
@@ -197,14 +198,29 @@ class _Desk:
             import_module(module)
         from dicom_node.index import Index
         from dicom_node.ledger import Ledger
-        from inference.bundle import find_bundle
-        from inference.predict import Model
 
         self._settings = settings
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
-        path = find_bundle(settings.infer.bundle, search=[settings.bundles_dir])
-        self._model: Model = Model.load(path, device=settings.infer.device, threads=settings.infer.threads, warm=True)
+        self._models = {name: self._load(name) for name in settings.bundles}
+
+    def _load(self, name: str) -> Model:
+        from inference.bundle import find_bundle
+        from inference.predict import Model
+
+        infer = self._settings.infer
+        path = find_bundle(name, search=[self._settings.bundles_dir])
+        return Model.load(path, device=infer.device, threads=infer.threads, warm=True)
+
+    def _model_of(self, work: Work) -> Model:
+        """The one that was asked for when the run was made, even if the configuration no longer names it."""
+        name = work.bundle or self._settings.infer.bundle
+        return self._models[name] if name in self._models else self._load(name)
+
+    def _facts_of(self, work: Work) -> ModelFacts:
+        """What a refusal says of the model; where none was asked it is the node's first."""
+        first = self._settings.bundles[0]
+        return self._models.get(work.bundle or first, self._models[first]).facts
 
     def write(self, run_id: str, started_at: str, set_aside: str) -> None:
         """Write the result set of a run, unless it is there."""
@@ -214,40 +230,53 @@ class _Desk:
         if read_set(folder) is not None:
             return
         work = self._ledger.work(run_id)
-        instances = self._index.study_instances(work.study_instance_uid)
-        run = make_run(self._settings, started_at)
+        stored = [instance for study in work.studies for instance in self._index.study_instances(study)]
+        instances = [with_decoded(instance, self._settings.decoded_dir) for instance in stored]
+        replaced = [main_report(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
+        run = make_run(self._settings, started_at, predecessors=tuple(report for report in replaced if report))
         temporary = temporary_folder(self._settings.results_dir, run_id)
         publish(temporary, folder, self._answer(work, instances, run, temporary, set_aside))
 
     def _answer(self, work: Work, instances: list[Instance], run: Run, folder: Path, set_aside: str) -> ResultSet:
         if work.is_refusal:
-            return self._refuse(work.images(instances), work.refusal(), "refused", run, folder)
+            return self._refuse(work.images(instances), work.refusal(), "refused", self._facts_of(work), run, folder)
         pair = work.pair(instances)
         images = [*pair.pet.instances, *pair.ct.instances]
         if set_aside:
             reason = f"The analysis was given up: {set_aside}. Whoever runs the node must look at its log."
-            return self._refuse(images, Refused("analysis-failed", reason), "failed", run, folder)
+            return self._refuse(images, Refused("analysis-failed", reason), "failed", self._facts_of(work), run, folder)
+        self._tell_decoded(work, images)
         try:
             from dicom_node.report import write_results
             from inference.analyse import analyse
 
-            analysis = analyse(pair, self._model)
+            model = self._model_of(work)
+            analysis = analyse(pair, model)
             results = write_results(analysis, run, folder)
         except Refused as refused:
-            return self._refuse(images, refused, "refused", run, folder)
+            return self._refuse(images, refused, "refused", self._facts_of(work), run, folder)
         except Exception as error:
             if is_of_the_machine(error):
                 raise
             log.exception("the analysis failed", run_id=work.run_id)
             what = type(error).__name__
             reason = f"The analysis failed unexpectedly ({what}). Whoever runs the node must look at its log."
-            return self._refuse(images, Refused("analysis-failed", reason), "failed", run, folder)
-        return ResultSet("done", "", "", self._model.facts.demonstration, results, dict(analysis.timings_s))
+            return self._refuse(images, Refused("analysis-failed", reason), "failed", self._facts_of(work), run, folder)
+        return ResultSet("done", "", "", model.facts.demonstration, results, dict(analysis.timings_s))
 
-    def _refuse(self, images: list[Instance], refused: Refused, state: str, run: Run, folder: Path) -> ResultSet:
+    def _refuse(
+        self, images: list[Instance], refused: Refused, state: str, model: ModelFacts, run: Run, folder: Path
+    ) -> ResultSet:
         from dicom_node.report import write_refusal
 
         for path in folder.iterdir():
             path.unlink()
-        results = write_refusal(images, refused, self._model.facts, run, folder)
-        return ResultSet(state, refused.code, refused.reason, self._model.facts.demonstration, results)
+        results = write_refusal(images, refused, model, run, folder)
+        return ResultSet(state, refused.code, refused.reason, model.demonstration, results)
+
+    def _tell_decoded(self, work: Work, images: list[Instance]) -> None:
+        """Write down how many compressed images need no decoding any more."""
+        encoded = [image for image in images if image.pixel_path or is_encoded(image)]
+        if encoded:
+            ready = f"{sum(bool(image.pixel_path) for image in encoded)} of {len(encoded)} compressed images"
+            self._ledger.tell(work.study_instance_uid, "decoded-on-arrival", run_id=work.run_id, text=ready)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from inference.facts import Caution, Instance, Pair, Refused, Series
@@ -17,7 +17,9 @@ RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enou
 class Work:
     """What one run is about.  ``run_id`` names it everywhere: ledger, workflow, result folder.
 
-    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest.
+    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest,
+    and the name of the bundle that looks at it.
+    ``images_digest`` is the pair's without its region, ``studies`` where PET and CT come from.
     A refusal: code, reason, story, and the SOP Instance UIDs of the images it is about.
     """
 
@@ -30,11 +32,31 @@ class Work:
         """True where nothing is to be analysed: the reason is the result."""
         return "refused" in self.content
 
+    @property
+    def bundle(self) -> str:
+        """Name or path of the bundle, as the configuration gives it; "" where the node's first one is meant."""
+        return str(self.content.get("bundle", ""))
+
+    @property
+    def subject(self) -> str:
+        """What it is about: the pair's digest, or the reason for a refusal.  The same subject needs no second run."""
+        if self.is_refusal:
+            return f"{self.content['refused']['code']}: {self.content['refused']['reason']}"
+        return str(self.content["digest"])
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """Study Instance UIDs of the instances it is about: the PET's, and the CT's where that is another one."""
+        return tuple(dict.fromkeys((self.study_instance_uid, *self.content.get("studies", ()))))
+
     @classmethod
-    def of_pair(cls, pair: Pair, bundle_digest: str) -> Work:
+    def of_pair(cls, pair: Pair, bundle_digest: str, bundle: str = "") -> Work:
         """The same content and the same model are the same run, in whatever order the slices came."""
         content = {
+            "bundle": bundle,
             "digest": pair.digest,
+            "images_digest": replace(pair, region=None).digest,
+            "studies": [i.study_instance_uid for i in (pair.pet, pair.ct, pair.region) if i],
             "pet": _series(pair.pet),
             "ct": _series(pair.ct),
             "region": pair.region.sop_instance_uid if pair.region else None,
@@ -84,7 +106,7 @@ class Work:
 
     def _stored(self, series: Mapping[str, Any], by_uid: Mapping[str, Instance]) -> Series:
         instances = tuple(by_uid[uid] for uid in series["instances"])
-        return Series(self.study_instance_uid, series["series_instance_uid"], instances, series["why"])
+        return Series(instances[0].study_instance_uid, series["series_instance_uid"], instances, series["why"])
 
     def as_json(self) -> str:
         """The content as text for the ledger."""

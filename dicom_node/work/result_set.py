@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.facts import Result
+from inference.facts import Predecessor, Result
 
 MANIFEST = "results.json"
 
@@ -35,6 +35,18 @@ def read_set(folder: Path) -> ResultSet | None:
         return None
     results = tuple(Result(**{**r, "path": folder / r["path"]}) for r in stored.pop("results"))
     return ResultSet(results=results, **stored)
+
+
+def main_report(folder: Path) -> Predecessor | None:
+    """The main SR of the set in this folder, as its successor names it; None where there is no set."""
+    found = read_set(folder)
+    reports = [r for r in found.results if r.kind == "sr"] if found else []
+    if not reports:
+        return None
+    report = reports[0]
+    return Predecessor(
+        report.study_instance_uid, report.series_instance_uid, report.sop_class_uid, report.sop_instance_uid
+    )
 
 
 def publish(temporary: Path, folder: Path, found: ResultSet) -> None:

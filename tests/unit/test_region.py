@@ -18,7 +18,8 @@ from pydicom.sr.codedict import codes
 from inference.contour import filled
 from inference.facts import Instance, Refused, Region, Volume
 from inference.instance import read_instance, scan_folder
-from inference.region import GivenRegion, given_regions, lesions_among
+from inference.region import GivenRegion, given_lesions, given_regions
+from inference.region_names import Label, lesions_among
 from inference.volume import stack
 from tests.images import FRAME, UID, grid, square, structures
 

@@ -157,7 +157,7 @@ class Site:
         self.start()
 
     def start(self, bundle: str = BUNDLE) -> None:
-        self.coordinator = Coordinator(self.settings, bundle)
+        self.coordinator = Coordinator(self.settings, dict.fromkeys(self.settings.bundles, bundle))
 
     def arrive(self, instances: list[Instance], at: float) -> None:
         self.index.add([Arrival(i, at) for i in instances])
@@ -404,7 +404,7 @@ def test_a_full_disk_is_waited_out_and_not_reported_as_a_failed_analysis(
 
     monkeypatch.setattr("inference.analyse.analyse", full)
     desk = object.__new__(_Desk)
-    desk._settings, desk._model = settings, None  # type: ignore[assignment]
+    desk._settings, desk._models = settings, {"demo": None}  # type: ignore[dict-item]
     with pytest.raises(OSError, match="No space left") as caught:
         desk._answer(Work.of_pair(assemble([*pet(), *ct()]), BUNDLE), [*pet(), *ct()], None, tmp_path, "")  # type: ignore[arg-type]
     assert is_of_the_machine(caught.value)

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from training.phantom.physiology import STANDARD, Physiology, bowel, glands, myocardium, urinary_tract
 from training.phantom.solids import Bands, Capsule, Ellipsoid, Organ, Solid, Triple, Tube
 
 Knots = tuple[tuple[float, float, float, float, float], ...]
@@ -26,6 +27,13 @@ TRUNK: Knots = (
 )  # fmt: skip
 LEG: Knots = ((-40, 82, 0, 78, 82), (20, 88, 0, 84, 90), (70, 88, 0, 86, 98), (110, 80, 0, 60, 70))
 ARM: Knots = ((655, 168, 22, 30, 34), (700, 176, 26, 44, 42), (850, 158, 30, 40, 40), (1000, 140, 34, 32, 34))
+ARM_DOWN: Knots = (
+    (120, 226, 10, 24, 30),
+    (260, 226, 14, 32, 36),
+    (420, 216, 20, 36, 40),
+    (655, 180, 22, 36, 40),
+    (690, 160, 20, 30, 34),
+)
 NECK: Knots = ((700, 0, 6, 64, 58), (740, 0, 4, 58, 60), (800, 0, 0, 58, 66))
 HEAD: Knots = (
     (766, 0, -22, 40, 50), (790, 0, -14, 60, 84), (830, 0, -6, 72, 97), (880, 0, 0, 77, 98), (930, 0, 3, 70, 89),
@@ -66,17 +74,33 @@ class Uptake:
         _, *rest = astuple(cls())
         return cls(liver, *(round(usual * float(rng.uniform(0.8, 1.2)), 3) for usual in rest))
 
+    @classmethod
+    def draw_widely(cls, physiology: Physiology, rng: np.random.Generator) -> Uptake:
+        """One patient's as patients really differ: a hot heart where its pattern says so, urine 5 to 40."""
+        liver = float(np.clip(rng.normal(2.2, 0.35), 1.5, 2.9))
+        return cls(
+            liver,
+            blood=liver * float(rng.uniform(0.6, 0.8)),
+            myocardium=float(rng.uniform(5.0, 12.0) if physiology.heart != "quiet" else rng.uniform(1.5, 2.5)),
+            spleen=liver * float(rng.uniform(0.7, 1.05)),
+            marrow=float(rng.uniform(0.9, 2.0)),
+            brain=float(rng.uniform(5.0, 12.0)),
+            bladder=float(np.clip(np.exp(rng.normal(2.7, 0.5)), 5.0, 40.0)),
+            kidney=float(rng.uniform(2.0, 4.0)),
+        )
 
-def organs(uptake: Uptake, rng: np.random.Generator) -> list[Organ]:
+
+def organs(uptake: Uptake, rng: np.random.Generator, physiology: Physiology = STANDARD) -> list[Organ]:
     """The whole patient and the couch, in the order of painting; ``rng`` places bowel loops and lung vessels."""
     return [
         *_couch(),
-        *_outline(),
+        *_outline(physiology),
         *_pelvis(uptake),
-        *_abdomen(uptake, rng),
-        *_thorax(uptake, rng),
+        *_abdomen(uptake, rng, physiology),
+        *_thorax(uptake, rng, physiology),
         *_spine(uptake),
         *_neck_and_head(uptake),
+        *glands(physiology),
     ]
 
 
@@ -86,11 +110,12 @@ def _couch() -> Iterator[Organ]:
     yield Organ("couch foam", Tube(couch.knots, inset=2.0, power=4.0), -930.0, 0.0)
 
 
-def _outline() -> Iterator[Organ]:
+def _outline(physiology: Physiology) -> Iterator[Organ]:
     """Subcutaneous fat, then muscle inside it."""
+    arm = ARM if physiology.arms == "raised" else ARM_DOWN
     surfaces = [(TRUNK, 0.0, 15.0, SQUARE)]
     surfaces += [(tuple((z, side * x, y, rx, ry) for z, x, y, rx, ry in knots), 0.0, depth, 2.0)
-                 for knots, depth in ((LEG, 12.0), (ARM, 6.0)) for side in SIDES]  # fmt: skip
+                 for knots, depth in ((LEG, 12.0), (arm, 6.0)) for side in SIDES]  # fmt: skip
     surfaces += [(NECK, 0.0, 6.0, 2.0), (HEAD, 0.0, 4.0, 2.0)]
     for knots, skin, _, power in surfaces:
         yield Organ("fat", Tube(knots, skin, power), -98.0, 0.25)
@@ -122,7 +147,7 @@ def _pelvis(uptake: Uptake) -> Iterator[Organ]:
     yield from _ball_bone("sacrum", (0, 66, 150), (46, 17, 46), uptake)
 
 
-def _abdomen(uptake: Uptake, rng: np.random.Generator) -> Iterator[Organ]:
+def _abdomen(uptake: Uptake, rng: np.random.Generator, physiology: Physiology) -> Iterator[Organ]:
     yield Organ("visceral fat", Tube(ABDOMEN, power=SQUARE), -92.0, 0.35)
     for _ in range(70):
         t = rng.uniform(0.0, 2.0 * np.pi)
@@ -131,15 +156,11 @@ def _abdomen(uptake: Uptake, rng: np.random.Generator) -> Iterator[Organ]:
         centre = (float(88 * reach * np.cos(t)), float(-16 + 42 * reach * np.sin(t)), float(z))
         radii = tuple(float(r) for r in rng.uniform(9, 19, 3))
         yield Organ("bowel", Ellipsoid(centre, (radii[0], radii[1], radii[2])), 34.0, float(rng.uniform(0.8, 1.7)))
-    for s in SIDES:
-        yield Organ("kidney", Ellipsoid((s * 62, 42, 350 + s * 6), (25, 23, 54)), 34.0, uptake.kidney)
-        yield Organ("renal pelvis", Ellipsoid((s * 52, 39, 350 + s * 6), (8, 8, 17)), 10.0, 3.0 * uptake.kidney)
-    yield Organ("rectum", Ellipsoid((0, 44, 95), (17, 16, 34)), 18.0, 0.9)
-    yield Organ("bladder wall", Ellipsoid((0, -22, 88), (41, 35, 33)), 35.0, 1.0)
-    yield Organ("bladder", Ellipsoid((0, -22, 88), (38, 32, 30)), 8.0, uptake.bladder)
+    yield from bowel(physiology, rng)
+    yield from urinary_tract(physiology, uptake.kidney, uptake.bladder)
 
 
-def _thorax(uptake: Uptake, rng: np.random.Generator) -> Iterator[Organ]:
+def _thorax(uptake: Uptake, rng: np.random.Generator, physiology: Physiology) -> Iterator[Organ]:
     yield Organ("mediastinum", Tube(MEDIASTINUM), -40.0, 0.8)
     outer, inner = Tube(CHEST_WALL, 17.0, SQUARE), Tube(CHEST_WALL, 25.0, SQUARE)
     yield Organ("rib", Bands(outer, 26.0, 9.0, inner, 0.5), 320.0, 0.9)
@@ -151,6 +172,8 @@ def _thorax(uptake: Uptake, rng: np.random.Generator) -> Iterator[Organ]:
         yield Organ("clavicle", Capsule((s * 18, -60, 686), (s * 145, -12, 692), 6.0), 480.0, 0.8)
         yield from _ball_bone("humeral head", (s * 168, 20, 690), (23, 23, 23), uptake)
         shaft = (s * 172.0, 26.0, 705.0), (s * 140.0, 33.0, 1000.0)
+        if physiology.arms == "down":
+            shaft = (s * 172.0, 22.0, 690.0), (s * 224.0, 16.0, 240.0)
         yield from _bone("humerus", Capsule(*shaft, 11.0), Capsule(*shaft, 5.5), uptake, hu=0.0, cortex=1100.0)
     yield Organ("liver", Ellipsoid((-60, -2, 418), (80, 76, 88)), 58.0, uptake.liver)
     yield Organ("liver", Ellipsoid((18, -46, 440), (56, 32, 38)), 58.0, uptake.liver)
@@ -158,8 +181,7 @@ def _thorax(uptake: Uptake, rng: np.random.Generator) -> Iterator[Organ]:
     yield Organ("stomach gas", Ellipsoid((66, -48, 446), (26, 12, 20)), -900.0, 0.4)
     yield Organ("spleen", Ellipsoid((106, 42, 432), (30, 42, 54)), 48.0, uptake.spleen)
     yield Organ("heart", Ellipsoid((26, -28, 540), (50, 46, 54)), 44.0, uptake.blood)
-    yield Organ("myocardium", Ellipsoid((44, -20, 528), (31, 30, 40)), 52.0, uptake.myocardium)
-    yield Organ("left ventricle", Ellipsoid((44, -20, 530), (20, 19, 30)), 42.0, uptake.blood)
+    yield from myocardium(physiology, uptake.myocardium, uptake.blood)
     yield Organ("aorta", Tube(AORTA), 44.0, uptake.blood)
     yield Organ("aortic arch", Capsule((4, -22, 645), (24, 29, 645), 12.5), 44.0, uptake.blood)
     yield Organ("ascending aorta", Capsule((6, -24, 575), (4, -22, 645), 14.0), 44.0, uptake.blood)

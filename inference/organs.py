@@ -1,0 +1,171 @@
+"""Where organs with uptake of their own lie on the CT: cranial cavity, bladder, heart; on the body's coarse grid.
+
+Each is a place (Boolean cells) or ``None`` where the picture does not show what it takes to be sure of it.  Numbers are
+those of adults lying on their back: volumes in ml, distances in mm, CT numbers without or with contrast agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from inference.body import Body
+from inference.facts import BoolArray
+
+BONE_ABOVE_HU, SOFT_HU = 200.0, (-20.0, 100.0)
+# An adult's cranial cavity holds 1100 to 1700 ml; a part of it will do.  The head's section with arms beside it.
+CRANIUM_ML, HEAD_MM2 = (250.0, 2200.0), 60_000.0
+# Urine is water, seen through noise and partial volume; the bladder lies in the middle of the pelvis.
+URINE_HU, BLADDER_ML = (-15.0, 28.0), (8.0, 1500.0)
+BLADDER_OFF_MIDDLE, BLADDER_BELOW_BASE = 40.0, 180.0
+URINE_CORE_MM = 7.0  # thinner layers of 0 HU are borders between fat and muscle
+# The pelvis shows bone on both sides, this far from the middle, at least so much in a slice (both hips).
+HIP_OFF_MIDDLE, HIP_MM2, PELVIS_MM2 = 50.0, 600.0, 30_000.0
+# The heart's and the great vessels' shadow: what remains when all that is thinner than this is taken from it.
+HEART_CORE_MM, HEART_ABOVE_HU = 22.0, -150.0
+HEART_OFF_X, HEART_OFF_Y, HEART_HEIGHT = (-5.0, 100.0), 40.0, (-0.2, 0.6)
+# What is thicker than a node of 26 mm, beside the spine: kidneys, and the psoas below them.
+KIDNEY_CORE_MM, KIDNEY_HU = 13.0, (-20.0, 260.0)
+KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), -5.0
+# PET and CT of moving or filling organs differ by so much.
+MARGIN_MM = 8.0
+HEART_MARGIN_MM = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Organs:
+    """Places of organs as cells of ``Body.volume``; ``None``: not in the picture, or not to be told."""
+
+    cranium: BoolArray | None
+    bladder: BoolArray | None
+    heart: BoolArray | None
+    kidneys: BoolArray | None
+
+
+def organs_of(body: Body) -> Organs:
+    """Find the organs in the body."""
+    return Organs(_cranium(body), _bladder(body), _heart(body), _kidneys(body))
+
+
+def _cranium(body: Body) -> BoolArray | None:
+    """Soft tissue that bone encloses slice by slice, in slices of a head's size above the lungs."""
+    head = (body.area_mm2 > 0) & (body.area_mm2 < HEAD_MM2)
+    if body.lungs_mm is not None:
+        head &= body.z_mm > body.lungs_mm[1]
+    if not head.any():
+        return None
+    box = _run(head)
+    hu, inside = body.hu[box], body.volume.array[box]
+    bone = hu > BONE_ABOVE_HU
+    disc = ndimage.generate_binary_structure(2, 1)
+    enclosed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(b, disc, 2)) for b in bone])
+    soft = enclosed & inside & ~bone & (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
+    cavity = _largest(ndimage.binary_opening(soft, iterations=2), body, CRANIUM_ML)
+    return None if cavity is None else _in(body, box, _within(cavity, body, MARGIN_MM))
+
+
+def _bladder(body: Body) -> BoolArray | None:
+    """A pool of urine in the middle of the pelvis, which is known by the lungs far above or by both hips beside it."""
+    x, _, z = body.offsets()
+    if body.base_mm is not None:
+        pelvis = body.z_mm < body.base_mm - BLADDER_BELOW_BASE
+    elif body.lungs_mm is None:
+        cell_mm2 = float(np.prod(body.volume.spacing_mm[1:]))
+        bone = (body.hu > BONE_ABOVE_HU) & body.volume.array
+        hips = [(bone & (side * x > HIP_OFF_MIDDLE)).sum(axis=(1, 2)) * cell_mm2 > HIP_MM2 for side in (-1.0, 1.0)]
+        pelvis = hips[0] & hips[1] & (body.area_mm2 > PELVIS_MM2) & ~_cut(body)
+    else:
+        return None
+    if not pelvis.any():
+        return None
+    box = _run(pelvis)
+    hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
+    near = np.broadcast_to(np.abs(x[box]) < 2 * BLADDER_OFF_MIDDLE, hu.shape)
+    water = (hu > URINE_HU[0]) & (hu < URINE_HU[1]) & body.volume.array[box] & near
+    core = _depth(water, body) > URINE_CORE_MM
+    labels, count = ndimage.label(core)
+    best: BoolArray | None = None
+    for n in range(1, count + 1):
+        pool = labels == n
+        ml = float(pool.sum()) * body.cell_ml
+        middle = abs(float((x[box] * pool).sum()) / float(pool.sum()))
+        fits = BLADDER_ML[0] / 4 < ml < BLADDER_ML[1] and middle < BLADDER_OFF_MIDDLE
+        if fits and (best is None or pool.sum() > best.sum()):
+            best = pool
+    return None if best is None else _in(body, box, _within(best, body, URINE_CORE_MM + MARGIN_MM))
+
+
+def _heart(body: Body) -> BoolArray | None:
+    """The thick part of what is not lung, left and in front in the lower chest."""
+    if body.lungs_mm is None or not body.base_seen:
+        return None
+    low, high = body.lungs_mm
+    height = (body.z_mm - low) / max(high - low, 1.0)
+    slices = (height > HEART_HEIGHT[0]) & (height < HEART_HEIGHT[1])
+    box = _run(slices)
+    x, y, _ = body.offsets()
+    dense = (body.hu[box] > HEART_ABOVE_HU) & body.volume.array[box]
+    thick = _within(_depth(dense, body) > HEART_CORE_MM, body, HEART_CORE_MM + HEART_MARGIN_MM)
+    there = (x[box] > HEART_OFF_X[0]) & (x[box] < HEART_OFF_X[1]) & (y[box] < HEART_OFF_Y)
+    return _in(body, box, thick & there)
+
+
+def _kidneys(body: Body) -> BoolArray | None:
+    """Thick soft tissue on both sides of the spine below the lungs."""
+    if body.base_mm is None:
+        return None
+    low, high = KIDNEY_BELOW_BASE
+    slices = (body.z_mm < body.base_mm - low) & (body.z_mm > body.base_mm - high)
+    if not slices.any():
+        return None
+    box = _run(slices)
+    x, y, _ = body.offsets()
+    soft = (body.hu[box] > KIDNEY_HU[0]) & (body.hu[box] < KIDNEY_HU[1]) & body.volume.array[box]
+    thick = _within(_depth(soft, body) > KIDNEY_CORE_MM, body, KIDNEY_CORE_MM)
+    off = np.abs(x[box])
+    return _in(body, box, thick & (off > KIDNEY_OFF_X[0]) & (off < KIDNEY_OFF_X[1]) & (y[box] > KIDNEY_BEHIND))
+
+
+def _run(slices: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The box of these slices, from the first to the last of the longest run."""
+    labels, _ = ndimage.label(slices)
+    longest = 1 + int(np.argmax(np.bincount(labels)[1:]))
+    at = np.flatnonzero(labels == longest)
+    return slice(int(at[0]), int(at[-1]) + 1), slice(None), slice(None)
+
+
+def _cut(body: Body) -> npt.NDArray[np.bool_]:
+    """Slices whose body reaches the picture's edge in front, at the back or on both sides: its middle is unknown."""
+    array = body.volume.array
+    rows, columns = (array[:, [0, -1]].mean(axis=2) > 0.1, array[:, :, [0, -1]].mean(axis=1) > 0.1)
+    return np.asarray(rows.any(axis=1) | columns.any(axis=1))
+
+
+def _largest(mask: BoolArray, body: Body, ml: tuple[float, float]) -> BoolArray | None:
+    labels, count = ndimage.label(mask)
+    if not count:
+        return None
+    sizes = np.bincount(labels.reshape(-1))[1:]
+    largest = 1 + int(np.argmax(sizes))
+    return labels == largest if ml[0] < sizes[largest - 1] * body.cell_ml < ml[1] else None
+
+
+def _depth(mask: BoolArray, body: Body) -> npt.NDArray[np.floating]:
+    """Distance (mm) of each cell of ``mask`` from what is not of it."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=body.volume.spacing_mm))
+
+
+def _within(mask: BoolArray, body: Body, mm: float) -> BoolArray:
+    """The cells within ``mm`` of ``mask``."""
+    if not mask.any():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=body.volume.spacing_mm) <= mm)
+
+
+def _in(body: Body, box: tuple[slice, slice, slice], part: BoolArray) -> BoolArray:
+    out = np.zeros(body.volume.array.shape, bool)
+    out[box] = part
+    return out

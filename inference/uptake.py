@@ -1,0 +1,180 @@
+"""Connected uptake: what is above a threshold, where it has peaks of its own, and how far a lesion grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from inference.facts import BoolArray, Region, Volume
+from inference.measure import MTV_FRACTION, connected
+
+# Bounds of a lesion, as shares of its maximum: EANM's 41 %, and higher where that one runs into warm surroundings.
+BOUNDS = (MTV_FRACTION, 0.5, 0.6, 0.7)
+# A core is followed from this volume on; what has grown from it must be larger than LEAST_ML.
+LEAST_CORE_ML = 0.1
+# Smaller is noise, or below what PET resolves (a 10 mm sphere).
+LEAST_ML = 0.5
+# Growing may not multiply the core's volume by more: then background is as hot as the bound (methods D3).
+FLOOD = 5.0
+# The bound must stand out from what lies 10 to 20 mm round the core by this factor, or noise leads the region away.
+CONTRAST = 1.5
+SURROUNDINGS_MM = (10.0, 20.0)
+# Beyond its core's box a lesion is followed no farther, mm.
+REACH_MM = 30.0
+# A peak of its own stands out by this factor from the saddle to the next; PET noise stays below it.
+PROMINENCE = 1.15
+# Smaller uptake has one peak: two would lie closer than PET resolves.
+LEAST_TO_SPLIT_ML = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Connected voxels above a threshold, or the part of them that belongs to one peak.
+
+    ``component``: number of the connected uptake it is a part of.  ``peak``: index of its maximum in the full grid.
+    """
+
+    region: Region
+    component: int
+    peak: tuple[int, int, int]
+    suv: float
+
+    def points(self, volume: Volume) -> npt.NDArray[np.floating]:
+        """LPS (mm) of its voxels, (n, 3)."""
+        return volume.to_lps(np.argwhere(self.region.mask) + self.region.start)
+
+    def voxels(self) -> int:
+        """How many."""
+        return int(self.region.mask.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A lesion grown from its core.  ``bound``: SUVbw; ``share``: of the maximum, 0 where the core itself was kept."""
+
+    region: Region
+    bound: float
+    share: float
+
+
+def cores(suv: Volume, threshold: float) -> list[Core]:
+    """Connected uptake (26 neighbours) at or above ``threshold`` (SUVbw), each cut between peaks of its own."""
+    import cc3d
+
+    hot = Region.of(suv.array >= threshold)
+    if not hot.mask.any():
+        return []
+    labels = cc3d.connected_components(hot.mask, connectivity=26)
+    sizes = cc3d.statistics(labels)["voxel_counts"]
+    boxes = ndimage.find_objects(labels)
+    found: list[Core] = []
+    for n in range(1, len(sizes)):
+        if sizes[n] * suv.voxel_ml >= LEAST_CORE_ML:
+            region = Region.of(labels[boxes[n - 1]] == n)
+            found += _by_peak(suv, region.moved(_corner(boxes[n - 1])).moved(hot.start), n)
+    return found
+
+
+def _corner(box: tuple[slice, ...]) -> tuple[int, int, int]:
+    k, r, c = (int(s.start) for s in box)
+    return k, r, c
+
+
+def _by_peak(suv: Volume, region: Region, component: int) -> list[Core]:
+    """The region cut along the valleys between its peaks (morphological watershed of log SUV)."""
+    if region.mask.sum() * suv.voxel_ml < LEAST_TO_SPLIT_ML:
+        return [core_of(suv, region, component)]
+    import SimpleITK as sitk
+
+    values = suv.array[region.slices]
+    depth = np.where(region.mask, -np.log(np.maximum(values, 1e-3)), 1e3).astype(np.float32)
+    depth = np.pad(depth, 1, constant_values=1e3)
+    image = sitk.GetImageFromArray(depth)
+    basins = sitk.GetArrayFromImage(
+        sitk.MorphologicalWatershed(image, level=float(np.log(PROMINENCE)), markWatershedLine=False, fullyConnected=True)
+    )[1:-1, 1:-1, 1:-1]
+    parts = []
+    for label in np.unique(basins[region.mask]):
+        part = region.mask & (basins == label)
+        parts.append(core_of(suv, Region.of(part).moved(region.start), component))
+    return parts
+
+
+def core_of(suv: Volume, region: Region, component: int) -> Core:
+    """The region with its peak."""
+    values = np.where(region.mask, suv.array[region.slices], -np.inf)
+    at = np.unravel_index(int(np.argmax(values)), values.shape)
+    k, r, c = (int(a) + s for a, s in zip(at, region.start, strict=True))
+    return Core(region, component, (k, r, c), float(values.max()))
+
+
+def together(suv: Volume, parts: list[Core]) -> list[Core]:
+    """The parts of one component, joined where they touch."""
+    import cc3d
+
+    if len(parts) < 2:
+        return parts
+    low = np.min([p.region.start for p in parts], axis=0)
+    high = np.max([np.add(p.region.start, p.region.mask.shape) for p in parts], axis=0)
+    box = np.zeros(tuple(high - low), bool)
+    for p in parts:
+        box[tuple(slice(s.start - a, s.stop - a) for s, a in zip(p.region.slices, low, strict=True))] |= p.region.mask
+    labels, count = cc3d.connected_components(box, connectivity=26, return_N=True)
+    start = (int(low[0]), int(low[1]), int(low[2]))
+    return [core_of(suv, Region.of(labels == n).moved(start), parts[0].component) for n in range(1, count + 1)]
+
+
+def grow(suv: Volume, core: Core, closed: BoolArray | None = None) -> Grown:
+    """The voxels round the core's peak at or above 41 % of it, or the least higher share that does not run away.
+
+    ``closed``: voxels of the full grid that belong to an organ and are not entered.
+    """
+    reach = [int(np.ceil(REACH_MM / s)) for s in suv.spacing_mm]
+    start = [max(0, s - n) for s, n in zip(core.region.start, reach, strict=True)]
+    stop = [s + m + n for s, m, n in zip(core.region.start, core.region.mask.shape, reach, strict=True)]
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    values, free = suv.array[box], None if closed is None else ~closed[box]
+    around = -1.0
+    for share in BOUNDS:
+        bound = share * core.suv
+        lowest = float(suv.array[core.region.slices][core.region.mask].min())
+        if bound >= lowest:
+            inside = core.region.mask & (suv.array[core.region.slices] >= bound)
+            return Grown(_part(inside, core.region.start, core.peak), bound, share)
+        above = values >= bound if free is None else (values >= bound) & free
+        grown = _part(above, (start[0], start[1], start[2]), core.peak)
+        if around < 0.0:
+            around = _surroundings(values, core.region, start, suv.spacing_mm, free)
+        inside_values = suv.array[grown.slices][grown.mask]
+        if (
+            inside_values.size <= FLOOD * core.voxels()
+            and float(inside_values.max()) <= core.suv
+            and bound >= CONTRAST * around
+        ):
+            return Grown(grown, bound, share)
+    return Grown(core.region, float(suv.array[core.region.slices][core.region.mask].min()), 0.0)
+
+
+def _surroundings(
+    values: npt.NDArray[np.floating],
+    region: Region,
+    start: list[int],
+    spacing_mm: tuple[float, float, float],
+    free: BoolArray | None,
+) -> float:
+    """Median SUV of the shell round the region in a box of ``values`` at ``start``; 0 where the box holds none of it."""
+    inside = np.zeros(values.shape, bool)
+    inside[tuple(slice(s.start - a, s.stop - a) for s, a in zip(region.slices, start, strict=True))] = region.mask
+    distance_mm = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
+    near = (distance_mm > SURROUNDINGS_MM[0]) & (distance_mm <= SURROUNDINGS_MM[1])
+    shell = values[near if free is None else near & free]
+    return float(np.median(shell)) if shell.size else 0.0
+
+
+def _part(above: BoolArray, start: tuple[int, int, int], seed: tuple[int, int, int]) -> Region:
+    """The part of a box at ``start`` that is connected to ``seed``, as a region of the whole grid."""
+    local = tuple(a - b for a, b in zip(seed, start, strict=True))
+    return Region.of(connected(above, local)).moved(start)
