@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from pydantic_settings import (
 )
 
 from dicom_node.rules import MOST_RULES, Route, allowed_keys
+from inference.region_names import TUMOUR_NAMES
 
 ENVIRONMENT_PREFIX = "PETCT_NODE__"
 MOST_BUNDLES = 8  # every one is kept warm in the analysing process
@@ -52,7 +54,16 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _regular_expression(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"it is no regular expression ({error})") from None
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(valid_ae_title)]
+Pattern = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_regular_expression)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -110,12 +121,25 @@ class Assemble(_Section):
     margin_mm: float = Field(
         20.0, ge=0, le=500, description="CT slices this far beyond the PET still belong to the pair"
     )
+    two_studies: bool = Field(
+        False, description="pair a PET with the CT of another study of the same patient and Frame of Reference"
+    )
 
 
 class Infer(_Section):
-    """The model and what it runs on."""
+    """The model, where lesions come from, and what both run on."""
 
     bundle: str = Field("demo", description="a bundle's name, or the path of its folder")
+    region_names: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=32)] = Field(
+        TUMOUR_NAMES,
+        description="regular expressions of the names of lesions in RTSTRUCT and SEG; the first that fits any decides",
+    )
+    segmenter: str = Field(
+        "", max_length=64, description="name of an installed segmenter that finds lesions; empty: the built-in proposal"
+    )
+    also_suv: tuple[Literal["lbm-janma", "lbm-james", "bsa", "ibw"], ...] = Field(
+        (), description="other kinds of SUV to report of each lesion, beside SUVbw"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the network; 0: all cores")
     time_limit_s: Seconds = Field(900.0, description="an analysis that takes longer is stopped")

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from dicom_node.assemble import Complete, GiveUp, Traffic, Verdict, Wait, judge
+from dicom_node.assemble import (
+    Before,
+    Complete,
+    GiveUp,
+    Traffic,
+    Verdict,
+    Wait,
+    frames_without_ct,
+    judge,
+    with_ct_of_other_studies,
+)
+from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
 from dicom_node.work.job import Work
 from dicom_node.workflow import WorkQueue
-from inference.facts import Instance
+from inference.facts import Instance, Pair
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.1
 TRY_AGAIN_S = 1.0
+NEVER = Before()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +46,26 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Unqueued:
-    """A run that is registered and not yet taken by the queue."""
+    """Runs of a study that are registered and not yet taken by the queue."""
+
+    run_ids: tuple[str, ...]
+    arrived: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was there of a study when it was looked at.
+
+    ``instances``: those of the study, not ours; ``candidates``: the same, and the CT of another study where that may
+    be used.  ``studies``: where they come from.  ``arrived``: how many had come to all of ``studies``.
+    """
 
     study: str
+    studies: tuple[str, ...]
+    instances: list[Instance]
+    candidates: list[Instance]
     arrived: int
+    traffic: Traffic
 
 
 class Coordinator:
@@ -48,6 +76,7 @@ class Coordinator:
         self._settings = settings
         self._bundle_digests = bundle_digests
         self._bundle_digest = bundle_digests[settings.bundles[0]]  # a refusal is no model's, but is filed under one
+        self._router = Router.of(settings)
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._queue = WorkQueue(settings)
@@ -66,76 +95,135 @@ class Coordinator:
         """Judge every study in which something has changed, or whose time has come.  ``now``: Unix time."""
         starting = self._cursor == 0
         changed, self._cursor = self._index.studies_changed_since(self._cursor)
+        if starting:
+            changed = [study for study in changed if not self._is_settled(study)]
         due = [study for study, waiting in self._waiting.items() if self._is_due(study, waiting, now)]
-        for study in dict.fromkeys([*changed, *due]):
-            if starting and self._ledger.is_settled(study, self._index.arrived(study)):
-                continue
+        for study in dict.fromkeys([*self._with_partners(changed), *due]):
             self._look_at(study, now)
         if now >= self._queue_at:
             self._submit(now)
+
+    def _is_settled(self, study: str) -> bool:
+        return self._ledger.is_settled(study, self._arrived((study, *self._partners(study))))
 
     def _is_due(self, study: str, waiting: _Waiting, now: float) -> bool:
         if now >= waiting.until:
             return True
         return waiting.open_associations > 0 and self._index.open_associations(study) != waiting.open_associations
 
+    # ------------------------------------------------------------------------------------------------- two studies
+
+    def _partners(self, study: str) -> list[str]:
+        """Other studies whose images lie in one space with this one's, where those may be combined."""
+        return self._index.studies_sharing_frame(study) if self._settings.assemble.two_studies else []
+
+    def _with_partners(self, studies: list[str]) -> list[str]:
+        """The studies, and those for which a CT among them may be what is missing."""
+        return [one for study in studies for one in (study, *self._partners(study))]
+
+    def _arrived(self, studies: Iterable[str]) -> int:
+        return sum(self._index.arrived(study) for study in studies)
+
+    # ------------------------------------------------------------------------------------------------- one study
+
     def _look_at(self, study: str, now: float) -> None:
         """Judge one study, and act on it.  What goes wrong with one study must not stop the others."""
         try:
-            open_associations = self._index.open_associations(study)
-            arrived = self._index.arrived(study)  # first: what comes between the two counts as undecided
-            instances = [i for i in self._index.study_instances(study) if not is_ours(i)]
-            if not instances:
+            seen = self._see(study)
+            if seen is None:
                 return self._forget(study)
-            last = self._index.last_arrival(study)
-            verdict = self._judge(study, instances, Traffic(last, self._arrivals(instances), open_associations), now)
+            before = self._before(study)
+            verdict = self._judge(seen, now, before)
             if isinstance(verdict, Wait):
-                self._waiting[study] = _Waiting(verdict.until, open_associations)
+                self._waiting[study] = _Waiting(verdict.until, self._index.open_associations(study))
+                if before is not NEVER:
+                    self._withdraw(study, verdict.pair, now)
                 log.debug("waiting", study_instance_uid=study, why=verdict.why)
             else:
-                self._decide(study, instances, verdict, arrived, last, now)
+                self._decide(seen, verdict, now)
                 self._forget(study)
         except Exception:  # noqa: BLE001 - whatever it is, it is this study's; the log says it, and we try again
             log.exception("the study could not be judged", study_instance_uid=study)
             self._waiting[study] = _Waiting(now + TRY_AGAIN_S, 0)
 
-    def _judge(self, study: str, instances: list[Instance], traffic: Traffic, now: float) -> Verdict:
-        return judge(instances, traffic, now, self._settings.assemble, self._index.study_set_aside(study))
+    def _see(self, study: str) -> _Seen | None:
+        """What is there of the study; None where there is nothing but what we wrote ourselves."""
+        partners = self._partners(study)
+        open_associations = self._index.open_associations(study)
+        arrived = self._arrived((study, *partners))  # first: what comes between the two counts as undecided
+        own = [i for i in self._index.study_instances(study) if not is_ours(i)]
+        if not own:
+            return None
+        candidates = own
+        if partners and frames_without_ct(own):
+            others = [i for partner in partners for i in self._index.study_instances(partner)]
+            candidates = with_ct_of_other_studies(own, others)
+        studies = tuple(dict.fromkeys((study, *(i.study_instance_uid for i in candidates))))
+        open_associations += sum(self._index.open_associations(other) for other in studies[1:])
+        last = max(self._index.last_arrival(one) for one in studies)
+        series = {i.series_instance_uid for i in candidates}
+        traffic = Traffic(last, {uid: self._index.arrivals(uid) for uid in series}, open_associations)
+        return _Seen(study, studies, own, candidates, arrived, traffic)
 
-    def _arrivals(self, instances: list[Instance]) -> dict[str, list[float]]:
-        series = {i.series_instance_uid for i in instances}
-        return {uid: self._index.arrivals(uid) for uid in series}
+    def _before(self, study: str) -> Before:
+        decided = self._ledger.history(study)
+        if not decided:
+            return NEVER
+        pairs = [(generation, work) for generation, work in decided if not work.is_refusal]
+        times = len({generation for generation, _ in pairs})
+        return Before(times, str(pairs[-1][1].content.get("images_digest", "")) if pairs else "")
 
-    def _decide(
-        self, study: str, instances: list[Instance], verdict: Complete | GiveUp, arrived: int, last: float, now: float
-    ) -> None:
-        """Register the run of a pair, or of a refusal somebody waits for; ``tick`` then queues it."""
+    def _judge(self, seen: _Seen, now: float, before: Before) -> Verdict:
+        set_aside = [fault for study in seen.studies for fault in self._index.study_set_aside(study)]
+        return judge(seen.candidates, seen.traffic, now, self._settings.assemble, set_aside, before)
+
+    def _withdraw(self, study: str, pair: Pair | None, now: float) -> None:
+        """What is under way and no longer what the study is must not go out while we wait."""
+        for run_id in self._ledger.withdraw(study, pair.digest if pair else None, now):
+            log.info("superseded", study_instance_uid=study, run_id=run_id, why="the study has changed since")
+
+    def _decide(self, seen: _Seen, verdict: Complete | GiveUp, now: float) -> None:
+        """Register the runs of a pair, or of a refusal somebody waits for; ``tick`` then queues them."""
+        study, last = seen.study, seen.traffic.last
         if isinstance(verdict, Complete):
-            work, why = Work.of_pair(verdict.pair, self._bundle_digest), verdict.why
+            senders = [sender for one in seen.studies for sender in self._index.senders(one)]
+            routed = self._router.models(verdict.pair, senders)
+            works = [Work.of_pair(verdict.pair, self._bundle_digests[name], name) for name in routed.bundles]
+            event, why = "pair-complete", ". ".join([verdict.why, *(routed.why if self._settings.route else ())])
+            if not works:
+                self._tell_not_answered(study, "not-routed", " ".join(routed.why), now)
         else:
             why = f"{verdict.refused.code}: {verdict.refused.reason}"
-            images = [i for i in instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
-            if not _answer_is_expected(images):
-                log.warning("refused", study_instance_uid=study, why=why)
-                self._ledger.tell(study, "refused", at=now, text=why)
-                return self._ledger.settle(study, arrived)
-            work = Work.of_refusal(images, verdict.refused, self._bundle_digest)
-        if self._ledger.register(work):
-            event = "refused" if work.is_refusal else "pair-complete"
-            self._ledger.tell(study, "last-slice-stored", run_id=work.run_id, at=last)
-            self._ledger.tell(study, event, run_id=work.run_id, at=now, text=why)
-            log.info(event, study_instance_uid=study, run_id=work.run_id, why=why, waited_s=round(now - last, 3))
-        self._unqueued[work.run_id] = _Unqueued(study, arrived)
-        return None
+            images = [i for i in seen.instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
+            event, works = "refused", []
+            if _answer_is_expected(images):
+                works = [Work.of_refusal(images, verdict.refused, self._bundle_digest)]
+            else:
+                self._tell_not_answered(study, event, why, now)
+        decision = self._ledger.decide(study, works, now)
+        for run_id in decision.superseded:
+            log.info("superseded", study_instance_uid=study, run_id=run_id, by=decision.new)
+        for run_id in decision.new:
+            self._ledger.tell(study, "last-slice-stored", run_id=run_id, at=last)
+            self._ledger.tell(study, event, run_id=run_id, at=now, text=why)
+            log.info(event, study_instance_uid=study, run_id=run_id, why=why, waited_s=round(now - last, 3))
+            for other in seen.studies[1:]:
+                text = "Its CT belongs to the PET of another study, where the results go."
+                self._ledger.tell(other, "used-with-another-study", run_id=run_id, at=now, text=text)
+        self._unqueued[study] = _Unqueued(decision.runs, seen.arrived)
+
+    def _tell_not_answered(self, study: str, event: str, why: str, now: float) -> None:
+        log.info(event, study_instance_uid=study, why=why)
+        self._ledger.tell(study, event, at=now, text=why)
 
     def _submit(self, now: float) -> None:
-        """Queue what is registered; a study counts as settled only once its run is on the queue."""
-        for run_id, run in list(self._unqueued.items()):
-            if not self._queue.submit(run_id):
+        """Queue what is registered; a study counts as settled only once its runs are on the queue."""
+        for study, decided in list(self._unqueued.items()):
+            if not all(self._queue.submit(run_id) for run_id in decided.run_ids):
                 self._queue_at = now + TRY_AGAIN_S
                 return
-            self._ledger.settle(run.study, run.arrived)
-            del self._unqueued[run_id]
+            self._ledger.settle(study, decided.arrived)
+            del self._unqueued[study]
 
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)

@@ -24,6 +24,7 @@ OTHER = "Send a series of the kind this node analyses."
 CONVERT = "Convert the instance with a DICOM tool, then send it again."
 REGION = "Draw or export the region again on this PET or CT."
 BUNDLE = "Install the model bundle again, or name another in infer.bundle."
+SEGMENTER = "Mend or update the segmenter's package, or empty infer.segmenter."
 SETTINGS = "Check the configuration with `petct-node doctor`."
 DISK = "Check the node's disk with `petct-node doctor`."
 COMMAND = "Check the argument of the command."
@@ -113,7 +114,7 @@ _STUDY = {
     # geometry
     "frame-of-reference-missing": (301, "Frame of Reference absent", HEADER),
     "frame-of-reference-mixed": (302, "Several Frames of Reference in a series", CORRECT),
-    "multiframe-unsupported": (303, "Multi-frame object not supported yet", "Send the series as single-frame images."),
+    "multiframe-unsupported": (303, "Multi-frame object not readable", "Send the series as single-frame images."),
     "image-size-mixed": (304, "Images of different size in a series", CORRECT),
     "orientation-mixed": (305, "Several orientations in a series", "Send the volume as a series of its own."),
     "orientation-invalid": (306, "Image orientation invalid", CORRECT),
@@ -127,6 +128,8 @@ _STUDY = {
     "position-missing": (314, "Image position missing", HEADER),
     "orientation-missing": (315, "Image orientation missing", HEADER),
     "pixel-spacing-missing": (316, "Pixel spacing missing", HEADER),
+    "reconstructions-mixed": (317, "Several reconstructions in a series", "Send each as a series of its own."),
+    "acquisitions-mixed": (318, "Several acquisitions in a series", "Send each as a series of its own."),
     # pixels
     "pixel-data-disagrees": (401, "Pixel data disagree with the header", CORRECT),
     "pixel-data-unreadable": (402, "Pixel data cannot be decoded", RESEND),
@@ -159,6 +162,8 @@ _STUDY = {
     "injection-after-scan": (519, "Injection after the scan", HEADER),
     "injection-ambiguous": (520, "Injection time ambiguous", HEADER),
     "uptake-time-implausible": (521, "Uptake time implausible", HEADER),
+    "weight-implausible": (522, "Patient's weight implausible", HEADER),
+    "counts-not-quantitative": (523, "PET counts per second not quantitative", "Send the PET in Bq/ml."),
     # region
     "region-empty": (601, "Region without voxels", REGION),
     "region-frame-of-reference-differs": (602, "Region in another Frame of Reference", REGION),
@@ -169,8 +174,12 @@ _STUDY = {
     "contour-malformed": (607, "Contour malformed", REGION),
     "contours-not-in-plane": (608, "Contours not in the image plane", REGION),
     "segmentation-automatic": (609, "Segmentation drawn by a program", "Send a region that a person drew or approved."),
-    "segmentation-not-binary": (610, "Segmentation not binary", REGION),
+    # 610 was "segmentation-not-binary"
     "region-ambiguous": (611, "No region named as a tumour", REGION),
+    "region-too-large": (612, "Region object larger than allowed", REGION),
+    "segmentation-too-large": (613, "Segmentation larger than allowed", REGION),
+    "segmentation-geometry": (614, "Segmentation without a regular grid", REGION),
+    "segmentation-kind": (615, "Segmentation Type not supported", REGION),
     "nothing-to-answer-to": (701, "No image to attach a report to", WHOLE),
 }
 _OPERATOR = {
@@ -186,6 +195,9 @@ _OPERATOR = {
     "bundle-preprocessing": (807, "Model bundle made for other preprocessing", BUNDLE),
     "bundle-too-large": (808, "Model bundle larger than allowed", BUNDLE),
     "bundle-weights": (809, "Weights of the model bundle invalid", BUNDLE),
+    "segmenter-not-found": (820, "Segmenter not installed", SEGMENTER),
+    "segmenter-unusable": (821, "Segmenter cannot be loaded", SEGMENTER),
+    "segmenter-failed": (822, "Segmenter failed", SEGMENTER),
     "archive-unreachable": (908, "Archive does not answer", "Check that the archive runs at this address."),
     "node-not-started": (909, "The node did not start", "Read its log, named in the message."),
     "node-already-running": (907, "Another node runs on this data folder", SETTINGS),
@@ -198,6 +210,8 @@ _OPERATOR = {
     "nothing-accepted": (906, "Peer accepts none of the objects", "Check which SOP classes the peer accepts."),
 }
 _COMMAND = {
+    "nothing-stored": (923, "No node has stored anything here", COMMAND),
+    "study-unknown": (924, "Study unknown to the node", "Take a UID that `petct-node explain` lists."),
     "role-unknown": (910, "Role unknown", COMMAND),
     "bad-address": (911, "Address malformed", COMMAND),
     "folder-not-found": (912, "Folder not found", COMMAND),

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dicom_node import NODE_VERSION
 from dicom_node.config import Settings
 from inference.facts import Predecessor, Run
+from inference.region_names import TUMOUR_NAMES
+
+if TYPE_CHECKING:
+    from inference.segmenter import Segmenter
 
 MACHINE_ID = Path("/etc/machine-id")
 RESULT_FORMAT = 1  # raised when the same input and model come out as other bytes: it changes every derived UID
@@ -30,9 +36,27 @@ def device_uid(serial: str) -> str:
     return derived_uid("device", machine, serial)
 
 
-def settings_digest(*, use_given_region: bool) -> str:
-    """SHA-256 of what, beside input and model, changes the results."""
-    settings = {"result_format": RESULT_FORMAT, "use_given_region": use_given_region}
+def settings_digest(
+    *,
+    use_given_region: bool,
+    names_model: bool = False,
+    also_suv: Sequence[str] = (),
+    region_names: Sequence[str] = TUMOUR_NAMES,
+    segmenter: str = "",
+) -> str:
+    """SHA-256 of what, beside input and model, changes the results.
+
+    ``segmenter``: name and version of a user's, "" where lesions are our own proposal.
+    """
+    settings: dict[str, object] = {"result_format": RESULT_FORMAT, "use_given_region": use_given_region}
+    if names_model:  # absent else, so that a node with one model keeps its UIDs
+        settings["names_model"] = True
+    if also_suv:
+        settings["also_suv"] = list(also_suv)
+    if tuple(region_names) != TUMOUR_NAMES:
+        settings["region_names"] = list(region_names)
+    if segmenter:
+        settings["segmenter"] = segmenter
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -42,14 +66,27 @@ def now_dt() -> str:
 
 
 def make_run(
-    settings: Settings, started_at: str, *, use_given_region: bool = True, predecessors: tuple[Predecessor, ...] = ()
+    settings: Settings,
+    started_at: str,
+    *,
+    use_given_region: bool = True,
+    predecessors: tuple[Predecessor, ...] = (),
+    segmenter: Segmenter | None = None,
 ) -> Run:
     """The record of a run that began at ``started_at`` (DICOM DT with offset)."""
+    names_model = len(settings.bundles) > 1
     return Run(
         started_at=started_at,
         device_uid=device_uid(settings.node.serial),
         serial=settings.node.serial,
         node_version=NODE_VERSION,
-        settings_digest=settings_digest(use_given_region=use_given_region),
+        settings_digest=settings_digest(
+            use_given_region=use_given_region,
+            names_model=names_model,
+            also_suv=settings.infer.also_suv,
+            region_names=settings.infer.region_names,
+            segmenter=f"{segmenter.name} {segmenter.version}" if segmenter else "",
+        ),
         predecessors=predecessors,
+        names_model=names_model,
     )

@@ -180,6 +180,15 @@ class Index:
         with self._reading.connect() as connection:
             return [(title, address) for title, address in connection.execute(query)]
 
+    def studies_sharing_frame(self, study_instance_uid: str) -> list[str]:
+        """Other studies with something in a Frame of Reference of this one."""
+        mine = sa.select(instances.c.frame_of_reference_uid).where(
+            instances.c.study_instance_uid == study_instance_uid, instances.c.frame_of_reference_uid.is_not(None)
+        )
+        query = sa.select(instances.c.study_instance_uid).distinct().order_by(instances.c.study_instance_uid)
+        others = instances.c.study_instance_uid != study_instance_uid
+        return self._column(query.where(instances.c.frame_of_reference_uid.in_(mine.distinct()), others))
+
     def known_paths(self) -> set[str]:
         """Paths of all instances and files set aside."""
         both = sa.union_all(sa.select(instances.c.path), sa.select(set_aside.c.path))
@@ -243,6 +252,7 @@ def _row(arrival: Arrival) -> dict[str, Any]:
         "content": json.dumps({name: getattr(instance, name) for name in Instance.__slots__}, ensure_ascii=False),
         "received": arrival.received,
         "association": arrival.association.id if arrival.association else None,
+        "frame_of_reference_uid": str(instance.get("FrameOfReferenceUID", "")).strip() or None,
     }
 
 

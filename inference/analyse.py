@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from inference.body import body_of
+from inference.body_size import suv_scales
 from inference.contract import subject_of
-from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
+from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region
 from inference.instance import reading_cautions
-from inference.lesion import find_lesions
+from inference.lesion import Proposal, find_lesions
 from inference.load import load_ct, load_pet
 from inference.measure import measure
 from inference.plausibility import plausibility_cautions
 from inference.reference import reference_uptake
-from inference.region import given_lesions
+from inference.region import GivenRegion, given_lesions
+from inference.region_names import TUMOUR_NAMES
+from inference.segmenter import Segmenter, segmented
 from inference.suv import suv_rule
 from inference.tracer import tracer_cautions, tracer_of
 from inference.volume import Stack, stack
@@ -28,10 +32,21 @@ if TYPE_CHECKING:
 NOTHING_TO_LOOK_AT = Prediction("none", None, None, None, "unknown", ("no lesion was found",))
 
 
-def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = None) -> Analysis:
+def analyse(
+    pair: Pair,
+    model: Model,
+    progress: Callable[[str], None] | None = None,
+    *,
+    also_suv: Sequence[str] = (),
+    segmenter: Segmenter | None = None,
+    region_names: Sequence[str] = TUMOUR_NAMES,
+) -> Analysis:
     """Compute SUV, find or take the lesions, measure them, and let the model look at the first.
 
-    ``progress`` is told each stage as it begins.  A study without a lesion is a result: no lesions, prediction "none".
+    ``progress`` is told each stage as it begins.  ``also_suv``: other kinds of SUV to give (``body_size.OFFERS``).
+    Where no person drew a region, ``segmenter`` finds the lesions in place of our own proposal.  ``region_names``:
+    which of a person's regions are lesions (``region_names.lesions_among``).  A study without a lesion is a result:
+    no lesions, prediction "none".
     Raises ``Refused`` as the steps do.
     """
     clock = _Clock(progress)
@@ -40,6 +55,7 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         _check_same_space(pet_stack, ct_stack)
     with clock.stage("SUV rule"):
         rule = suv_rule(pet_stack.instances)
+        scales, scale_cautions = suv_scales(also_suv, pet_stack.instances)
     with clock.stage("load PET"):
         tracer = tracer_of(pet_stack.instances)
         suv = load_pet(pet_stack, rule)
@@ -47,8 +63,13 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         ct = load_ct(ct_stack)
     with clock.stage("regions"):
         body = body_of(ct)
-        references = reference_uptake(suv, ct, body)
-        regions, source, region_cautions = _regions(pair.region, suv, ct, pet_stack, ct_stack)
+        references = reference_uptake(suv, body)
+        propose = partial(find_lesions, suv, body, tracer, references)
+        if segmenter is not None:
+            propose = partial(segmented, segmenter, suv, ct, tracer)
+        present = frozenset(i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances))
+        take = partial(given_lesions, grid=suv, present=present, ct=ct, names=region_names)
+        regions, source, region_cautions = _regions(pair.region, take, propose)
     with clock.stage("measures"):
         lesions = _in_order([measure(n, r, source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(regions, 1)])
     with clock.stage("model"):
@@ -60,6 +81,7 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         *pet_stack.cautions,
         *ct_stack.cautions,
         *rule.cautions,
+        *scale_cautions,
         *tracer_cautions(pet_stack.instances),
         *plausibility_cautions(rule, tracer, references),
         *region_cautions,
@@ -81,6 +103,7 @@ def analyse(pair: Pair, model: Model, progress: Callable[[str], None] | None = N
         cautions=tuple(dict.fromkeys(cautions)),
         tracer=tracer,
         references=references,
+        also_suv=scales,
         timings_s=clock.seconds,
     )
 
@@ -96,17 +119,18 @@ def _check_same_space(pet: Stack, ct: Stack) -> None:
 
 
 def _regions(
-    given: Instance | None, suv: Volume, ct: Volume, pet_stack: Stack, ct_stack: Stack
+    given: Instance | None,
+    take: Callable[[Instance], tuple[tuple[GivenRegion, ...], tuple[Caution, ...]]],
+    propose: Callable[[], Proposal],
 ) -> tuple[tuple[tuple[Region, Region | None], ...], str, tuple[Caution, ...]]:
     """The lesions' regions, the one for the model first; where they come from; what to say of them.
 
     Each on the PET's grid, and on the CT's where a person drew it.
     """
     if given is None:
-        proposal = find_lesions(suv, ct)
+        proposal = propose()
         return tuple((region, None) for region in proposal.regions), "automatic", proposal.cautions
-    present = {i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances)}
-    chosen, cautions = given_lesions(given, suv, present, ct)
+    chosen, cautions = take(given)
     own = [caution for region in chosen for caution in region.cautions]
     return tuple((g.region, g.on_ct) for g in chosen), chosen[0].source, (*own, *cautions)
 

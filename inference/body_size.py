@@ -3,12 +3,12 @@
 SUV of a kind = activity concentration × body measure ÷ dose, so each is SUVbw × measure ÷ weight.  Formulas of weight W
 (kg) and height H (cm), as (male, female); for Patient's Sex O the mean of both is taken (manual section 2):
 
-- Janmahasatian et al., Clin Pharmacokinet 2005;44:1051, lean body mass with BMI in kg/m²; EANM 2.0 and PERCIST's users
-  prefer it, since James's falls again in the obese.
-- James, Research on Obesity, HMSO 1976, lean body mass.  Its male constant is 128; 120 is a copying error that lives on in
-  DICOM's SUV Type LBM, needed to read such data.
-- Sugawara et al., Radiology 1999;213:521, ideal body weight.
-- Du Bois and Du Bois, Arch Intern Med 1916;17:863, body surface.
+- Janmahasatian et al., Clin Pharmacokinet 2005;44:1051: lean body mass, with the body mass index in kg/m².  The default
+  for SUL: it keeps rising with weight, where James's falls again in the obese.
+- James, Research on Obesity, HMSO 1976: lean body mass, 128 in men.  DICOM's SUV Type LBM has 120 there, a slip copied
+  from paper to paper: needed to read such data, not offered.
+- Sugawara et al., Radiology 1999;213:521: ideal body weight.
+- Du Bois and Du Bois, Arch Intern Med 1916;17:863: body surface.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _fitting(weight: float, size: float | None) -> tuple[Caution, ...]:
     if size is None or size <= 0:
         return ()
     if not LEAST_HEIGHT_M <= size <= MOST_HEIGHT_M:
-        text = "Patient's Size (0010,1020) is no height in metres; check Patient's Weight (0010,1030), which SUV rests on."
+        text = (
+            "Patient's Size (0010,1020) is no height in metres; check Patient's Weight (0010,1030), which SUV rests on."
+        )
         return (Caution("height-implausible", text),)
     if LEAST_BMI <= weight / size**2 <= MOST_BMI:
         return ()
@@ -85,7 +87,7 @@ def height_cm(instances: Sequence[Instance]) -> float:
 
 def surface_cm2(weight: float, height: float) -> float:
     """Body surface by Du Bois, for kg and cm."""
-    return 71.84 * height**0.725 * weight**0.425
+    return float(71.84 * height**0.725 * weight**0.425)
 
 
 def body_kg(kind: str, weight: float, instances: Sequence[Instance]) -> float:

@@ -23,13 +23,13 @@ class Subject:
     PET's, where it has none the CT's) and of the PET's Units (0054,1001), in upper case.
     """
 
-    tracer: Tracer = Tracer("", "")
-    age_years: float | None = None
-    body_parts: frozenset[str] = frozenset()
-    units: frozenset[str] = frozenset()
+    tracer: Tracer
+    age_years: float | None
+    body_parts: frozenset[str]
+    units: frozenset[str]
 
 
-NOBODY = Subject()
+NOBODY = Subject(Tracer("", ""), None, frozenset(), frozenset())
 """Nothing is known: no model with a contract speaks."""
 
 

@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from inference.facts import Caution, Instance, Refused
-from inference.header import listed, number, same_text, time_missing, zoned_moment
-from inference.injection import START_TIMES, Injection, injected_at, injection_item, injection_of
+from inference.header import listed, same_text, time_missing, zoned_moment
+from inference.injection import CLOCK_S, START_TIMES, Injection, half_life, injected_at, injection_item, injection_of
 from inference.scan_time import acquired_at, first_acquired, frame_s, reference_times
 
 # After six half-lives under 2 % of the dose is left: a date or a time is wrong, nobody images then.
@@ -60,11 +61,18 @@ def uptake_min(instances: Sequence[Instance]) -> float | None:
     try:
         item = injection_item(instances)
         at = zoned_moment(item.get(START_TIMES[0]), instances[0].get("TimezoneOffsetFromUTC"))
-        half_life_s = number(item, "RadionuclideHalfLife") or math.inf
-        injected, _ = injected_at(at, item.get(START_TIMES[1]), scan, half_life_s)
+        injected, _ = injected_at(at, item.get(START_TIMES[1]), scan, _known_half_life_s(item))
     except Refused:  # a dose is not asked for here, and its refusal is another's
         return None
     return (scan - injected).total_seconds() / 60.0
+
+
+def _known_half_life_s(item: Mapping[str, Any]) -> float:
+    """Of the tracer in seconds; 0 where unknown, which leaves nothing of the injection's time in doubt."""
+    try:
+        return half_life(item)[0]
+    except Refused:
+        return 0.0
 
 
 def _contradiction(instances: Sequence[Instance], correction: str) -> tuple[Caution, ...]:
@@ -126,7 +134,7 @@ def _uncorrected(instances: Sequence[Instance], injection: Injection) -> Decay:
 
 
 def _check_interval(least_s: float, most_s: float, injection: Injection) -> None:
-    if least_s < 0:
+    if least_s < -CLOCK_S:
         raise Refused(
             "injection-after-scan",
             "Radiopharmaceutical Start DateTime (0018,1078) lies after the start of the scan; one of them is wrong.",

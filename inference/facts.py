@@ -230,8 +230,8 @@ class SuvRule:
 class SuvScale:
     """Another SUV than SUVbw: its value is SUVbw × ``factor``.
 
-    ``name``: as asked for, e.g. "lbm-janma"; ``suv_type``: DICOM's SUV Type (0054,1006), e.g. "LBMJANMA"; ``factor``: body
-    measure ÷ weight; for BSA in cm²/g, else without unit; ``formula``: the body measure's, for people.
+    ``name``: as asked for, e.g. "lbm-janma"; ``suv_type``: DICOM's SUV Type (0054,1006), e.g. "LBMJANMA"; ``factor``:
+    body measure ÷ weight, for BSA in cm²/g, else without unit; ``formula``: the body measure's, for people.
     """
 
     name: str
@@ -379,7 +379,7 @@ class Run:
     ``started_at``: DICOM DT text with offset, e.g. "20260101120000.000000+0000".  ``device_uid`` is stable per
     installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
     ``predecessors``: what this run replaces, none for a study's first; several where a refusal replaces the results
-    of several models.
+    of several models.  ``names_model``: several models look at this node's studies, so series descriptions name theirs.
     """
 
     started_at: str
@@ -388,6 +388,7 @@ class Run:
     node_version: str
     settings_digest: str
     predecessors: tuple[Predecessor, ...] = ()
+    names_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)

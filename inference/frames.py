@@ -98,7 +98,7 @@ def _frames(instance: Instance, *, alone: bool) -> Iterator[Instance]:
     if count < 1 or len(groups) != count:
         raise _unmapped(instance, "as many Per-Frame Functional Groups (5200,9230) as Number of Frames (0028,0008)")
     top = {k: v for k, v in instance.attributes.items() if k not in FUNCTIONAL_GROUPS}
-    shared = next(iter(listed(instance.get(FUNCTIONAL_GROUPS[0]))), {})
+    shared = _item(instance.attributes, FUNCTIONAL_GROUPS[0])
     if alone and "ConcatenationUID" not in top:
         top.setdefault("NumberOfSlices", count)  # the object came whole
     length = whole(instance, "Rows", 0) * whole(instance, "Columns", 0) * whole(instance, "BitsAllocated", 0) // 8
@@ -132,22 +132,23 @@ def _flat(top: Mapping[str, Any], shared: Mapping[str, Any], group: Mapping[str,
     out: dict[str, Any] = {}
     for item in (shared, group):
         for macro in UNASSIGNED:
-            out.update(_macro(item, macro))
+            out.update(_item(item, macro))
     out.update({k: v for k, v in top.items() if v is not None or k not in out})
     own: dict[str, Any] = {}
     for item in (shared, group):
         for macro in FRAME_MACROS:
             if macro not in UNASSIGNED and macro != MAPPINGS:
-                own.update(_macro(item, macro))
+                own.update(_item(item, macro))
     if "FrameAcquisitionDateTime" in own:
         out.pop("AcquisitionDate", None)
         out.pop("AcquisitionTime", None)
     return out | {SAID_AS.get(k, k): v for k, v in own.items()}
 
 
-def _macro(item: Mapping[str, Any], macro: str) -> Mapping[str, Any]:
-    found = next(iter(listed(item.get(macro))), {})
-    return found if isinstance(found, Mapping) else {}
+def _item(attributes: Mapping[str, Any], sequence: str) -> Mapping[str, Any]:
+    """The first item of a sequence; empty where there is none."""
+    items = listed(attributes.get(sequence))
+    return items[0] if items and isinstance(items[0], Mapping) else {}
 
 
 def _mappings(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -155,7 +156,8 @@ def _mappings(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _unit(mapping: Mapping[str, Any]) -> str:
-    return str(_macro(mapping, "MeasurementUnitsCodeSequence").get("CodeValue", "something unnamed"))
+    code = _item(mapping, "MeasurementUnitsCodeSequence")
+    return str(code.get("CodeValue") or code.get("LongCodeValue") or "something unnamed")  # long: over 16 characters
 
 
 def _check_slice(instance: Instance, attributes: Mapping[str, Any]) -> None:
@@ -210,8 +212,8 @@ def _add_units(instance: Instance, attributes: dict[str, Any], mappings: Mapping
             if UNITS.get(code, ("",))[0] == said == "BQML" and not _same_scale(attributes, mapping):
                 raise _unmapped(instance, "one scale: Rescale Slope (0028,1053) and Real World Value Slope differ")
         return
-    code = next((c for c in UNITS if c in mappings and mappings[c].get("RealWorldValueSlope") is not None), None)
-    if code is None:
+    code = next((c for c in UNITS if c in mappings and mappings[c].get("RealWorldValueSlope") is not None), "")
+    if not code:
         raise _unmapped(
             instance,
             "a Real World Value Mapping (0040,9096) with a slope to Bq/ml or SUV (Measurement Units Code Sequence)",

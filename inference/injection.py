@@ -11,7 +11,7 @@ from typing import Any
 
 from inference.facts import Caution, Instance, Refused
 from inference.header import listed, moment, number, time_missing, zoned_moment
-from inference.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE, nuclide_named, same_half_life
+from inference.nuclide import DAY, HALF_LIVES_S, HOUR, NUCLIDE_OF_CODE, nuclide_named, same_half_life
 
 # Doses given to patients: 1 MBq to 100 GBq.  A number below 1e4 can only be MBq (the manual found two clear peaks, near
 # 4e2 and 4e8); between the two it is neither.
@@ -23,10 +23,15 @@ LEAST_MBQ_PER_KG = 1.0
 LEAST_HALF_LIFE_S, MOST_HALF_LIFE_S = 30.0, 1e9
 # F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.
 SAME_TIME_S = 60.0
+# Times are often whole seconds, and back-computed ones are rounded: a scan begun with the injection is not before it.
+CLOCK_S = 2.0
 # Clocks of two time zones differ by whole or half hours, and a quarter in Nepal and the Chathams: too rare to count.
 ZONE_STEP_S = 1800.0
 # De-identification moves dates by weeks to years; a date that is off by less may as well be an error.
 DATES_MOVED_DAYS = 7
+# Where only the time of day is known: with a half-life from the first on the day before would do as well, which is said;
+# from the second on a scan is as likely days later, and the day must be known.
+DAY_IN_DOUBT_S, DAY_NEEDED_S = 4 * HOUR, DAY
 # With dates moved the time of day must be enough: half-lives after which a scan of a short-lived tracer is over.
 MOST_HALF_LIVES_UNDATED = 3.0
 
@@ -58,7 +63,7 @@ def injection_of(instances: Sequence[Instance], weight_kg: float) -> Injection:
     """The one injection of a series.  Raises ``Refused`` naming what is missing, implausible or contradictory."""
     item = injection_item(instances)
     dose_bq, dose_cautions = _dose_bq(item, weight_kg)
-    half_life_s, nuclide, half_life_cautions = _half_life_s(item)
+    half_life_s, nuclide, half_life_cautions = half_life(item)
     at, time_of_day, time_cautions = _start(item, instances[0].get("TimezoneOffsetFromUTC"))
     cautions = (*dose_cautions, *half_life_cautions, *time_cautions)
     return Injection(dose_bq, half_life_s, nuclide, at, time_of_day, cautions)
@@ -90,7 +95,8 @@ def injected_at(
     counts, if it fits a tracer short-lived enough for the day to be in no doubt.
     """
     if at is None:
-        return _last_before(scan, time_of_day)
+        placed, cautions = _last_before(scan, time_of_day)
+        return placed, (*cautions, *_day_in_doubt(half_life_s))
     if abs((scan.date() - at.date()).days) < DATES_MOVED_DAYS:
         return at, ()
     moved, _ = _last_before(scan, at.strftime("%H%M%S.%f"))
@@ -108,10 +114,25 @@ def _last_before(scan: datetime, time_of_day: Any) -> tuple[datetime, tuple[Caut
     same_day = moment(scan.strftime("%Y%m%d"), time_of_day)
     if same_day is None:
         raise time_missing("Radiopharmaceutical Start DateTime (0018,1078) or Start Time (0018,1072)")
-    if same_day <= scan:
+    if same_day <= scan + timedelta(seconds=CLOCK_S):
         return same_day, ()
     text = "The injection's time of day lies after the scan's and has no date: taken as the day before."
     return same_day - timedelta(days=1), (Caution("injection-day-before", text),)
+
+
+def _day_in_doubt(half_life_s: float) -> tuple[Caution, ...]:
+    """What the time of day alone leaves open."""
+    if half_life_s >= DAY_NEEDED_S:
+        raise Refused(
+            "time-missing",
+            "The PET states the injection's time of day (0018,1072) but no Radiopharmaceutical Start DateTime "
+            "(0018,1078), and the tracer lives for days: how many days lie between them cannot be known.",
+        )
+    text = (
+        "The injection has a time of day and no date; it was taken as within the last 24 hours, but this tracer may be "
+        "imaged a day later. If it was, SUV is wrong."
+    )
+    return (Caution("injection-day-assumed", text),) if half_life_s >= DAY_IN_DOUBT_S else ()
 
 
 def _start(item: Mapping[str, Any], zone: Any) -> tuple[datetime | None, Any, tuple[Caution, ...]]:
@@ -173,8 +194,8 @@ def _dose_bq(item: Mapping[str, Any], weight_kg: float) -> tuple[float, tuple[Ca
     return dose, ()
 
 
-def _half_life_s(item: Mapping[str, Any]) -> tuple[float, str, tuple[Caution, ...]]:
-    """Seconds, the nuclide ("" where unknown) and what to say; the file's own number goes before the nuclide's."""
+def half_life(item: Mapping[str, Any]) -> tuple[float, str, tuple[Caution, ...]]:
+    """Half-life in seconds, the nuclide ("" where unknown) and what to say; the file's number before the nuclide's."""
     named = _nuclides(item)
     stated = number(item, "RadionuclideHalfLife")
     if stated is None or stated <= 0:

@@ -56,7 +56,7 @@ CODINGS = {
 }
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})  # little endian, pixels lie plain in the file
 MAP_FROM = 1 << 26  # bytes: larger files are mapped, not read
-HAS_PIXELS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|2\.2|128|128\.1|130|66\.4)")  # CT, PET, SEG
+HAS_PIXELS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|2\.1|2\.2|128|128\.1|130|66\.4|66\.7)")  # CT, PET, SEG
 
 
 def read_instance(path: Path) -> Instance:

@@ -141,6 +141,7 @@ KEYWORDS: tuple[str, ...] = (
     "RTROIObservationsSequence",
     "ReferencedFrameOfReferenceSequence",
     "ReferencedSeriesSequence",
+    "ApprovalStatus",
     "SegmentationType",
     "SegmentSequence",
     "CompletionFlag",

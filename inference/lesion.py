@@ -21,7 +21,7 @@ from inference.body import Body
 from inference.facts import BoolArray, Caution, ReferenceUptake, Region, Tracer, Volume
 from inference.measure import MTV_FRACTION
 from inference.organs import Organs, organs_of
-from inference.physiology import Judge, Verdict, pattern_of
+from inference.physiology import Judge, Verdict, cut_at_organs, pattern_of
 from inference.uptake import LEAST_ML, Core, Grown, cores, grow, together
 
 THRESHOLDS_SUV = (4.0, 2.5)
@@ -71,11 +71,11 @@ class _Candidate:
 
 
 def find_lesions(
-    suv: Volume, ct: Volume, body: Body | None, tracer: Tracer, references: Sequence[ReferenceUptake] = ()
+    suv: Volume, body: Body | None, tracer: Tracer, references: Sequence[ReferenceUptake] = ()
 ) -> Proposal:
-    """Propose lesions in ``suv`` (SUVbw, g/ml) with ``ct`` (HU, its own grid, same Frame of Reference).
+    """Propose lesions in ``suv`` (SUVbw, g/ml).
 
-    ``body``: of ``body_of(ct)``.  ``references``: of ``reference_uptake``.
+    ``body``: of ``body_of`` for the CT of the same Frame of Reference.  ``references``: of ``reference_uptake``.
     """
     organs = organs_of(body) if body is not None else None
     cautions = [*_not_assessed(body, organs), *_about_pattern(tracer)]
@@ -116,13 +116,14 @@ def _lesions_above(
         found = [c for c, s in zip(found, shares, strict=True) if s >= LEAST_INSIDE_BODY]
     verdicts = [Verdict()] * len(found)
     if body is not None and organs is not None:
-        verdicts = Judge(found, suv, body, organs, tracer).verdicts_in_order()
+        found = cut_at_organs(found, suv, body, organs)
+        verdicts = Judge(found, threshold.suv, suv, body, organs, tracer).verdicts_in_order()
         cautions += _set_aside(found, verdicts, suv)
         cautions += _beyond(found, verdicts, suv, body, organs)
     lesions = _grown(found, verdicts, suv)
     cut = {c.component for c, v in zip(found, verdicts, strict=True) if v.organ}
     if threshold.lowered:
-        lesions = [c for c in lesions if c.ml <= MOST_FAINT_ML]
+        lesions = [c for c in lesions if c.grown.share and c.ml <= MOST_FAINT_ML]
     elif any(c.component in cut and not v.organ for c, v in zip(found, verdicts, strict=True)) and lesions:
         text = "Uptake that runs into an organ's was cut from it at the valley between their peaks; check its border."
         cautions.append(Caution("lesion-touches-organ", text))

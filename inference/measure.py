@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.facts import BoolArray, FloatArray, Lesion, Refused, Region, Volume
+from inference.regrid import NOT_MEASURED_HU
 from inference.resample import resample
 
 # Share of SUVmax that bounds the metabolic tumour volume (EANM guideline 2.0, Boellaard 2015).
@@ -157,9 +158,11 @@ def _maximum(values: npt.NDArray[np.floating], mask: BoolArray) -> tuple[int, in
 
 
 def _mean_hu(on_ct: Region, ct: Volume) -> float:
-    if not on_ct.mask.any():
+    values = ct.array[on_ct.slices][on_ct.mask]
+    values = values[values > NOT_MEASURED_HU]
+    if not values.size:
         raise Refused("region-outside-ct", "The CT does not cover the region; the two are not one PET/CT examination.")
-    return float(ct.array[on_ct.slices][on_ct.mask].mean(dtype=float))
+    return float(values.mean(dtype=float))
 
 
 def _on_ct(region: Region, suv: Volume, ct: Volume) -> Region:

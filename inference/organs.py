@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import BoolArray
+from inference.facts import BoolArray, Region
 
 BONE_ABOVE_HU, SOFT_HU = 200.0, (-20.0, 100.0)
 # An adult's cranial cavity holds 1100 to 1700 ml; a part of it will do.  The head's section with arms beside it.
@@ -30,14 +30,15 @@ HEART_OFF_X, HEART_OFF_Y, HEART_HEIGHT = (-5.0, 100.0), 40.0, (-0.2, 0.6)
 # What is thicker than a node of 26 mm, beside the spine: kidneys, and the psoas below them.
 KIDNEY_CORE_MM, KIDNEY_HU = 13.0, (-20.0, 260.0)
 KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), -5.0
-# PET and CT of moving or filling organs differ by so much.
-MARGIN_MM = 8.0
 HEART_MARGIN_MM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Organs:
-    """Places of organs as cells of ``Body.volume``; ``None``: not in the picture, or not to be told."""
+    """Places of organs as cells of ``Body.volume``; ``None``: not in the picture, or not to be told.
+
+    Cranium and bladder are the organs as the CT shows them; heart and kidneys are where theirs may be.
+    """
 
     cranium: BoolArray | None
     bladder: BoolArray | None
@@ -64,7 +65,7 @@ def _cranium(body: Body) -> BoolArray | None:
     enclosed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(b, disc, 2)) for b in bone])
     soft = enclosed & inside & ~bone & (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
     cavity = _largest(ndimage.binary_opening(soft, iterations=2), body, CRANIUM_ML)
-    return None if cavity is None else _in(body, box, _within(cavity, body, MARGIN_MM))
+    return None if cavity is None else _in(body, box, cavity)
 
 
 def _bladder(body: Body) -> BoolArray | None:
@@ -95,7 +96,7 @@ def _bladder(body: Body) -> BoolArray | None:
         fits = BLADDER_ML[0] / 4 < ml < BLADDER_ML[1] and middle < BLADDER_OFF_MIDDLE
         if fits and (best is None or pool.sum() > best.sum()):
             best = pool
-    return None if best is None else _in(body, box, _within(best, body, URINE_CORE_MM + MARGIN_MM))
+    return None if best is None else _in(body, box, within(best, body, URINE_CORE_MM))
 
 
 def _heart(body: Body) -> BoolArray | None:
@@ -108,7 +109,7 @@ def _heart(body: Body) -> BoolArray | None:
     box = _run(slices)
     x, y, _ = body.offsets()
     dense = (body.hu[box] > HEART_ABOVE_HU) & body.volume.array[box]
-    thick = _within(_depth(dense, body) > HEART_CORE_MM, body, HEART_CORE_MM + HEART_MARGIN_MM)
+    thick = within(_depth(dense, body) > HEART_CORE_MM, body, HEART_CORE_MM + HEART_MARGIN_MM)
     there = (x[box] > HEART_OFF_X[0]) & (x[box] < HEART_OFF_X[1]) & (y[box] < HEART_OFF_Y)
     return _in(body, box, thick & there)
 
@@ -123,8 +124,9 @@ def _kidneys(body: Body) -> BoolArray | None:
         return None
     box = _run(slices)
     x, y, _ = body.offsets()
-    soft = (body.hu[box] > KIDNEY_HU[0]) & (body.hu[box] < KIDNEY_HU[1]) & body.volume.array[box]
-    thick = _within(_depth(soft, body) > KIDNEY_CORE_MM, body, KIDNEY_CORE_MM)
+    hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
+    soft = (hu > KIDNEY_HU[0]) & (hu < KIDNEY_HU[1]) & body.volume.array[box]
+    thick = within(_depth(soft, body) > KIDNEY_CORE_MM, body, KIDNEY_CORE_MM)
     off = np.abs(x[box])
     return _in(body, box, thick & (off > KIDNEY_OFF_X[0]) & (off < KIDNEY_OFF_X[1]) & (y[box] > KIDNEY_BEHIND))
 
@@ -153,16 +155,23 @@ def _largest(mask: BoolArray, body: Body, ml: tuple[float, float]) -> BoolArray 
     return labels == largest if ml[0] < sizes[largest - 1] * body.cell_ml < ml[1] else None
 
 
-def _depth(mask: BoolArray, body: Body) -> npt.NDArray[np.floating]:
-    """Distance (mm) of each cell of ``mask`` from what is not of it."""
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=body.volume.spacing_mm))
-
-
-def _within(mask: BoolArray, body: Body, mm: float) -> BoolArray:
+def within(mask: BoolArray, body: Body, mm: float) -> BoolArray:
     """The cells within ``mm`` of ``mask``."""
     if not mask.any():
         return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=body.volume.spacing_mm) <= mm)
+    near = Region.of(mask)
+    reach = [int(np.ceil(mm / s)) for s in body.volume.spacing_mm]
+    start = [max(0, a - n) for a, n in zip(near.start, reach, strict=True)]
+    stop = [a + m + n for a, m, n in zip(near.start, near.mask.shape, reach, strict=True)]
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    out = np.zeros(mask.shape, bool)
+    out[box] = ndimage.distance_transform_edt(~mask[box], sampling=body.volume.spacing_mm) <= mm
+    return out
+
+
+def _depth(mask: BoolArray, body: Body) -> npt.NDArray[np.floating]:
+    """Distance (mm) of each cell of ``mask`` from what is not of it."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=body.volume.spacing_mm))
 
 
 def _in(body: Body, box: tuple[slice, slice, slice], part: BoolArray) -> BoolArray:

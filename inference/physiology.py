@@ -16,20 +16,27 @@ import numpy as np
 from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import BoolArray, FloatArray, Tracer, Volume
-from inference.organs import Organs
-from inference.uptake import Core
+from inference.facts import BoolArray, FloatArray, Region, Tracer, Volume
+from inference.organs import Organs, within
+from inference.uptake import Core, core_of
 
-# Uptake that is a wall or a tube, not a lump: its largest inscribed sphere is so much smaller than one of its volume.
-THIN = 0.68
-HEART_LEAST_ML, HEART_GAP_VOXELS = 8.0, 2
+# A lump fills the ellipsoid of its moments by so much (a ball does wholly, the wall of a ventricle and a bent tube do
+# not), and is not longer than thick by more.
+LUMP_FILLS, LUMP_LONG = 0.72, 2.3
+# PET and CT of organs that move or fill differ by so much, and PET's blur reaches no farther.
+MARGIN_MM, BESIDE_LEAST_ML = 8.0, 1.0
+# The wall of the left ventricle is hollow at this share of its maximum, whatever the threshold.
+HEART_LEAST_ML, HEART_SHARE, HEART_NEAR_MM = 8.0, 0.55, 15.0
 # Two kidneys: hot at mirrored places; what lies this far (x, y, z mm) round them is theirs.
 KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (30.0, 30.0, 62.0)
 LIVER_LEAST_ML, SPLEEN_ML, SOLID_ORGAN_HU, SOLID_ORGAN_CV = 300.0, (60.0, 900.0), (15.0, 170.0), 0.35
 SOLID_ORGAN_BELOW_BASE = (-100.0, 150.0)
 # The cavity of the abdomen: so far below the lungs, within the skin, in front of the spine; bowel is not bone.
-CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_FRONT_OF, CAVITY_HU = (0.0, 430.0), 22.0, 32.0, 95.0
-BOWEL_LEAST_ML, BOWEL_LENGTH_MM, BOWEL_NEAR_MM, GAS_HU = 8.0, 55.0, 25.0, -300.0
+CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_HU = (0.0, 430.0), 22.0, 95.0
+CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF = 32.0, 250.0, 60.0
+# A lump among the bowel in front is no certain lesion unless it is so many times hotter than the threshold.
+AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_HOT = 12.0, 2.0
+BOWEL_LEAST_ML, BOWEL_PIECE_ML, BOWEL_NEAR_MM, GAS_HU = 8.0, 2.0, 25.0, -300.0
 # In hot bowel a lump that is so much hotter than the bowel's other peaks may be a lesion.
 LUMP_HOTTER, LUMP_LEAST_ML = 1.5, 2.0
 URETER_MOST_ML, URETER_OFF_X, URETER_SLENDER = 6.0, (12.0, 70.0), 1.6
@@ -63,10 +70,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """One core as the rules see it.  ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across.
-
-    ``inner_mm``: radius of the largest sphere inside.
-    """
+    """One core as the rules see it.  ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across."""
 
     core: Core
     points: FloatArray
@@ -74,15 +78,16 @@ class _Spot:
     off_mm: FloatArray
     ml: float
     mean_hu: float
-    inner_mm: float
     size_mm: tuple[float, float]
 
 
 class Judge:
     """Goes through the rules; what one has taken, the next does not see."""
 
-    def __init__(self, cores: Sequence[Core], suv: Volume, body: Body, organs: Organs, tracer: Tracer) -> None:
-        self.suv, self.body, self.organs = suv, body, organs
+    def __init__(
+        self, cores: Sequence[Core], threshold: float, suv: Volume, body: Body, organs: Organs, tracer: Tracer
+    ) -> None:
+        self.threshold, self.suv, self.body, self.organs = threshold, suv, body, organs
         self.spots = [_spot(core, suv, body) for core in cores]
         self.verdicts: dict[int, Verdict] = {}
         self.pattern = pattern_of(tracer)
@@ -110,9 +115,10 @@ class Judge:
     def _take(self, which: Iterable[int], organ: str) -> None:
         self.verdicts.update(dict.fromkeys(which, Verdict(organ)))
 
-    def _in_place(self, place: BoolArray | None) -> list[int]:
+    def _in_place(self, place: BoolArray | None, margin_mm: float = 0.0) -> list[int]:
         if place is None or not self.spots:
             return []
+        place = within(place, self.body, margin_mm) if margin_mm else place
         peaks = np.array([s.peak_mm for s in self.spots])
         there = self.body.at(place, peaks, outside=False)
         return [n for n in self._open() if there[n]]
@@ -124,7 +130,7 @@ class Judge:
         return list(groups.values())
 
     def _brain(self) -> None:
-        self._take(self._in_place(self.organs.cranium), "brain")
+        self._take(self._in_place(self.organs.cranium, MARGIN_MM), "brain")
         apex = self.body.apex_mm
         if self.organs.cranium is not None or apex is None:
             return
@@ -142,7 +148,7 @@ class Judge:
         return pixels * float(np.prod(self.suv.spacing_mm[1:])) / max(area, 1.0)
 
     def _bladder(self) -> None:
-        self._take(self._in_place(self.organs.bladder), "bladder")
+        self._take(self._in_place(self.organs.bladder, MARGIN_MM), "bladder")
 
     def _kidneys(self) -> None:
         there = self._in_place(self.organs.kidneys)
@@ -166,10 +172,16 @@ class Judge:
 
     def _heart(self) -> None:
         there = self._in_place(self.organs.heart)
-        for group in self._near_each_other(there):
-            ml, inner_mm = sum(self.spots[n].ml for n in group), self._inner_mm(group)
-            if ml > HEART_LEAST_ML and inner_mm < THIN * _radius_mm(ml):
+        for group in self._by_component(there):
+            if self._ml(group) > HEART_LEAST_ML and not self._is_lump(group, HEART_SHARE):
                 self._take(group, "heart")
+        taken = [self.spots[n].points for n, v in self.verdicts.items() if v.organ == "heart"]
+        for group in self._by_component([n for n in there if n not in self.verdicts]):
+            if any(_gap_mm(self.spots[n], taken) < HEART_NEAR_MM for n in group):
+                if self._is_lump(group):
+                    self.verdicts.update(dict.fromkeys(group, Verdict(doubt="heart")))
+                else:
+                    self._take(group, "heart")
 
     def _liver_and_spleen(self) -> None:
         base = self.body.base_mm
@@ -212,17 +224,18 @@ class Judge:
         inside = [n for n in self._open() if self._in_cavity(self.spots[n])]
         fragments: list[int] = []
         for group in self._by_component(inside):
-            ml, inner_mm = sum(self.spots[n].ml for n in group), self._inner_mm(group)
-            tube = inner_mm < THIN * _radius_mm(ml) or self._length_mm(group) > BOWEL_LENGTH_MM
-            if ml > BOWEL_LEAST_ML and tube:
+            if self._ml(group) < BOWEL_PIECE_ML or self._is_lump(group):
+                fragments += group
+            elif self._ml(group) < BOWEL_LEAST_ML:
+                self.verdicts.update(dict.fromkeys(group, Verdict(doubt="bowel")))
+            else:
                 lumps = self._lumps(group)
                 self._take([n for n in group if n not in lumps], "bowel")
                 fragments += lumps
-            else:
-                fragments += group
         taken = [self.spots[n].points for n, v in self.verdicts.items() if v.organ == "bowel"]
         for n in fragments:
-            if self._beside(self.spots[n], taken) or self._holds_gas(self.spots[n]):
+            s = self.spots[n]
+            if _gap_mm(s, taken) < BOWEL_NEAR_MM or self._holds_gas(s) or self._among_bowel(s):
                 self.verdicts[n] = Verdict(doubt="bowel")
 
     def _lumps(self, group: list[int]) -> list[int]:
@@ -233,14 +246,14 @@ class Judge:
         return [
             n
             for n in group
-            if self.spots[n].core.suv > LUMP_HOTTER * usual
-            and self.spots[n].ml > LUMP_LEAST_ML
-            and self.spots[n].inner_mm > THIN * _radius_mm(self.spots[n].ml)
+            if self.spots[n].core.suv > LUMP_HOTTER * usual and self.spots[n].ml > LUMP_LEAST_ML and self._is_lump([n])
         ]
 
     def _in_cavity(self, s: _Spot) -> bool:
         low, high = CAVITY_BELOW_BASE
-        if not (low < self._below(s.peak_mm) < high) or s.off_mm[1] > CAVITY_FRONT_OF or s.mean_hu > CAVITY_HU:
+        below = self._below(s.peak_mm)
+        back = PELVIS_FRONT_OF if below > PELVIS_BELOW_BASE else CAVITY_FRONT_OF
+        if not (low < below < high) or s.off_mm[1] > back or s.mean_hu > CAVITY_HU:
             return False
         around = s.peak_mm + CAVITY_DEPTH_MM * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
         return bool(self.body.at(self.body.volume.array, around, outside=False).all())
@@ -249,8 +262,8 @@ class Judge:
         """mm below the lungs; -inf where they are not in the picture."""
         return -np.inf if self.body.base_mm is None else self.body.base_mm - float(peak_mm[2])
 
-    def _beside(self, s: _Spot, others: list[FloatArray]) -> bool:
-        return any(float(np.linalg.norm(o - s.peak_mm, axis=1).min()) < BOWEL_NEAR_MM for o in others)
+    def _among_bowel(self, s: _Spot) -> bool:
+        return bool(s.off_mm[1] < AMONG_BOWEL_FRONT_OF and s.core.suv < AMONG_BOWEL_HOT * self.threshold)
 
     def _holds_gas(self, s: _Spot) -> bool:
         return bool((self.body.at(self.body.hu, s.points, outside=0.0) < GAS_HU).any())
@@ -265,39 +278,17 @@ class Judge:
             if any(_mirrored(self.spots[n], self.spots[m]) for m in neck if m != n):
                 self.verdicts[n] = Verdict(doubt="salivary glands or tonsils")
 
-    def _near_each_other(self, which: list[int]) -> list[list[int]]:
-        """Groups of cores that lie within a few voxels of each other."""
-        if not which:
-            return []
-        box, start = self._union(which)
-        grown = ndimage.binary_dilation(box, ndimage.generate_binary_structure(3, 2), HEART_GAP_VOXELS)
-        labels, _ = ndimage.label(grown)
-        groups: dict[int, list[int]] = defaultdict(list)
-        for n in which:
-            k, r, c = np.subtract(self.spots[n].core.peak, start)
-            groups[int(labels[k, r, c])].append(n)
-        return list(groups.values())
+    def _ml(self, which: Sequence[int]) -> float:
+        return sum(self.spots[n].ml for n in which)
 
-    def _union(self, which: Sequence[int]) -> tuple[BoolArray, FloatArray]:
-        regions = [self.spots[n].core.region for n in which]
-        low = np.min([r.start for r in regions], axis=0)
-        high = np.max([np.add(r.start, r.mask.shape) for r in regions], axis=0)
-        box = np.zeros(tuple(high - low), bool)
-        for r in regions:
-            box[tuple(slice(s.start - a, s.stop - a) for s, a in zip(r.slices, low, strict=True))] |= r.mask
-        return box, low
-
-    def _inner_mm(self, which: Sequence[int]) -> float:
-        """Radius of the largest sphere inside the cores taken together."""
-        return _inner(self._union(which)[0], self.suv.spacing_mm)
-
-    def _length_mm(self, which: Sequence[int]) -> float:
-        """Four standard deviations along the main axis: the length of a thin rod is 3.5 of them."""
+    def _is_lump(self, which: Sequence[int], share: float = 0.0) -> bool:
+        """Whether the cores taken together, above a share of their maximum, are a lump."""
         points = np.concatenate([self.spots[n].points for n in which])
-        if len(points) < 4:
-            return 0.0
-        spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1e-6))
-        return 4.0 * float(spread[2]) if spread[2] > 2.5 * spread[0] else 0.0
+        if share:
+            index = np.rint(self.suv.to_index(points)).astype(int)
+            bound = share * max(self.spots[n].core.suv for n in which)
+            points = points[self.suv.array[tuple(index.T)] >= bound]
+        return _is_lump(points, self.suv)
 
 
 def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
@@ -312,24 +303,65 @@ def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
         body.off_middle(peak_mm[None])[0],
         len(points) * suv.voxel_ml,
         float(np.nanmean(hu)) if np.isfinite(hu).any() else float("nan"),
-        _inner(core.region.mask, suv.spacing_mm),
         (float(shape[0]), float(max(shape[1:]))),
     )
 
 
-def _inner(mask: BoolArray, spacing_mm: tuple[float, float, float]) -> float:
-    """Radius (mm) of the largest sphere inside a mask."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)
-    return float(distance.max()) - min(spacing_mm) / 2
+def _is_lump(points: FloatArray, suv: Volume) -> bool:
+    """Whether these voxels (LPS mm) are neither hollow nor bent nor long."""
+    own = np.square(suv.spacing_mm[::-1]) / 12.0  # of a voxel
+    variances = np.linalg.eigvalsh((np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))) + np.diag(own))
+    ellipsoid_ml = 4.0 / 3.0 * pi * float(np.prod(np.sqrt(5.0 * variances))) / 1000.0
+    long = float(np.sqrt(variances[2] / variances[0]))
+    return len(points) * suv.voxel_ml > LUMP_FILLS * ellipsoid_ml and long < LUMP_LONG
 
 
-def _radius_mm(ml: float) -> float:
-    """Of the sphere of this volume."""
-    return float((3000.0 * ml / (4.0 * pi)) ** (1.0 / 3.0))
+def _gap_mm(s: _Spot, others: Sequence[FloatArray]) -> float:
+    """From the peak to the nearest of the voxels."""
+    return min((float(np.linalg.norm(o - s.peak_mm, axis=1).min()) for o in others), default=np.inf)
+
+
+def cut_at_organs(cores: Sequence[Core], suv: Volume, body: Body, organs: Organs) -> list[Core]:
+    """The cores, with lumps cut off that lie beside an organ known by the CT and have no peak of their own.
+
+    A full bladder outshines a tumour at its wall; the CT says where the urine ends.
+    """
+    out = list(cores)
+    for organ in (organs.cranium, organs.bladder):
+        if organ is None or not out:
+            continue
+        place = within(organ, body, MARGIN_MM)
+        peaks = np.array([suv.to_lps(c.peak) for c in out])
+        for n in np.flatnonzero(body.at(place, peaks, outside=False)):
+            lumps = _lumps_beside(out[n], suv, body, place)
+            out[n] = _without(out[n], lumps, suv)
+            out += lumps
+    return out
+
+
+def _lumps_beside(core: Core, suv: Volume, body: Body, place: BoolArray) -> list[Core]:
+    """The lumps of a core that lie out of the place."""
+    far = np.zeros(core.region.mask.shape, bool)
+    far[core.region.mask] = ~body.at(place, core.points(suv), outside=False).astype(bool)
+    labels, count = ndimage.label(far, ndimage.generate_binary_structure(3, 3))
+    parts = [core_of(suv, Region.of(labels == n).moved(core.region.start), core.component) for n in range(1, count + 1)]
+    large = [p for p in parts if p.voxels() * suv.voxel_ml > BESIDE_LEAST_ML]
+    return [p for p in large if _is_lump(p.points(suv), suv)]
+
+
+def _without(core: Core, lumps: Sequence[Core], suv: Volume) -> Core:
+    if not lumps:
+        return core
+    rest = core.region.mask.copy()
+    for lump in lumps:
+        rest[
+            tuple(slice(s.start - a, s.stop - a) for s, a in zip(lump.region.slices, core.region.start, strict=True))
+        ] &= ~lump.region.mask
+    return core_of(suv, Region(core.region.start, rest), core.component)
 
 
 def _mirrored(one: _Spot, other: _Spot) -> bool:
     """Alike, and at the same height on both sides."""
     alike = max(one.core.suv, other.core.suv) < GLANDS_ALIKE * min(one.core.suv, other.core.suv)
-    mirrored = abs(one.off_mm[0] + other.off_mm[0]) < GLANDS_APART_MM and abs(one.off_mm[1] - other.off_mm[1]) < GLANDS_APART_MM
-    return alike and mirrored and abs(one.peak_mm[2] - other.peak_mm[2]) < GLANDS_APART_MM
+    across = abs(one.off_mm[0] + other.off_mm[0]), abs(one.off_mm[1] - other.off_mm[1])
+    return alike and max(*across, abs(one.peak_mm[2] - other.peak_mm[2])) < GLANDS_APART_MM

@@ -81,7 +81,7 @@ def given_lesions(
     """
     everything = _read(instance)
     by_people = [d for d in everything if not d.label.automatic]
-    if not by_people and everything:
+    if not by_people:
         raise Refused(
             "segmentation-automatic",
             "The regions were made by an algorithm (Segment Algorithm Type AUTOMATIC); they are not a human's.",
@@ -120,17 +120,31 @@ def _share_voxels(one: Region, other: Region) -> bool:
 
 
 def _read(instance: Instance) -> Sequence[Drawn]:
+    """The regions of the object, at least one."""
     path = Path(instance.path)
+    drawn: Sequence[Drawn]
     if instance.sop_class_uid == RTSTRUCT:
-        return _guarded(instance, lambda: read_structures(path))
-    if instance.sop_class_uid in (SEG, LABEL_MAP):
-        return _guarded(instance, lambda: read_segments(path))
-    raise Refused("region-unsupported", "A region must be an RT Structure Set or a Segmentation object.")
+        drawn = _guarded(instance, lambda: read_structures(path))
+    elif instance.sop_class_uid in (SEG, LABEL_MAP):
+        drawn = _guarded(instance, lambda: read_segments(path))
+    else:
+        raise Refused("region-unsupported", "A region must be an RT Structure Set or a Segmentation object.")
+    if not drawn:
+        raise _nothing(0)
+    return drawn
+
+
+def _nothing(regions: int) -> Refused:
+    return Refused(
+        "region-outside-image",
+        "The RTSTRUCT or SEG of this study marks no voxel of the PET: it is empty or lies elsewhere.",
+        regions=regions,
+    )
 
 
 def _in_frame(drawn: Sequence[Drawn], grid: Volume) -> Sequence[Drawn]:
     here = [d for d in drawn if d.frame_of_reference_uid == grid.frame_of_reference_uid]
-    if drawn and not here:
+    if not here:
         raise Refused(
             "region-frame-of-reference-differs",
             "The region's Frame of Reference is not that of the PET; where it lies in the PET is unknown.",
@@ -145,11 +159,7 @@ def _with_voxels(
 ) -> tuple[GivenRegion, ...]:
     found = _guarded(instance, lambda: [g for d in drawn if (g := _placed(d, grid, present, ct)).region.mask.any()])
     if not found:
-        raise Refused(
-            "region-outside-image",
-            "The RTSTRUCT or SEG of this study marks no voxel of the PET: it is empty or lies elsewhere.",
-            regions=len(drawn),
-        )
+        raise _nothing(len(drawn))
     return tuple(found)
 
 

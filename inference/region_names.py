@@ -119,12 +119,12 @@ def _named(possible: Sequence[Label], names: Sequence[str]) -> list[Label]:
 
 def _structures(header: Any) -> tuple[Label, ...]:
     kinds = {
-        int(item.get("ReferencedROINumber")): str(item.get("RTROIInterpretedType") or "").strip()
+        _number(item, "ReferencedROINumber"): str(item.get("RTROIInterpretedType") or "").strip()
         for item in _items(header, "RTROIObservationsSequence")
     }
     labels = []
     for item in _items(header, "StructureSetROISequence"):
-        number = int(item.get("ROINumber"))
+        number = _number(item, "ROINumber")
         kind = kinds.get(number, "")
         name = str(item.get("ROIName") or "") or f"ROI {number}"
         role: Literal["other", ""] = "other" if kind.upper() in NOT_A_TUMOUR else ""
@@ -135,7 +135,7 @@ def _structures(header: Any) -> tuple[Label, ...]:
 def _segments(header: Any) -> tuple[Label, ...]:
     labels = []
     for item in _items(header, "SegmentSequence"):
-        number = int(item.get("SegmentNumber"))
+        number = _number(item, "SegmentNumber")
         if number == 0:
             continue  # the background of a label map (PS3.3 C.8.20.2)
         name = str(item.get("SegmentLabel") or "") or f"segment {number}"
@@ -148,6 +148,12 @@ def _segments(header: Any) -> tuple[Label, ...]:
             role = "anatomy"
         labels.append(Label(number, name, kind, role, _is_automatic(item, "SegmentAlgorithmType")))
     return tuple(labels)
+
+
+def _number(item: Any, keyword: str) -> int:
+    """-1, the number of nothing, where it is absent."""
+    value = item.get(keyword)
+    return -1 if value is None else int(value)
 
 
 def _items(holder: Any, keyword: str) -> list[Any]:

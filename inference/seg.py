@@ -17,6 +17,7 @@ import numpy as np
 
 from inference.contour import box
 from inference.facts import BoolArray, Caution, FloatArray, Refused, Region, Volume
+from inference.part10 import DEFLATED
 from inference.region_names import Label, labels_of
 from inference.resample import resample
 from inference.structures import beyond
@@ -164,11 +165,15 @@ class _Frames:
 
     def masks(self, indices: Sequence[int], number: int) -> Iterator[BoolArray]:
         """For each frame (zero-based) the pixels (row, column) that belong to the segment."""
+        import pydicom
         from pydicom.pixels.utils import iter_pixels
 
         if not indices:
             return
-        for values in iter_pixels(self.path, indices=indices, raw=True):
+        source: Any = self.path
+        if self.header.file_meta.TransferSyntaxUID == DEFLATED:  # iter_pixels reads a file as it lies
+            source = pydicom.dcmread(self.path)
+        for values in iter_pixels(source, indices=indices, raw=True):
             if self.kind == "LABELMAP":
                 yield values == number
             elif self.kind == "FRACTIONAL":
@@ -201,7 +206,7 @@ def _geometry(shared: Any, each: Sequence[Any]) -> tuple[list[int], FloatArray]:
     if np.ptp(orientations, axis=0).max() > 1e-4 or np.ptp(spacings, axis=0).max() > 1e-4 or spacings.min() <= 0:
         raise _uneven()
     stated = measures[0].get("SpacingBetweenSlices")
-    hints = [float(stated), None] if stated else [None]
+    hints = [abs(float(stated)), None] if stated else [None]
     for hint in hints:
         spacing, planes = get_volume_positions(
             positions, orientations[0], allow_missing_positions=True, allow_duplicate_positions=True, spacing_hint=hint

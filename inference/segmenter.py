@@ -7,6 +7,7 @@ this file shows how.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +19,8 @@ import numpy as np
 from inference.facts import Caution, Refused, Region, Tracer, Volume
 from inference.lesion import MOST_LESIONS, Proposal
 from inference.region import overlapping
+
+log = logging.getLogger(__name__)
 
 GROUP = "petct_node.segmenters"
 # More than this from one study is not lesions but noise, or a generator without end.
@@ -139,10 +142,11 @@ def _guarded(what: str, code: str) -> Iterator[None]:
     except MemoryError:
         raise
     except (Exception, SystemExit) as fault:
+        log.exception(what)
         raise Refused(
             code,
-            f"{what} ({type(fault).__name__}). Its own output is in the log. Mend or update it, or empty "
-            "infer.segmenter for the built-in proposal.",
+            f"{what} ({type(fault).__name__}; more is in the log). Mend or update it, or empty infer.segmenter for the "
+            "built-in proposal.",
         ) from fault
 
 

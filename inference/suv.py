@@ -7,15 +7,21 @@ come from the header alone.  What cannot be known is refused; what is guessed is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from inference.decay import decay_of
+import numpy as np
+
+from inference.body_size import body_kg, height_cm, surface_cm2, weight_kg
+from inference.decay import decay_of, uptake_min
 from inference.facts import Caution, Instance, Refused, SuvRule
 from inference.header import listed, number, same_text
 
-# Above this a weight is in grams (manual section 3): nobody weighs a tonne.
-GRAMS_ABOVE = 1000.0
+# Of one stored unit, in any unit of the series: beyond it the value is no scale but noise in the header.
+LEAST_SCALE, MOST_SCALE = 1e-15, 1e15
+# Counts per second are quantitative only where all of these were done (PS3.3 C.8.9.4.1.9); randoms have several terms.
+QUANTITATIVE = frozenset({"ATTN", "NORM", "SCAT", "DTIM"})
+SAME_DISTANCE = 0.01  # relative
 
 
 def suv_rule(instances: Sequence[Instance]) -> SuvRule:
@@ -35,24 +41,30 @@ def suv_rule(instances: Sequence[Instance]) -> SuvRule:
             "BQML or GML are needed.",
             units=units[:16],
         )
-    return convert(instances)
+    rule = convert(instances)
+    waited = uptake_min(instances)
+    known = {} if waited is None else {"uptake_time_min": waited}
+    return replace(rule, inputs={**rule.inputs, **known})
 
 
 def _check_quantitative(instances: Sequence[Instance]) -> None:
     """What every convertible PET slice must say (manual sections 1 and 6)."""
     for instance in instances:
-        if "ATTN" not in [str(v).upper() for v in listed(instance.get("CorrectedImage"))]:
+        if "ATTN" not in _corrected(instance):
             raise Refused(
                 "not-attenuation-corrected",
                 "Corrected Image (0028,0051) does not say ATTN: without attenuation correction PET values are not "
                 "quantitative. Send the attenuation-corrected series.",
                 sop_instance_uid=instance.sop_instance_uid,
             )
-        kind = [str(v).upper() for v in listed(instance.get("SeriesType"))]
-        if "REPROJECTION" in kind:
-            raise Refused("reprojection", "The PET series is a reprojection (MIP), not a volume of activity.")
+        kind = [str(v).strip().upper() for v in listed(instance.get("SeriesType"))]
+        if kind[1:2] not in ([], [""], ["IMAGE"]):
+            raise Refused(
+                "reprojection",
+                "Series Type (0054,1000) does not say IMAGE: the PET series is a reprojection (MIP), not a volume.",
+            )
         slope, intercept = number(instance.attributes, "RescaleSlope"), number(instance.attributes, "RescaleIntercept")
-        if slope is None or slope <= 0:
+        if slope is None or not LEAST_SCALE <= slope <= MOST_SCALE:
             raise Refused(
                 "pet-slope-invalid",
                 "A PET image has no positive Rescale Slope (0028,1053); its values have no scale.",
@@ -69,16 +81,16 @@ def _check_quantitative(instances: Sequence[Instance]) -> None:
 
 def _from_bqml(instances: Sequence[Instance], scales: Sequence[float] = (), origin: str = "BQML") -> SuvRule:
     """Activity concentration in Bq/ml = stored × slope × the slice's scale (1 where there is none)."""
-    weight_kg, cautions = _weight_kg(instances)
-    decay = decay_of(instances)
+    weight, cautions = weight_kg(instances)
+    decay = decay_of(instances, weight)
     return SuvRule(
         suv_type="BW",
         factors=tuple(
-            scale * weight_kg * 1000.0 / dose_bq
+            scale * weight * 1000.0 / dose_bq
             for scale, dose_bq in zip(scales or (1.0,) * len(instances), decay.doses_bq, strict=True)
         ),
         rule=f"{origin}: weight / ({decay.rule})",
-        inputs={"units": origin, "weight_kg": weight_kg, **decay.inputs},
+        inputs={"units": origin, "weight_kg": weight, **decay.inputs},
         reference_time=decay.reference_time,
         cautions=(*_corrections(instances), *cautions, *decay.cautions),
     )
@@ -92,22 +104,29 @@ def _from_gml(instances: Sequence[Instance]) -> SuvRule:
         factor, rule = 1.0, "GML, SUV Type BW: values are SUVbw"
         cautions: tuple[Caution, ...] = ()
     else:
-        weight_kg, cautions = _weight_kg(instances)
-        lean_kg = _body_factor(kind, weight_kg, instances)
-        factor, rule = weight_kg / lean_kg, f"GML, SUV Type {kind}: value × weight / {kind}"
-        inputs |= {"weight_kg": weight_kg, "body_factor_kg": lean_kg}
+        weight, cautions = weight_kg(instances)
+        lean_kg = body_kg(kind, weight, instances)
+        factor, rule = weight / lean_kg, f"GML, SUV Type {kind}: value × weight / {kind}"
+        inputs |= {"weight_kg": weight, "body_factor_kg": lean_kg}
     factors = (factor,) * len(instances)
     return SuvRule("BW", factors, rule, inputs, "", (*_corrections(instances), *cautions))
 
 
 def _from_cm2ml(instances: Sequence[Instance]) -> SuvRule:
     """Normalised to body surface (Du Bois and Du Bois 1916)."""
-    weight_kg, cautions = _weight_kg(instances)
-    surface_m2 = 0.007184 * _height_cm(instances) ** 0.725 * weight_kg**0.425
-    factor = weight_kg * 1000.0 / (surface_m2 * 1e4)
-    inputs: dict[str, str | float] = {"units": "CM2ML", "weight_kg": weight_kg, "body_surface_m2": surface_m2}
+    kind = same_text(instances, "SUVType") or "BSA"
+    if kind != "BSA":
+        raise Refused(
+            "suv-type-unsupported",
+            f"Units (0054,1001) CM2ML and SUV Type (0054,1006) {kind[:16]} contradict each other.",
+            suv_type=kind[:16],
+        )
+    weight, cautions = weight_kg(instances)
+    surface = surface_cm2(weight, height_cm(instances))
+    inputs: dict[str, str | float] = {"units": "CM2ML", "weight_kg": weight, "body_surface_m2": surface / 1e4}
     rule = "CM2ML: value × weight / body surface (Du Bois)"
-    return SuvRule("BW", (factor,) * len(instances), rule, inputs, "", (*_corrections(instances), *cautions))
+    factors = (weight * 1000.0 / surface,) * len(instances)
+    return SuvRule("BW", factors, rule, inputs, "", (*_corrections(instances), *cautions))
 
 
 def _from_counts(instances: Sequence[Instance]) -> SuvRule:
@@ -127,10 +146,59 @@ def _from_counts(instances: Sequence[Instance]) -> SuvRule:
     )
 
 
+def _from_counts_per_second(instances: Sequence[Instance]) -> SuvRule:
+    """Counts per second of a voxel: Bq/ml by its volume, and by the calibration where DCAL does not say it was done.
+
+    Usually such data are uncorrected (manual section 2); they are taken only where every correction is listed.
+    """
+    done = frozenset.intersection(*map(_corrected, instances))
+    if not done >= QUANTITATIVE or not any(term.startswith("RAN") for term in done):
+        raise Refused(
+            "counts-not-quantitative",
+            "PET values are counts per second (Units CPS) and Corrected Image (0028,0051) does not list all of "
+            f"{', '.join(sorted(QUANTITATIVE))} and RAN: they are not quantitative. Send the series in BQML.",
+        )
+    per_ml = 1.0 / _voxel_ml(instances)
+    calibration = (1.0,) * len(instances) if "DCAL" in done else _positive(instances, "DoseCalibrationFactor")
+    if not calibration or ("DCAL" not in done and 1.0 in calibration):  # 1 says that there was none (C.8.9.4.1.8)
+        raise Refused(
+            "counts-without-factor",
+            "PET values are counts per second (Units CPS), Corrected Image (0028,0051) does not list DCAL and Dose "
+            "Calibration Factor (0054,1322) is missing or 1: they cannot become Bq/ml. Send the series in BQML.",
+        )
+    origin = "CPS / voxel volume" if "DCAL" in done else "CPS × Dose Calibration Factor (0054,1322) / voxel volume"
+    rule = _from_bqml(instances, [factor * per_ml for factor in calibration], origin)
+    text = (
+        "PET values are counts per second (Units CPS), converted by voxel volume and calibration; scanners seldom mean "
+        "this for SUV: compare with the scanner's own value."
+    )
+    return replace(rule, cautions=(*rule.cautions, Caution("counts-per-second-converted", text)))
+
+
+def _voxel_ml(instances: Sequence[Instance]) -> float:
+    """Volume of one voxel.  Raises ``Refused`` where slices overlap or leave gaps, or their place is not told."""
+    try:
+        spacing = np.array([[*i.get("PixelSpacing"), i.get("SliceThickness")] for i in instances], float)
+        normal = np.cross(*np.array(instances[0].get("ImageOrientationPatient"), float).reshape(2, 3))
+        heights = np.sort([np.dot(normal, np.array(i.get("ImagePositionPatient"), float)) for i in instances])
+    except (TypeError, ValueError):
+        spacing = heights = np.empty((0, 3))
+    if spacing.size and (spacing > 0).all() and np.allclose(spacing, spacing[0], rtol=SAME_DISTANCE, atol=0):
+        row, column, thickness = spacing[0]
+        if np.allclose(np.diff(heights), thickness, rtol=SAME_DISTANCE, atol=0):
+            return float(row * column * thickness / 1000.0)
+    raise Refused(
+        "counts-not-quantitative",
+        "PET values are counts per second (Units CPS) and the volume of a voxel is not clear: Pixel Spacing is "
+        "missing, or Slice Thickness (0018,0050) is not the slices' distance. Send the series in BQML.",
+    )
+
+
 def _positive(instances: Sequence[Instance], keyword: str) -> tuple[float, ...]:
     """One positive factor a slice; empty where a slice has none (0 says "none")."""
-    found = tuple(f for f in (number(i.attributes, keyword) for i in instances) if f is not None and f > 0)
-    return found if len(found) == len(instances) else ()
+    found = [number(i.attributes, keyword) for i in instances]
+    usable = tuple(f for f in found if f is not None and LEAST_SCALE <= f <= MOST_SCALE)
+    return usable if len(usable) == len(instances) else ()
 
 
 CONVERSIONS: dict[str, Callable[[Sequence[Instance]], SuvRule]] = {
@@ -138,74 +206,14 @@ CONVERSIONS: dict[str, Callable[[Sequence[Instance]], SuvRule]] = {
     "GML": _from_gml,
     "CM2ML": _from_cm2ml,
     "CNTS": _from_counts,
+    "CPS": _from_counts_per_second,
 }
+
+
+def _corrected(instance: Instance) -> frozenset[str]:
+    return frozenset(str(v).strip().upper() for v in listed(instance.get("CorrectedImage")))
 
 
 def _corrections(instances: Sequence[Instance]) -> tuple[Caution, ...]:
-    named = all("NORM" in [str(v).upper() for v in listed(i.get("CorrectedImage"))] for i in instances)
     text = "Corrected Image (0028,0051) does not name the detector normalisation (NORM)."
-    return () if named else (Caution("normalisation-not-stated", text),)
-
-
-def _weight_kg(instances: Sequence[Instance]) -> tuple[float, tuple[Caution, ...]]:
-    weight = _same_number(instances, "PatientWeight")
-    if weight is None or weight <= 0:
-        raise Refused(
-            "weight-missing",
-            "Patient's Weight (0010,1030) is missing or zero; SUVbw cannot be computed. Enter it at the scanner or "
-            "correct the series, and send it again.",
-        )
-    if weight <= GRAMS_ABOVE:
-        return weight, ()
-    text = f"Patient's Weight (0010,1030) is {weight:g}: taken as grams."
-    return weight / 1000.0, (Caution("weight-in-grams", text),)
-
-
-def _height_cm(instances: Sequence[Instance]) -> float:
-    height_m = _same_number(instances, "PatientSize")
-    if height_m is None or not 0.3 <= height_m <= 2.5:
-        raise Refused(
-            "height-missing",
-            "Patient's Size (0010,1020) in metres is missing or implausible; this kind of SUV cannot become SUVbw "
-            "without it.",
-        )
-    return height_m * 100.0
-
-
-def _same_number(instances: Sequence[Instance], keyword: str) -> float | None:
-    found = {number(i.attributes, keyword) for i in instances}
-    if len(found) > 1:
-        raise Refused("pet-header-mixed", f"The slices of the PET series disagree about {keyword}.", keyword=keyword)
-    return found.pop()
-
-
-def _body_factor(kind: str, weight_kg: float, instances: Sequence[Instance]) -> float:
-    """The lean or ideal body mass (kg) that the sender divided by; for sex O the mean of both (manual section 2)."""
-    formulas = BODY_FACTORS.get(kind)
-    if formulas is None:
-        raise Refused("suv-type-unsupported", f"SUV Type (0054,1006) {kind[:16]} is not known.", suv_type=kind[:16])
-    height_cm = _height_cm(instances)
-    sex = same_text(instances, "PatientSex")
-    if sex not in ("M", "F", "O"):
-        raise Refused("sex-missing", f"Patient's Sex (0010,0040) is missing; SUV Type {kind} depends on it.")
-    chosen = {"M": formulas[:1], "F": formulas[1:], "O": formulas}[sex]
-    factor = sum(f(weight_kg, height_cm) for f in chosen) / len(chosen)
-    if not 0.2 * weight_kg < factor < 2 * weight_kg or not math.isfinite(factor):
-        raise Refused("body-factor-implausible", f"The {kind} of this weight and height is implausible.")
-    return float(factor)
-
-
-def _bmi(kg: float, cm: float) -> float:
-    return kg / (cm / 100.0) ** 2
-
-
-# (male, female), of weight in kg and height in cm
-BODY_FACTORS: dict[str, tuple[Callable[[float, float], float], Callable[[float, float], float]]] = {
-    "LBM": (lambda w, h: 1.10 * w - 120 * (w / h) ** 2, lambda w, h: 1.07 * w - 148 * (w / h) ** 2),
-    "LBMJAMES128": (lambda w, h: 1.10 * w - 128 * (w / h) ** 2, lambda w, h: 1.07 * w - 148 * (w / h) ** 2),
-    "LBMJANMA": (
-        lambda w, h: 9270 * w / (6680 + 216 * _bmi(w, h)),
-        lambda w, h: 9270 * w / (8780 + 244 * _bmi(w, h)),
-    ),
-    "IBW": (lambda _, h: 48.0 + 1.06 * (h - 152), lambda _, h: 45.5 + 0.91 * (h - 152)),
-}
+    return () if all("NORM" in _corrected(i) for i in instances) else (Caution("normalisation-not-stated", text),)

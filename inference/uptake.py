@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,10 @@ BOUNDS = (MTV_FRACTION, 0.5, 0.6, 0.7)
 LEAST_CORE_ML = 0.1
 # Smaller is noise, or below what PET resolves (a 10 mm sphere).
 LEAST_ML = 0.5
-# Growing may not multiply the core's volume by more: then background is as hot as the bound (methods D3).
+# More than this many times the core, or the volume at the next higher bound, is background as hot as the bound (methods
+# D3).
 FLOOD = 5.0
-# The bound must stand out from what lies 10 to 20 mm round the core by this factor, or noise leads the region away.
+# The bound must stand out from what lies 10 to 20 mm round the region by this factor, or noise leads the region away.
 CONTRAST = 1.5
 SURROUNDINGS_MM = (10.0, 20.0)
 # Beyond its core's box a lesion is followed no farther, mm.
@@ -92,10 +94,9 @@ def _by_peak(suv: Volume, region: Region, component: int) -> list[Core]:
     values = suv.array[region.slices]
     depth = np.where(region.mask, -np.log(np.maximum(values, 1e-3)), 1e3).astype(np.float32)
     depth = np.pad(depth, 1, constant_values=1e3)
-    image = sitk.GetImageFromArray(depth)
-    basins = sitk.GetArrayFromImage(
-        sitk.MorphologicalWatershed(image, level=float(np.log(PROMINENCE)), markWatershedLine=False, fullyConnected=True)
-    )[1:-1, 1:-1, 1:-1]
+    level = float(np.log(PROMINENCE))
+    image = sitk.MorphologicalWatershed(sitk.GetImageFromArray(depth), level, False, True)
+    basins = sitk.GetArrayFromImage(image)[1:-1, 1:-1, 1:-1]
     parts = []
     for label in np.unique(basins[region.mask]):
         part = region.mask & (basins == label)
@@ -127,50 +128,54 @@ def together(suv: Volume, parts: list[Core]) -> list[Core]:
     return [core_of(suv, Region.of(labels == n).moved(start), parts[0].component) for n in range(1, count + 1)]
 
 
-def grow(suv: Volume, core: Core, closed: BoolArray | None = None) -> Grown:
+def grow(suv: Volume, core: Core, closed: BoolArray) -> Grown:
     """The voxels round the core's peak at or above 41 % of it, or the least higher share that does not run away.
 
-    ``closed``: voxels of the full grid that belong to an organ and are not entered.
+    ``closed``: voxels of the full grid that belong to something else and are not entered.
     """
+    lowest = float(suv.array[core.region.slices][core.region.mask].min())
+    if MTV_FRACTION * core.suv >= lowest:
+        bound = MTV_FRACTION * core.suv
+        inside = core.region.mask & (suv.array[core.region.slices] >= bound)
+        return Grown(_part(inside, core.region.start, core.peak), bound, MTV_FRACTION)
     reach = [int(np.ceil(REACH_MM / s)) for s in suv.spacing_mm]
-    start = [max(0, s - n) for s, n in zip(core.region.start, reach, strict=True)]
-    stop = [s + m + n for s, m, n in zip(core.region.start, core.region.mask.shape, reach, strict=True)]
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    values, free = suv.array[box], None if closed is None else ~closed[box]
-    around = -1.0
-    for share in BOUNDS:
-        bound = share * core.suv
-        lowest = float(suv.array[core.region.slices][core.region.mask].min())
-        if bound >= lowest:
-            inside = core.region.mask & (suv.array[core.region.slices] >= bound)
-            return Grown(_part(inside, core.region.start, core.peak), bound, share)
-        above = values >= bound if free is None else (values >= bound) & free
-        grown = _part(above, (start[0], start[1], start[2]), core.peak)
-        if around < 0.0:
-            around = _surroundings(values, core.region, start, suv.spacing_mm, free)
-        inside_values = suv.array[grown.slices][grown.mask]
-        if (
-            inside_values.size <= FLOOD * core.voxels()
-            and float(inside_values.max()) <= core.suv
-            and bound >= CONTRAST * around
-        ):
-            return Grown(grown, bound, share)
-    return Grown(core.region, float(suv.array[core.region.slices][core.region.mask].min()), 0.0)
+    low = np.maximum(np.subtract(core.region.start, reach), 0)
+    high = np.minimum(np.add(core.region.start, core.region.mask.shape) + reach, suv.array.shape)
+    start = (int(low[0]), int(low[1]), int(low[2]))
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    values, free = suv.array[box], ~closed[box]
+    parts = [_part((values >= share * core.suv) & free, start, core.peak) for share in BOUNDS]
+    sizes = [int(part.mask.sum()) for part in parts]
+    for n, (share, part) in enumerate(zip(BOUNDS, parts, strict=True)):
+        flooded = sizes[n] > FLOOD * max([core.voxels(), *sizes[n + 1 : n + 2]])
+        hotter = float(suv.array[part.slices][part.mask].max()) > core.suv
+        if flooded or hotter or _leaves(part, low, high, suv):
+            continue
+        if share * core.suv >= CONTRAST * _surroundings(values, part, start, suv.spacing_mm, free):
+            return Grown(part, share * core.suv, share)
+    return Grown(core.region, lowest, 0.0)
+
+
+def _leaves(grown: Region, low: npt.NDArray[np.integer[Any]], high: npt.NDArray[np.integer[Any]], suv: Volume) -> bool:
+    """Whether it reaches the border of the box from ``low`` to ``high`` where the picture goes on."""
+    end = np.add(grown.start, grown.mask.shape)
+    at_low = (np.asarray(grown.start) <= low) & (low > 0)
+    return bool(at_low.any() or ((end >= high) & (high < suv.array.shape)).any())
 
 
 def _surroundings(
     values: npt.NDArray[np.floating],
     region: Region,
-    start: list[int],
+    start: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
-    free: BoolArray | None,
+    free: BoolArray,
 ) -> float:
-    """Median SUV of the shell round the region in a box of ``values`` at ``start``; 0 where the box holds none of it."""
+    """Median SUV of the shell round the region in a box of ``values`` at ``start``; 0 where the box holds none."""
     inside = np.zeros(values.shape, bool)
     inside[tuple(slice(s.start - a, s.stop - a) for s, a in zip(region.slices, start, strict=True))] = region.mask
     distance_mm = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
     near = (distance_mm > SURROUNDINGS_MM[0]) & (distance_mm <= SURROUNDINGS_MM[1])
-    shell = values[near if free is None else near & free]
+    shell = values[near & free]
     return float(np.median(shell)) if shell.size else 0.0
 
 

@@ -197,7 +197,7 @@ def _regrid(positions: FloatArray, plane: _Plane, usual: float) -> Regrid:
     along = positions @ plane.normal
     line = (positions[-1] - positions[0]) / (along[-1] - along[0])  # per mm along the normal
     off_line = positions - positions[0] - np.outer(along - along[0], line)
-    tilt_deg = float(np.degrees(np.arccos(min(1.0, 1.0 / np.linalg.norm(line)))))
+    tilt_deg = float(np.degrees(np.arccos(1.0 / max(1.0, float(np.linalg.norm(line))))))
     check_line(tilt_deg, float(np.linalg.norm(off_line, axis=1).max()))
     check_gaps(np.diff(along), usual)
     moved = positions - positions[0] - np.outer(along - along[0], plane.normal)
@@ -232,12 +232,12 @@ def _check_size(shape: tuple[int, int, int]) -> None:
 def _geometry_cautions(instances: Sequence[Instance], plan: Regrid | None) -> tuple[Caution, ...]:
     if plan is not None:
         return plan.cautions
-    tilts = [abs(number(i.attributes, "GantryDetectorTilt") or 0.0) for i in instances]
+    most = max(abs(number(i.attributes, "GantryDetectorTilt") or 0.0) for i in instances)
     text = (
-        f"Gantry/Detector Tilt (0018,1120) is {max(tilts):g} degrees, but the slices are stacked along their normal: "
+        f"Gantry/Detector Tilt (0018,1120) is {most:g} degrees, but the slices are stacked along their normal: "
         "taken as reformatted, with positions and orientation as they are stated."
     )
-    contradicted = instances[0].modality == "CT" and max(tilts) >= 0.5
+    contradicted = instances[0].modality == "CT" and most >= 0.5
     return (Caution("gantry-tilt-not-in-positions", text),) if contradicted else ()
 
 

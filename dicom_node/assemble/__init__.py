@@ -1,7 +1,21 @@
 """From the instances of a study to the pair that is analysed, or to the reason why there is none."""
 
-from dicom_node.assemble.completeness import Complete, GiveUp, Traffic, Verdict, Wait, judge
+from dicom_node.assemble.completeness import Before, Complete, GiveUp, Traffic, Verdict, Wait, judge
 from dicom_node.assemble.pairing import assemble
 from dicom_node.assemble.story import Choice, tell
+from dicom_node.assemble.two_studies import frames_without_ct, with_ct_of_other_studies
 
-__all__ = ["Choice", "Complete", "GiveUp", "Traffic", "Verdict", "Wait", "assemble", "judge", "tell"]
+__all__ = [
+    "Before",
+    "Choice",
+    "Complete",
+    "GiveUp",
+    "Traffic",
+    "Verdict",
+    "Wait",
+    "assemble",
+    "frames_without_ct",
+    "judge",
+    "tell",
+    "with_ct_of_other_studies",
+]

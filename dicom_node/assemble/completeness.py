@@ -3,13 +3,14 @@
 PET: as many positions as Number of Slices (0054,0081) says (it fitted 86 of 92 real series).  CT has no such count:
 no association of the study is open, Instance Numbers are without a hole, the spacing is even, the PET is covered.
 Where evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is
-refused.  Part of a volume is never analysed.
+refused.  Part of a volume is never analysed.  Images that come after a decision were not foreseen: from then on silence
+is asked for, and longer each time, so that a series that trickles in gives one successor and not ten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
@@ -38,6 +39,17 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What was decided for the study so far.
+
+    ``times``: how often a pair was; ``images_digest``: that of the last pair without its region.
+    """
+
+    times: int = 0
+    images_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """Analyse this pair now."""
 
@@ -47,10 +59,14 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again at ``until`` (same clock), or when something arrives or an association ends."""
+    """Look again at ``until`` (same clock), or when something arrives or an association ends.
+
+    ``pair``: what the study is at the moment, None where it is none.
+    """
 
     until: float
     why: str
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +77,47 @@ class GiveUp:
 
 
 Verdict = Complete | Wait | GiveUp
+FIRST = Before()
 
 
 def judge(
-    instances: Sequence[Instance], traffic: Traffic, now: float, rules: Assemble, set_aside: SetAside = ()
+    instances: Sequence[Instance],
+    traffic: Traffic,
+    now: float,
+    rules: Assemble,
+    set_aside: SetAside = (),
+    before: Before = FIRST,
 ) -> Verdict:
     """Is the study complete, is it worth waiting, or is it refused?"""
     try:
-        pair = assemble(instances, set_aside, margin_mm=rules.margin_mm)
+        pair = assemble(instances, set_aside, margin_mm=rules.margin_mm, two_studies=rules.two_studies)
     except Refused as refused:
         silence = _silence(traffic, rules) if refused.code in FINAL else rules.give_up_s
         return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
+    patience = _patience(pair, before, rules)
     if doubt := _doubt(pair, instances, traffic):
         why = f"no evidence says complete ({doubt})"
-        silence = rules.quiet_open_s if _is_cut_short(pair) else _silence(traffic, rules)
-        return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why)
+        silence = max(patience, rules.quiet_open_s if _is_cut_short(pair) else _silence(traffic, rules))
+        return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why, pair)
     done = Complete(pair, "Number of Slices and an unbroken CT say complete")
-    return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on")
+    if patience:
+        why = "images came after the study was decided: more may"
+        return _after(max(traffic.last + patience, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
+    return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on", pair)
 
 
-def _after(when: float, now: float, then: Verdict, why: str) -> Verdict:
-    return then if now >= when else Wait(when, why)
+def _after(when: float, now: float, then: Verdict, why: str, pair: Pair | None = None) -> Verdict:
+    return then if now >= when else Wait(when, why, pair)
+
+
+def _patience(pair: Pair, before: Before, rules: Assemble) -> float:
+    """How long a study must be silent whose images have changed since it was decided; a new region is not waited for.
+
+    It doubles from decision to decision, up to the time after which a study with holes is refused.
+    """
+    if not before.times or replace(pair, region=None).digest == before.images_digest:
+        return 0.0
+    return min(rules.quiet_s * 2.0 ** min(before.times - 1, 30), max(rules.give_up_s, rules.quiet_s))
 
 
 def _silence(traffic: Traffic, rules: Assemble) -> float:
@@ -94,6 +130,10 @@ def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
         return "an association is still open"
     if number_of_slices(pair.pet.instances) != len(pair.pet.instances):
         return "the PET's Number of Slices is missing or does not fit"
+    if pair.ct.study_instance_uid != pair.pet.study_instance_uid:
+        return "the CT is of another study, and the PET's may still get one"
+    if any(c.code == "irregular-spacing-interpolated" for c in pair.cautions):
+        return "the CT's slices lie unevenly: some may be missing"
     if _is_cut_short(pair):
         return "the CT does not reach the end of the PET"
     series = pair.ct.series_instance_uid

@@ -221,14 +221,15 @@ class _Along:
         self.normal, self.low, self.high = direction, low_high[0] - half, low_high[1] + half
 
     def within(self, instance: Instance, margin_mm: float) -> bool:
-        """Whether the centre of this slice lies within the PET's extent plus the margin; True where it is unknown."""
-        centre = _centre(instance)
-        if centre is None:
+        """Whether some of this slice lies within the PET's extent plus the margin; True where its place is unknown."""
+        corners = _corners(instance)
+        if corners is None:
             return True  # stack() refuses what has no position
-        return self.low - margin_mm <= float(centre @ self.normal) <= self.high + margin_mm
+        heights = corners @ self.normal
+        return self.low - margin_mm <= float(heights.max()) and float(heights.min()) <= self.high + margin_mm
 
 
-def _centre(instance: Instance) -> FloatArray | None:
+def _corners(instance: Instance) -> FloatArray | None:
     try:
         position = np.array(instance.get("ImagePositionPatient"), float).reshape(3)
         row, column = np.array(instance.get("ImageOrientationPatient"), float).reshape(2, 3)
@@ -236,31 +237,53 @@ def _centre(instance: Instance) -> FloatArray | None:
         rows, columns = float(instance.get("Rows")), float(instance.get("Columns"))
     except (TypeError, ValueError):
         return None
-    centre: FloatArray = position + row * between_columns * (columns - 1) / 2 + column * between_rows * (rows - 1) / 2
-    return centre
+    with np.errstate(over="ignore", invalid="ignore"):
+        across, down = row * between_columns * (columns - 1), column * between_rows * (rows - 1)
+        corners: FloatArray = position + np.array([0 * across, across, down, across + down])
+    return corners if np.isfinite(corners).all() else None
 
 
 def _coverage(pet: Stack, ct: Stack) -> list[Caution]:
-    """Where the CT's box lies on the PET's grid: refused without overlap, or with too little along the slices."""
-    low, high = _box(ct, pet)
-    size = np.array(pet.shape, float)
-    overlap = np.minimum(high, size - 0.5) - np.maximum(low, -0.5)
-    if (overlap <= 0).any():
-        raise _no_overlap()
-    covered = float(overlap[0] / size[0])
+    """How much of the PET's slices has a CT: refused without overlap, or with too little along the slices."""
+    covered = _covered(pet, ct)
+    slices = pet.shape[0]
+    missing = slices * (1 - covered)
     percent = round(100 * covered)
     if covered < LEAST_COVERED:
         raise Refused(
             "ct-does-not-cover-pet",
-            f"The CT covers only {percent} % of the PET's slices: where there is no CT, nothing can be said. "
+            f"The CT covers only {percent} % of the PET's slices; {round(missing)} of "
+            f"{slices} have none: where there is no CT, nothing can be said. "
             "Send the whole CT.",
             covered_percent=percent,
         )
-    missing = size[0] - float(overlap[0])
     if missing > 0.5:  # half a slice at the ends is the difference of two grids, not of two ranges
         text = f"The CT covers {percent} % of the PET's slices; at the ends there is no CT."
         return [Caution("ct-shorter-than-pet", text)]
     return []
+
+
+def _covered(pet: Stack, ct: Stack) -> float:
+    """The part of the PET's extent along its slices, 0 to 1, where the CT has slices too.
+
+    Points in tenths of a slice, 5 × 5 over the CT's field of view, so that a CT tilted against the PET counts as far as
+    it reaches.  Raises ``Refused`` (no-overlap).
+    """
+    low, high = _box(ct, pet)
+    low, high = np.maximum(low, -0.5), np.minimum(high, np.array(pet.shape) - 0.5)
+    if (high <= low).any():
+        raise _no_overlap()
+    along = (np.arange(10 * pet.shape[0]) + 0.5) / 10 - 0.5
+    within = [low[axis] + (high[axis] - low[axis]) * (np.arange(5) + 0.5) / 5 for axis in (1, 2)]
+    points = np.stack([*np.meshgrid(along, *within, indexing="ij"), np.ones((len(along), 5, 5))], axis=-1)
+    index = points @ (np.linalg.inv(ct.affine) @ pet.affine).T[:, :3]
+    reached = (index > -0.5) & (index < np.array(ct.shape) - 0.5)
+    seen = reached[..., 1:].all(axis=-1)
+    both = seen & reached[..., 0]
+    if not both.any():
+        raise _no_overlap()
+    shares = both.sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
+    return float(shares.mean())
 
 
 def _box(ct: Stack, pet: Stack) -> tuple[FloatArray, FloatArray]:

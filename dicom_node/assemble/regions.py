@@ -1,4 +1,4 @@
-"""Which region object of a study is taken: a person's, drawn where the PET lies, the newest."""
+"""Which region object of a study is taken: a person's, drawn where the PET lies, that names a lesion, the newest."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from collections.abc import Sequence
 from dicom_node.assemble.series import Fault
 from dicom_node.assemble.story import Record
 from inference.facts import Caution, Instance
+from inference.region_names import TUMOUR_NAMES, labels_of, names_a_lesion
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+REGION_CLASSES = frozenset([RTSTRUCT, SEG, LABEL_MAP])
 # The object's own date, newest wins; each keyword is absent in some makers' objects.
 REGION_TIMES = (("StructureSetDate", "StructureSetTime"), ("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime"))
 
 
-def choose_region(regions: Sequence[Instance], frame: str, record: Record) -> Instance | None:
-    """The newest region drawn by a person in this Frame of Reference, None where there is none."""
+def choose_region(
+    regions: Sequence[Instance], frame: str, record: Record, names: Sequence[str] = TUMOUR_NAMES
+) -> Instance | None:
+    """The region object drawn by a person in this Frame of Reference, None where there is none.
+
+    Of several the newest of those in which ``lesions_among`` finds a lesion; where it finds one in none, the newest.
+    RTSTRUCT and SEG count alike.
+    """
     usable: list[Instance] = []
     elsewhere = 0
     for region in regions:
@@ -24,14 +33,19 @@ def choose_region(regions: Sequence[Instance], frame: str, record: Record) -> In
             elsewhere += fault.code == "frame-of-reference-differs"
         else:
             usable.append(region)
-    usable.sort(key=lambda i: (_region_time(i), i.sop_instance_uid))
-    for older in usable[:-1]:
-        record.left_out((older,), Fault("older-region", "a newer region of the same study is there"))
     if not usable:
         record.cautions.extend(regions_left_out(elsewhere, "whose Frame of Reference is not the PET's"))
         return None
-    record.chosen(usable[-1:], "the newest region drawn by a person in the PET's Frame of Reference")
-    return usable[-1]
+    ranked = sorted(usable, key=lambda i: (_names_a_lesion(i, names), _region_time(i), i.sop_instance_uid))
+    taken = ranked[-1]
+    for other in ranked[:-1]:
+        if _names_a_lesion(other, names) == _names_a_lesion(taken, names):
+            record.left_out((other,), Fault("older-region", "a newer region of the same study is there"))
+        else:
+            record.left_out((other,), Fault("region-names-no-lesion", "it names no lesion, and another region does"))
+    record.chosen((taken,), "the newest region drawn by a person in the PET's Frame of Reference")
+    record.cautions.extend(_one_of_several(taken, len(usable)))
+    return taken
 
 
 def regions_left_out(count: int, which: str) -> tuple[Caution, ...]:
@@ -40,29 +54,45 @@ def regions_left_out(count: int, which: str) -> tuple[Caution, ...]:
     return (Caution("region-left-out", text),) if count else ()
 
 
+def _one_of_several(taken: Instance, count: int) -> tuple[Caution, ...]:
+    kind = "RTSTRUCT" if taken.sop_class_uid == RTSTRUCT else "SEG"
+    text = (
+        f"The study has {count} region objects that a person drew on this PET/CT; the newest that names a lesion "
+        f"was taken, of Modality {kind}."
+    )
+    return (Caution("several-regions", text),) if count > 1 else ()
+
+
 def _region_fault(region: Instance, frame: str) -> Fault | None:
-    if "AUTOMATIC" in _algorithms(region):
+    if _is_a_programs(region):
         return Fault("automatic-region", "drawn by a program (AUTOMATIC): only a person's region is taken")
+    if str(region.get("ApprovalStatus", "")).strip().upper() == "REJECTED":
+        return Fault("rejected-region", "a person rejected it (Approval Status)")
     if frame not in _frames(region):
         return Fault("frame-of-reference-differs", "its Frame of Reference is not the PET's")
     return None
 
 
-def _algorithms(region: Instance) -> set[str]:
-    """A SEG with any AUTOMATIC segment is a program's; an RTSTRUCT only if all of its regions are."""
-    if region.sop_class_uid == SEG:
-        return _of_items(region, "SegmentSequence", "SegmentAlgorithmType")
-    of_regions = _of_items(region, "StructureSetROISequence", "ROIGenerationAlgorithm")
-    return of_regions if of_regions == {"AUTOMATIC"} else set()
+def _is_a_programs(region: Instance) -> bool:
+    """Whether no region in it is a person's: single AUTOMATIC ones are left out later."""
+    try:
+        labels = labels_of(region)
+    except (TypeError, ValueError):
+        return False  # malformed: refused with that reason where it is read
+    return bool(labels) and all(label.automatic for label in labels)
+
+
+def _names_a_lesion(region: Instance, names: Sequence[str]) -> bool:
+    try:
+        return names_a_lesion(labels_of(region), names)
+    except (TypeError, ValueError):
+        return False
 
 
 def _frames(region: Instance) -> set[str]:
     own = {str(region.get("FrameOfReferenceUID", "")).strip()}
-    return own | _of_items(region, "ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID")
-
-
-def _of_items(instance: Instance, sequence: str, keyword: str) -> set[str]:
-    return {str(item.get(keyword) or "").strip().upper() for item in instance.get(sequence, [])}
+    items = region.get("ReferencedFrameOfReferenceSequence", [])
+    return own | {str(item.get("FrameOfReferenceUID") or "").strip() for item in items}
 
 
 def _region_time(region: Instance) -> str:

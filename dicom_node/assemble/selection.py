@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dicom_node.assemble.ct_ranking import rank, why_worse
-from dicom_node.assemble.regions import RTSTRUCT, SEG, choose_region
+from dicom_node.assemble.regions import REGION_CLASSES, choose_region
 from dicom_node.assemble.series import (
     CT_CLASSES,
     PET_CLASSES,
@@ -21,6 +21,7 @@ from dicom_node.assemble.series import (
     normal,
     pet_fault,
     series_number,
+    slices_of,
     values,
 )
 from dicom_node.assemble.story import Choice, Record
@@ -79,10 +80,10 @@ def _sort_out(instances: Iterable[Instance], record: Record) -> tuple[list[_Grou
         if any(map(is_ours, group)):
             record.left_out(group, Fault("own-object", "this node wrote it"))
         elif sop_class in PET_CLASSES:
-            pets.append(group)
+            pets.append(slices_of(group))
         elif sop_class in CT_CLASSES:
-            cts.extend(_without_localizers(group, record))
-        elif sop_class in (RTSTRUCT, SEG):
+            cts.extend(_without_localizers(slices_of(group), record))
+        elif sop_class in REGION_CLASSES:
             regions.extend(group)
         else:
             record.left_out(group, Fault("not-pet-or-ct", "neither PET nor CT nor a region"))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.facts import FloatArray, Instance
+from inference.facts import FloatArray, Instance, Refused
+from inference.frames import single_frames
 
 PET_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.128": "Positron Emission Tomography Image Storage",
@@ -19,7 +20,6 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
 }
-SINGLE_FRAME = {"1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.2"}
 OUR_MODEL = "petct-node"  # Manufacturer's Model Name in everything that the node writes
 
 # Image Type (0008,0008) values that say "not slices of the volume as acquired" (PS3.3 C.7.6.1.1.2 and what is seen)
@@ -113,14 +113,27 @@ def extent_mm(instances: Sequence[Instance], along: FloatArray | None) -> tuple[
     return float(heights.min()), float(heights.max())
 
 
+def slices_of(group: Sequence[Instance]) -> tuple[Instance, ...]:
+    """The group with its multi-frame objects as frames; as it is where they cannot be read so (see ``pet_fault``)."""
+    try:
+        return tuple(single_frames(group))
+    except Refused:
+        return tuple(group)
+
+
+def _unreadable_frames(instances: Sequence[Instance]) -> Fault | None:
+    try:
+        single_frames(instances)
+    except Refused as refused:
+        return Fault(refused.code, refused.reason[:1].lower() + refused.reason[1:].rstrip("."))
+    return None
+
+
 def pet_fault(instances: Sequence[Instance]) -> Fault | None:
     """Why this PET series cannot be the PET of a pair, None where it can."""
-    first = instances[0]
-    if first.sop_class_uid not in SINGLE_FRAME:
-        return _multiframe(PET_CLASSES[first.sop_class_uid])
-    if fault := _not_slices(instances):
+    if fault := _unreadable_frames(instances) or _not_slices(instances):
         return fault
-    kind = (*(v.strip().upper() for v in values(first, "SeriesType")), "", "")
+    kind = (*(v.strip().upper() for v in values(instances[0], "SeriesType")), "", "")
     if kind[0] in {"DYNAMIC", "GATED"}:
         return Fault("pet-not-static", f"its Series Type says {kind[0]}: only STATIC and WHOLE BODY are analysed")
     if kind[1] == "REPROJECTION":
@@ -135,13 +148,7 @@ def pet_fault(instances: Sequence[Instance]) -> Fault | None:
 
 def ct_fault(instances: Sequence[Instance]) -> Fault | None:
     """Why this CT series cannot be the CT of a pair, None where it can.  Localizers are left out before."""
-    if instances[0].sop_class_uid not in SINGLE_FRAME:
-        return _multiframe(CT_CLASSES[instances[0].sop_class_uid])
-    return _not_slices(instances)
-
-
-def _multiframe(name: str) -> Fault:
-    return Fault("multiframe-unsupported", f"{name} is not read yet: send it as single-frame images")
+    return _unreadable_frames(instances) or _not_slices(instances)
 
 
 def _not_slices(instances: Sequence[Instance]) -> Fault | None:

@@ -52,7 +52,8 @@ class Record:
 
 def _choice(series: Sequence[Instance], chosen: bool, code: str, reason: str) -> Choice:
     first = series[0]
-    return Choice(first.series_instance_uid, first.modality, series_number(series), len(series), chosen, code, reason)
+    count = len({i.sop_instance_uid for i in series})
+    return Choice(first.series_instance_uid, first.modality, series_number(series), count, chosen, code, reason)
 
 
 def tell(choices: Iterable[Choice]) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def _keys(section: BaseModel) -> Iterator[str]:
 def _tables(name: str, section: BaseModel) -> Iterator[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and (not value or isinstance(value[0], BaseModel)):
             yield from _array(f"{name}.{key}", value, str(field.description))
 
 

@@ -60,6 +60,7 @@ def examine(settings: Settings) -> list[Finding]:
         _data_dir,
         _port,
         _bundle,
+        _segmenter,
         _destinations,
         _tools,
     )
@@ -154,6 +155,23 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
         yield Finding("model bundle", "fault", refused.reason, "set infer.bundle to an installed bundle")
         return
     yield Finding("model bundle", "ok", f"{bundle.served.name} {bundle.served.version}, {bundle.digest[:12]}")
+
+
+def _segmenter(settings: Settings) -> Iterable[Finding]:
+    from inference.facts import Refused
+    from inference.segmenter import installed_segmenters, load_segmenter
+
+    name = settings.infer.segmenter
+    if not name:
+        others = ", ".join(sorted(installed_segmenters()))
+        yield Finding("segmenter", "ok", "built in" + (f" (installed: {others})" if others else ""))
+        return
+    try:
+        segmenter = load_segmenter(name)
+    except Refused as refused:
+        yield Finding("segmenter", "fault", refused.reason, "install its package, mend it, or empty infer.segmenter")
+        return
+    yield Finding("segmenter", "ok", f"{segmenter.name} {segmenter.version}")
 
 
 def _destinations(settings: Settings) -> Iterable[Finding]:

@@ -1,4 +1,4 @@
-"""Without a node: `petct-node analyse` and `petct-node suv` on a folder, through the same rooms as the node."""
+"""Without a node: `petct-node analyse` on a folder, through the same rooms as the node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import resource
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,14 +18,13 @@ from rich.table import Table
 
 from dicom_node.config import Settings
 from dicom_node.identity import make_run, now_dt
-from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Refused, Result, Run, Series
+from inference.facts import Analysis, Instance, Lesion, Pair, Refused, Result, Run, Series, SuvScale
 
 if TYPE_CHECKING:
-    from inference.instance import Scan
     from inference.predict import Model
+    from inference.segmenter import Segmenter
 
 RUN_FILE = "run.json"
-NO_LOSS = {"not-dicom", "media-directory"}  # files that are no image
 IMAGE_MODALITIES = {"PT", "CT"}
 
 
@@ -93,34 +91,39 @@ def _analyse(
     from dicom_node.commands import out_folder
     from dicom_node.report import write_results
     from inference.instance import scan_folder
+    from inference.segmenter import load_segmenter
 
     out_folder.prepare_for_results(out)
     with stages("scan"):
         scan = scan_folder(folder)
     with stages("load model"):  # before the study is judged: a bundle that fails is not the patient's affair
         model = _load_model(bundle, settings)
+        segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
     instances: Sequence[Instance] = ()
     try:
         with stages("assemble"):
-            instances = _one_study(scan.instances)
-            pair = assemble(instances, scan.set_aside)
+            instances = one_study(scan.instances)
+            pair = assemble(instances, scan.set_aside, region_names=settings.infer.region_names)
             if not use_given_region:
                 pair = replace(pair, region=None)
         _describe_pair(pair, answer)
         from inference.analyse import analyse
 
-        analysis = analyse(pair, model)
+        infer = settings.infer
+        analysis = analyse(
+            pair, model, also_suv=infer.also_suv, segmenter=segmenter, region_names=infer.region_names
+        )
     except Refused as refused:
         answer["results"] = _refusal_results(instances, refused, model, settings, use_given_region, out)
         raise
     stages.seconds |= analysis.timings_s
     _describe_analysis(analysis, answer)
     with stages("report"):
-        run = _recorded_run(out, settings, pair, model, use_given_region)
+        run = _recorded_run(out, settings, pair, model, use_given_region, segmenter)
         answer["results"] = _describe_results(write_results(analysis, run, out))
 
 
-def _one_study(instances: Sequence[Instance]) -> list[Instance]:
+def one_study(instances: Sequence[Instance]) -> list[Instance]:
     """The study that holds PET or CT images.  Refused where there is none, or more than one."""
     if not instances:
         raise Refused("no-dicom", "no readable DICOM file in the folder; name the folder of one PET/CT study")
@@ -147,12 +150,16 @@ def _load_model(bundle: str, settings: Settings) -> Model:
     return Model.load(path, device=settings.infer.device, threads=settings.infer.threads)
 
 
-def _recorded_run(out: Path, settings: Settings, pair: Pair, model: Model, use_given_region: bool) -> Run:
+def _recorded_run(
+    out: Path, settings: Settings, pair: Pair, model: Model, use_given_region: bool, segmenter: Segmenter | None
+) -> Run:
     """The run's start, recorded in ``out`` once: a repeat of the same pair and model writes the same bytes."""
-    return _run_of(out, settings, f"{pair.digest} {model.facts.digest}", use_given_region)
+    return _run_of(out, settings, f"{pair.digest} {model.facts.digest}", use_given_region, segmenter)
 
 
-def _run_of(out: Path, settings: Settings, subject: str, use_given_region: bool) -> Run:
+def _run_of(
+    out: Path, settings: Settings, subject: str, use_given_region: bool, segmenter: Segmenter | None = None
+) -> Run:
     run_file = out / RUN_FILE
     try:
         recorded = json.loads(run_file.read_text())
@@ -161,7 +168,7 @@ def _run_of(out: Path, settings: Settings, subject: str, use_given_region: bool)
     if not isinstance(recorded, dict) or recorded.get("subject") != subject:
         recorded = {"subject": subject, "started_at": now_dt()}
         run_file.write_text(json.dumps(recorded, indent=1) + "\n")
-    return make_run(settings, recorded["started_at"], use_given_region=use_given_region)
+    return make_run(settings, recorded["started_at"], use_given_region=use_given_region, segmenter=segmenter)
 
 
 def _refusal_results(
@@ -191,7 +198,8 @@ def _blank_answer() -> dict[str, Any]:
 
 def _describe_pair(pair: Pair, answer: dict[str, Any]) -> None:
     def series(of: Series) -> dict[str, Any]:
-        return {"series_instance_uid": of.series_instance_uid, "instances": len(of.instances), "why": of.why}
+        count = len({i.sop_instance_uid for i in of.instances})  # frames of one object count once
+        return {"series_instance_uid": of.series_instance_uid, "instances": count, "why": of.why}
 
     answer |= {"pet": series(pair.pet), "ct": series(pair.ct), "story": list(pair.story)}
     answer["warnings"] = [asdict(c) for c in pair.cautions]
@@ -207,8 +215,9 @@ def _describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
         "rule": rule.rule,
         "inputs": dict(rule.inputs),
         "reference_time": rule.reference_time,
+        "also": [asdict(scale) for scale in analysis.also_suv],
     }
-    answer["lesions"] = [_describe_lesion(lesion) for lesion in analysis.lesions]
+    answer["lesions"] = [_describe_lesion(lesion, analysis.also_suv) for lesion in analysis.lesions]
     answer["prediction"] = {
         "target": model.target,
         "probability": prediction.probability,
@@ -221,10 +230,15 @@ def _describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
     answer["model"] = {key: getattr(model, key) for key in keys}
 
 
-def _describe_lesion(lesion: Lesion) -> dict[str, Any]:
+def _describe_lesion(lesion: Lesion, also: Sequence[SuvScale]) -> dict[str, Any]:
     keys = ("tracking_name", "suv_max", "suv_mean", "suv_peak", "volume_ml", "mean_hu", "mtv_ml", "mtv_threshold")
     more = ("mtv_suv_mean", "tlg", "source")
-    return {key: getattr(lesion, key) for key in (*keys, *more)} | {"centroid_lps_mm": list(lesion.centroid_lps_mm)}
+    others = {
+        scale.name: {key: getattr(lesion, f"suv_{key}") * scale.factor for key in ("max", "mean", "peak")}
+        for scale in also
+    }
+    described = {key: getattr(lesion, key) for key in (*keys, *more)} | {"also_suv": others}
+    return described | {"centroid_lps_mm": list(lesion.centroid_lps_mm)}
 
 
 def _describe_results(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -272,70 +286,3 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
         f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}", highlight=False
     )
     console.print("[bold]Research use only.[/bold]")
-
-
-def suv_folder(folder: Path, *, mask: Path | None = None, series: str | None = None) -> dict[str, Any]:
-    """How the PET series of ``folder`` becomes SUVbw (the object of `suv --json`).
-
-    With ``mask`` (NIfTI, RTSTRUCT or SEG, placed by its own geometry) also min, median, mean and max of SUVbw (g/ml)
-    inside it.  Raises Refused where there is no one PET series or it has no SUV.
-    """
-    from inference.instance import reading_cautions, scan_folder
-    from inference.load import load_pet
-    from inference.suv import suv_rule
-    from inference.volume import stack
-
-    scan = scan_folder(folder)
-    pet = _one_pet_series(scan.instances, series)
-    ordered = stack(pet)
-    rule = suv_rule(ordered.instances)
-    cautions = (*reading_cautions(ordered.instances), *ordered.cautions, *rule.cautions, *_left_out(scan))
-    answer: dict[str, Any] = {
-        "suv_type": rule.suv_type,
-        "series_instance_uid": pet[0].series_instance_uid,
-        "factors": list(rule.factors),
-        "reference_time": rule.reference_time,
-        "rules": rule.rule,
-        "inputs": dict(rule.inputs),
-        "warnings": [asdict(c) for c in cautions],
-    }
-    if mask is not None:
-        from inference.mask import read_mask
-
-        volume = load_pet(ordered, rule)
-        answer |= _statistics(volume.array[read_mask(mask, volume)])
-    return answer
-
-
-def _left_out(scan: Scan) -> list[Caution]:
-    """One caution where DICOM files could not be read: a slice at the end of the stack leaves no gap."""
-    codes = Counter(refused.code for _, refused in scan.set_aside if refused.code not in NO_LOSS)
-    if not codes:
-        return []
-    counts = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
-    return [Caution("files-left-out", f"Files of the folder could not be read and are left out: {counts}.")]
-
-
-def _one_pet_series(instances: Sequence[Instance], series: str | None) -> list[Instance]:
-    pet = [i for i in instances if i.modality == "PT" and series in (None, i.series_instance_uid)]
-    found = sorted({i.series_instance_uid for i in pet})
-    if not found:
-        raise Refused("no-pet", "the folder has no PET series" + (f" {series}" if series else ""))
-    if len(found) > 1:
-        listed = ", ".join(found)
-        raise Refused("several-pet-series", f"the folder has {len(found)} PET series, choose with --series: {listed}")
-    return pet
-
-
-def _statistics(values: Any) -> dict[str, Any]:
-    import numpy as np
-
-    if values.size == 0:
-        raise Refused("mask-empty", "no voxel centre of the PET lies inside the mask; check that it is of this study")
-    return {
-        "min": float(values.min()),
-        "median": float(np.median(values)),
-        "mean": float(values.mean(dtype=float)),
-        "max": float(values.max()),
-        "voxels": int(values.size),
-    }

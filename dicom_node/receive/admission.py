@@ -17,6 +17,7 @@ STORAGE_CLASSES: dict[str, str] = {
     "1.2.840.10008.5.1.4.1.1.128.1": "Legacy Converted Enhanced PET Image",
     "1.2.840.10008.5.1.4.1.1.130": "Enhanced PET Image",
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation",
     "1.2.840.10008.5.1.4.1.1.481.3": "RT Structure Set",
 }
 """The storage SOP classes we accept (DICOM PS3.4 B.5)."""

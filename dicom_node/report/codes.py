@@ -35,6 +35,30 @@ COMMENT = Code("121106", "DCM", "Comment")
 # Measures of a region (PS3.16 CID 83 to 85 for the SUV units)
 SUV_BW = Code("126401", "DCM", "SUVbw")
 SUV_BW_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
+
+# The other kinds by DICOM's SUV Type: quantity (CID 7469), unit (CID 85), method (CID 7466 and around it)
+SUV_KINDS = {
+    "LBMJANMA": (
+        Code("126405", "DCM", "SUVlbm(Janma)"),
+        Code("g/ml{SUVlbm(Janma)}", "UCUM", "Standardized Uptake Value lean body mass (Janma)"),
+        Code("126414", "DCM", "SUV lean body mass calculation Janmahasatian method"),
+    ),
+    "LBMJAMES128": (
+        Code("126406", "DCM", "SUVlbm(James128)"),
+        Code("g/ml{SUVlbm(James128)}", "UCUM", "Standardized Uptake Value lean body mass (James 128 multiplier)"),
+        Code("126415", "DCM", "SUV lean body mass calculation method using 128 multiplier"),
+    ),
+    "BSA": (
+        Code("126403", "DCM", "SUVbsa"),
+        Code("cm2/ml{SUVbsa}", "UCUM", "Standardized Uptake Value body surface area"),
+        Code("126412", "DCM", "SUV body surface area calculation method"),
+    ),
+    "IBW": (
+        Code("126404", "DCM", "SUVibw"),
+        Code("g/ml{SUVibw}", "UCUM", "Standardized Uptake Value ideal body weight"),
+        Code("126413", "DCM", "SUV ideal body weight calculation method"),
+    ),
+}
 MAXIMUM = Code("56851009", "SCT", "Maximum")
 MEAN = Code("373098007", "SCT", "Mean")
 PEAK = Code("126031", "DCM", "Peak Value Within ROI")

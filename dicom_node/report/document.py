@@ -151,7 +151,8 @@ def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[
         item = pending.pop()
         named.update(str(ref.ReferencedSOPInstanceUID) for ref in item.get("ReferencedSOPSequence") or [])
         pending.extend(item.get("ContentSequence") or [])
-    return [image for image in images if image.sop_instance_uid in named] or [images[0]]
+    by_uid = {image.sop_instance_uid: image for image in images}
+    return [image for uid, image in by_uid.items() if uid in named] or [images[0]]
 
 
 def _predecessor_item(predecessor: Predecessor) -> Dataset:

@@ -222,11 +222,17 @@ class Evidence:
         ds.SpecificCharacterSet = "ISO_IR 192"
         self._stamp_patient_and_study(ds)
         self._stamp_equipment(ds)
-        ds.SeriesDescription = series_description[:64]
+        ds.SeriesDescription = self._named(series_description)
         for kind in ("InstanceCreation", "Content", "Series"):
             ds[f"{kind}Date"] = pydicom.DataElement(f"{kind}Date", "DA", self.clock.date)
             ds[f"{kind}Time"] = pydicom.DataElement(f"{kind}Time", "TM", self.clock.time)
         self._pin_dimension_organization(ds, name)
+
+    def _named(self, series_description: str) -> str:
+        """With the model's name where studies get results of several; an LO has 64 characters (PS3.5 6.2)."""
+        if not self.model or not self.run.names_model:
+            return series_description[:64]
+        return f"{series_description} [{self.model.name[: 61 - len(series_description)]}]"
 
     def _stamp_patient_and_study(self, ds: Dataset) -> None:
         ds.StudyInstanceUID = self.source.StudyInstanceUID

@@ -45,7 +45,8 @@ class PredictionSummary:
 class LesionSummary:
     """One measurement group: a segment of the SEG, or a contour on an image, with its own numbers.
 
-    ``measures``: of suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mtv_ml, tlg (g), mtv_threshold those there.
+    ``measures``: of suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mtv_ml, tlg (g), mtv_threshold those there,
+    and lbm-janma_max and the like where other kinds of SUV were asked for.
     """
 
     tracking_id: str
@@ -288,6 +289,11 @@ MEASURES = {
     ("126401", "56851009"): "suv_max",
     ("126401", "373098007"): "suv_mean",
     ("126401", "126031"): "suv_peak",
+    **{
+        (code, derivation): f"{kind}_{which}"
+        for kind, code in {"lbm-janma": "126405", "lbm-james": "126406", "bsa": "126403", "ibw": "126404"}.items()
+        for which, derivation in {"max": "56851009", "mean": "373098007", "peak": "126031"}.items()
+    },
     ("118565006", ""): "volume_ml",
     ("112031", "373098007"): "mean_hu",
     ("126032", ""): "mtv_ml",

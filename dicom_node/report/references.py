@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import PositronEmissionTomographyImageStorage
 
 from dicom_node.report.evidence import ALWAYS
 from inference.facts import Instance, Refused, Volume
@@ -15,16 +16,34 @@ PLACE_TOLERANCE_MM = 0.5
 
 
 def reference(instance: Instance) -> Dataset:
-    """An item that names an instance (PS3.3 10.8 SOP Instance Reference)."""
+    """An item that names an instance as a whole (PS3.3 10.8 SOP Instance Reference)."""
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
     return item
 
 
-def references_by_series(instances: Iterable[Instance]) -> dict[str, list[Dataset]]:
-    """``reference`` of each instance, grouped by Series Instance UID in the order they come."""
-    by_series: dict[str, list[Dataset]] = {}
+def frame_numbers(instance: Instance) -> list[int] | None:
+    """Referenced Frame Number (0008,1160), from 1; None where the instance is no frame of a multi-frame object."""
+    return [instance.frame + 1] if instance.frame >= 0 else None
+
+
+def image_references(instances: Iterable[Instance]) -> list[Dataset]:
+    """Items that name images (PS3.3 10.3 Image SOP Instance Reference): each object once, with its frames."""
+    by_uid: dict[str, Dataset] = {}
+    frames: dict[str, list[int]] = {}
     for instance in instances:
+        by_uid.setdefault(instance.sop_instance_uid, reference(instance))
+        frames.setdefault(instance.sop_instance_uid, []).extend(frame_numbers(instance) or [])
+    for uid, numbers in frames.items():
+        if numbers:
+            by_uid[uid].ReferencedFrameNumber = numbers
+    return list(by_uid.values())
+
+
+def references_by_series(instances: Iterable[Instance]) -> dict[str, list[Dataset]]:
+    """``reference`` of each object, grouped by Series Instance UID in the order they come."""
+    by_series: dict[str, list[Dataset]] = {}
+    for instance in {i.sop_instance_uid: i for i in instances}.values():
         by_series.setdefault(instance.series_instance_uid, []).append(reference(instance))
     return by_series
 
@@ -41,8 +60,14 @@ def shell(instance: Instance) -> Dataset:
 
 
 def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) -> Dataset:
-    """``shell`` of a slice of ``volume``, placed by the volume's affine."""
+    """``shell`` of a slice of ``volume``, placed by the volume's affine.
+
+    A frame of a multi-frame object gets a name of its own as a single image: highdicom takes one such object at most,
+    and that whole.  ``name_sources`` puts this right.
+    """
     ds = shell(instance)
+    if instance.frame >= 0:
+        ds.SOPClassUID, ds.SOPInstanceUID = PositronEmissionTomographyImageStorage, f"2.25.{slice_index + 1}"
     ds.FrameOfReferenceUID = volume.frame_of_reference_uid
     ds.Rows, ds.Columns = volume.array.shape[1:]
     thickness_mm, row_step_mm, column_step_mm = volume.spacing_mm
@@ -50,6 +75,15 @@ def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) ->
     ds.ImageOrientationPatient = orientation(volume)
     ds.ImagePositionPatient = decimals(volume.to_lps((slice_index, 0, 0)))
     return ds
+
+
+def name_sources(ds: Dataset, shells: Sequence[Dataset], instances: Sequence[Instance]) -> None:
+    """In the Derivation Image Sequences of the frames of ``ds``, name the ``instances`` that ``shells`` stood for."""
+    meant = {shell.SOPInstanceUID: image_references([i])[0] for shell, i in zip(shells, instances, strict=True)}
+    for group in ds.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence") or []:
+            for source in derivation.SourceImageSequence:
+                source.update(meant[source.ReferencedSOPInstanceUID])
 
 
 def orientation(volume: Volume) -> list[str]:

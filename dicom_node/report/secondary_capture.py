@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from dicom_node.report import codes, heatmap, verdict
 from dicom_node.report.colours import Pixels
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.references import decimals, orientation, reference
+from dicom_node.report.references import decimals, image_references, orientation
 from inference.facts import Analysis, Instance
 
 SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"
@@ -70,7 +70,7 @@ def _capture(
     ds.DerivationDescription = f"{what}. {codes.RESEARCH_USE_ONLY}"
     statement = evidence.model.statement if evidence.model else ""
     ds.ImageComments = f"{codes.RESEARCH_USE_ONLY}. {statement}".strip()
-    ds.SourceImageSequence = [reference(instance) for instance in sources]
+    ds.SourceImageSequence = image_references(sources)
     ds.SecondaryCaptureDeviceManufacturer = codes.MANUFACTURER
     ds.SecondaryCaptureDeviceManufacturerModelName = "petct-node"
     ds.SecondaryCaptureDeviceSoftwareVersions = evidence.software_versions

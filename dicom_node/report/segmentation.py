@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.references import references_by_series, shell_with_geometry
+from dicom_node.report.references import name_sources, references_by_series, shell_with_geometry
 from inference.facts import Analysis, Lesion, Region
 
 SERIES_NUMBER = 9010
@@ -110,6 +110,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         content_creator_name="petct-node^",
         **evidence.for_highdicom("seg", SERIES_NUMBER),
     )
+    name_sources(ds, sources, instances)
     ds.ReferencedSeriesSequence = []
     for series_instance_uid, references in references_by_series(instances).items():
         series = Dataset()

@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset
 from dicom_node.report import codes, verdict, views
 from dicom_node.report.document import add, document, number, replacing, text
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import frame_numbers
 from dicom_node.report.segmentation import Segment, shown_lesions
-from inference.facts import Analysis, Lesion
+from inference.facts import Analysis, Lesion, SuvRule, SuvScale
 
 SERIES = (9001, "AI PET/CT results (research use only)")
 
@@ -52,6 +53,17 @@ def region_numbers(lesion: Lesion) -> list[sr.Measurement]:
     ]
 
 
+def also_numbers(lesion: Lesion, scales: Sequence[SuvScale]) -> list[sr.Measurement]:
+    """SUVmax, SUVmean and SUVpeak of the other kinds that were asked for."""
+    told = ((lesion.suv_max, codes.MAXIMUM), (lesion.suv_mean, codes.MEAN), (lesion.suv_peak, codes.PEAK))
+    return [
+        number(name, value * scale.factor, unit, derivation=derivation, method=method)
+        for scale in scales
+        for name, unit, method in [codes.SUV_KINDS[scale.suv_type]]
+        for value, derivation in told
+    ]
+
+
 def mtv_numbers(lesion: Lesion) -> list[sr.Measurement]:
     """Measures of the metabolic volume alone: MTV, TLG, and the threshold that bounds it."""
     return [
@@ -65,14 +77,13 @@ def _suv(value: float, derivation: object) -> sr.Measurement:
     return number(codes.SUV_BW, value, codes.G_PER_ML_SUV_BW, derivation=derivation, method=codes.SUV_BW_METHOD)
 
 
-def _numbers(part: Segment) -> list[sr.Measurement]:
+def _numbers(part: Segment, also: Sequence[SuvScale]) -> list[sr.Measurement]:
     lesion = part.lesion
     if part.part == "region":
-        return region_numbers(lesion)
+        return [*region_numbers(lesion), *also_numbers(lesion, also)]
     if part.part == "both":
-        return (
-            region_numbers(lesion)[:3] + mtv_numbers(lesion)[:2] + region_numbers(lesion)[3:] + mtv_numbers(lesion)[2:]
-        )
+        region, mtv = region_numbers(lesion), mtv_numbers(lesion)
+        return [*region[:3], *mtv[:2], *region[3:], *mtv[2:], *also_numbers(lesion, also)]
     return [_suv(lesion.suv_max, codes.MAXIMUM), _suv(lesion.mtv_suv_mean, codes.MEAN), *mtv_numbers(lesion)]
 
 
@@ -139,7 +150,8 @@ def _key_image(analysis: Analysis) -> list[sr.SourceImageForMeasurementGroup] | 
     if not analysis.lesions:
         return None
     instance = analysis.pair.pet.instances[views.key_slice(analysis)]
-    return [sr.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)]
+    number_in_object = frame_numbers(instance)
+    return [sr.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid, number_in_object)]
 
 
 def statements(analysis: Analysis) -> list[sr.TextContentItem]:
@@ -160,9 +172,15 @@ def _statements(analysis: Analysis, shown: int) -> list[sr.TextContentItem]:
         text(codes.COMMENT, f"{verdict.lesion_count(len(analysis.lesions), shown)}."),
         *(text(codes.APPLICABILITY_REASON, reason) for reason in analysis.prediction.applicability_reasons),
         text(codes.SUV_RULE, f"{rule.suv_type}: {rule.rule}"),
-        *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in rule.inputs.items()),
+        *(text(codes.SUV_RULE, f"{s.suv_type}: SUVbw × {s.factor:.9g}, {s.formula}") for s in analysis.also_suv),
+        *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in _inputs(rule).items()),
         *(text(codes.WARNING, f"{caution.code}: {caution.text}") for caution in verdict.cautions(analysis)),
     ]
+
+
+def _inputs(rule: SuvRule) -> dict[str, str | float]:
+    when = {"reference_time": rule.reference_time} if rule.reference_time else {}
+    return {**rule.inputs, **when}
 
 
 def _segment_group(
@@ -179,7 +197,7 @@ def _segment_group(
         ),
         finding_type=codes.LESION,
         algorithm_id=node_algorithm(evidence),
-        measurements=_numbers(part),
+        measurements=_numbers(part, analysis.also_suv),
     )
     add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description)])
     return group

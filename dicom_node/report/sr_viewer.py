@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from dicom_node.report import codes
 from dicom_node.report.document import add, document, text
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import frame_numbers
 from dicom_node.report.segmentation import Segment
 from dicom_node.report.sr import node_algorithm, prediction_numbers, region_numbers, statements
 from inference.facts import Analysis, BoolArray, FloatArray, Region
@@ -60,7 +61,7 @@ def _planar_group(
     k = largest_slice(region)
     points = outline(region.mask[k - region.start[0]]) + np.array((region.start[2], region.start[1]))
     instance = analysis.pair.pet.instances[k]
-    image = sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid)
+    image = sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid, frame_numbers(instance))
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=part.tracking_uid, identifier=part.tracking_id),
         referenced_region=sr.ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=image),

@@ -198,11 +198,13 @@ class _Desk:
             import_module(module)
         from dicom_node.index import Index
         from dicom_node.ledger import Ledger
+        from inference.segmenter import load_segmenter
 
         self._settings = settings
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._models = {name: self._load(name) for name in settings.bundles}
+        self._segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
 
     def _load(self, name: str) -> Model:
         from inference.bundle import find_bundle
@@ -217,10 +219,11 @@ class _Desk:
         name = work.bundle or self._settings.infer.bundle
         return self._models[name] if name in self._models else self._load(name)
 
-    def _facts_of(self, work: Work) -> ModelFacts:
-        """What a refusal says of the model; where none was asked it is the node's first."""
-        first = self._settings.bundles[0]
-        return self._models.get(work.bundle or first, self._models[first]).facts
+    def _facts_of(self, work: Work) -> ModelFacts | None:
+        """What a refusal says of the model; None where several could have been asked and none was."""
+        if len(self._models) == 1:
+            return next(iter(self._models.values())).facts
+        return self._models[work.bundle].facts if work.bundle in self._models else None
 
     def write(self, run_id: str, started_at: str, set_aside: str) -> None:
         """Write the result set of a run, unless it is there."""
@@ -233,7 +236,8 @@ class _Desk:
         stored = [instance for study in work.studies for instance in self._index.study_instances(study)]
         instances = [with_decoded(instance, self._settings.decoded_dir) for instance in stored]
         replaced = [main_report(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
-        run = make_run(self._settings, started_at, predecessors=tuple(report for report in replaced if report))
+        predecessors = tuple(report for report in replaced if report)
+        run = make_run(self._settings, started_at, predecessors=predecessors, segmenter=self._segmenter)
         temporary = temporary_folder(self._settings.results_dir, run_id)
         publish(temporary, folder, self._answer(work, instances, run, temporary, set_aside))
 
@@ -251,7 +255,14 @@ class _Desk:
             from inference.analyse import analyse
 
             model = self._model_of(work)
-            analysis = analyse(pair, model)
+            infer = self._settings.infer
+            analysis = analyse(
+                pair,
+                model,
+                also_suv=infer.also_suv,
+                segmenter=self._segmenter,
+                region_names=infer.region_names,
+            )
             results = write_results(analysis, run, folder)
         except Refused as refused:
             return self._refuse(images, refused, "refused", self._facts_of(work), run, folder)
@@ -265,14 +276,16 @@ class _Desk:
         return ResultSet("done", "", "", model.facts.demonstration, results, dict(analysis.timings_s))
 
     def _refuse(
-        self, images: list[Instance], refused: Refused, state: str, model: ModelFacts, run: Run, folder: Path
+        self, images: list[Instance], refused: Refused, state: str, model: ModelFacts | None, run: Run, folder: Path
     ) -> ResultSet:
         from dicom_node.report import write_refusal
 
         for path in folder.iterdir():
             path.unlink()
         results = write_refusal(images, refused, model, run, folder)
-        return ResultSet(state, refused.code, refused.reason, model.demonstration, results)
+        spoke = [model] if model else [one.facts for one in self._models.values()]
+        demonstration = all(facts.demonstration for facts in spoke)
+        return ResultSet(state, refused.code, refused.reason, demonstration, results)
 
     def _tell_decoded(self, work: Work, images: list[Instance]) -> None:
         """Write down how many compressed images need no decoding any more."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from inference.facts import Caution, Instance, Pair, Refused, Series
+from inference.frames import single_frames
 
 RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enough for a folder, far from any collision
 
@@ -17,8 +18,8 @@ RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enou
 class Work:
     """What one run is about.  ``run_id`` names it everywhere: ledger, workflow, result folder.
 
-    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs in order, region, cautions, story, digest,
-    and the name of the bundle that looks at it.
+    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs (and frames, from 0) in order, region,
+    cautions, story, digest, and the name of the bundle that looks at it.
     ``images_digest`` is the pair's without its region, ``studies`` where PET and CT come from.
     A refusal: code, reason, story, and the SOP Instance UIDs of the images it is about.
     """
@@ -105,7 +106,10 @@ class Work:
         return [i for i in instances if i.sop_instance_uid in wanted]
 
     def _stored(self, series: Mapping[str, Any], by_uid: Mapping[str, Instance]) -> Series:
-        instances = tuple(by_uid[uid] for uid in series["instances"])
+        named = [(name, -1) if isinstance(name, str) else (name[0], name[1]) for name in series["instances"]]
+        objects = [by_uid[uid] for uid in dict.fromkeys(uid for uid, _ in named)]
+        images = {(i.sop_instance_uid, i.frame): i for i in single_frames(objects)}
+        instances = tuple(images[name] for name in named)
         return Series(instances[0].study_instance_uid, series["series_instance_uid"], instances, series["why"])
 
     def as_json(self) -> str:
@@ -116,7 +120,7 @@ class Work:
 def _series(series: Series) -> dict[str, Any]:
     return {
         "series_instance_uid": series.series_instance_uid,
-        "instances": [i.sop_instance_uid for i in series.instances],
+        "instances": [i.sop_instance_uid if i.frame < 0 else [i.sop_instance_uid, i.frame] for i in series.instances],
         "why": series.why,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydicom.uid import UID
+from pynetdicom import sop_class
 
 from dicom_node.config import Peer
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES, check_command, is_admitted
@@ -47,7 +48,7 @@ def test_without_peers_only_loopback(address: str, admitted: bool) -> None:
 
 def test_accepted_classes_and_syntaxes_are_what_they_are_called() -> None:
     for uid, name in STORAGE_CLASSES.items():
-        assert UID(uid).name == f"{name} Storage"
+        assert getattr(sop_class, f"{name} Storage".replace(" ", "")) == uid
     assert all(UID(uid).is_transfer_syntax and not UID(uid).is_private for uid in TRANSFER_SYNTAXES)
     assert len(set(TRANSFER_SYNTAXES)) == len(TRANSFER_SYNTAXES)
 

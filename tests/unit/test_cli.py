@@ -118,7 +118,7 @@ def test_brackets_in_a_path_are_text_and_no_markup(cli: CliRunner, tmp_path: Pat
 
 
 def test_doctor_prints_its_advice_whole(cli: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicom_node.cli.out", Console(width=200))
+    monkeypatch.setattr("dicom_node.cli.node.out", Console(width=200))
     answer = cli.invoke(app, ["doctor"])
     assert "add [[deliver.destinations]]" in answer.stdout
 

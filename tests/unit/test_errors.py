@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import ROWS, row
-from inference.volume import GEOMETRY
+from inference.agreement import GEOMETRY
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [p for package in ("dicom_node", "inference", "training") for p in (ROOT / package).rglob("*.py")]
@@ -21,6 +21,8 @@ ONLY_CHOICES = {  # reasons why a series was left out beside one that was taken:
     "another-ct",
     "older-region",
     "automatic-region",
+    "rejected-region",
+    "region-names-no-lesion",
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.commands.offline import suv_folder
+from dicom_node.commands.suv import suv_folder
 from inference.facts import Instance, Refused
 from inference.instance import scan_folder
 from inference.load import load_pet

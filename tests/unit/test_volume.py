@@ -117,7 +117,7 @@ def test_an_invalid_orientation_is_refused() -> None:
     assert refusal(axial(4, ImageOrientationPatient=[1.0, 0.0, 0.0, 1.0, 0.0, 0.0])) == "orientation-invalid"
 
 
-def test_a_multiframe_class_is_named() -> None:
+def test_a_multiframe_class_without_its_functional_groups_is_named() -> None:
     instances = [replace(i, sop_class_uid="1.2.840.10008.5.1.4.1.1.130") for i in axial(3)]
     with pytest.raises(Refused, match="Enhanced PET Image Storage"):
         stack(instances)

@@ -6,8 +6,6 @@ import errno
 import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,17 +16,18 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_node.assemble import assemble
 from dicom_node.config import Settings
-from dicom_node.coordinate import Coordinator
 from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
+from dicom_node.succession import Decision
 from dicom_node.work.analyst import AnalysisEnded, Analyst, _Desk
 from dicom_node.work.job import Work
 from dicom_node.work.patience import NotNow, is_of_the_machine, patiently
 from dicom_node.work.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
 from dicom_node.workflow import DELIVERIES_AT_ONCE, WorkQueue, _define, open_queues, prepare_database, start_engine
-from inference.facts import Instance, Refused, Result
+from inference.facts import Refused, Result
 from inference.instance import scan_folder
-from tests.studies import STUDY, ct, pet, rtstruct, seg
+from tests.site import make_queue
+from tests.studies import STUDY, ct, pet, rtstruct
 
 BUNDLE = "b" * 64
 ROOT = Path(__file__).parents[2]
@@ -54,8 +53,8 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
 def test_a_pair_comes_back_from_the_ledger_as_it_was(ledger: Ledger) -> None:
     pair = assemble([*pet(), *ct(), rtstruct()])
     work = Work.of_pair(pair, BUNDLE)
-    assert ledger.register(work)
-    assert not ledger.register(work)
+    assert ledger.decide(STUDY, [work], 1.0).new == (work.run_id,)
+    assert ledger.decide(STUDY, [work], 2.0) == Decision((work.run_id,))
     again = ledger.work(work.run_id).pair([rtstruct(), *reversed(ct()), *pet()])
     assert again == pair
 
@@ -77,8 +76,8 @@ def test_other_content_than_the_run_was_made_for_is_refused() -> None:
 
 
 def test_the_ledger_holds_no_patient_data(ledger: Ledger, settings: Settings) -> None:
-    ledger.register(Work.of_pair(assemble([*pet(), *ct()]), BUNDLE))
-    ledger.register(Work.of_refusal(pet(), Refused("no-ct", "No CT."), BUNDLE))
+    ledger.decide(STUDY, [Work.of_pair(assemble([*pet(), *ct()]), BUNDLE)], 1.0)
+    ledger.decide(STUDY, [Work.of_refusal(pet(), Refused("no-ct", "No CT."), BUNDLE)], 2.0)
     with sqlite3.connect(settings.index_file) as connection:
         rows = str(connection.execute("SELECT * FROM pairs").fetchall())
     connection.close()
@@ -91,7 +90,7 @@ def test_the_ledger_holds_no_patient_data(ledger: Ledger, settings: Settings) ->
 
 def test_the_first_start_stays(ledger: Ledger) -> None:
     work = Work.of_pair(assemble([*pet(), *ct()]), BUNDLE)
-    ledger.register(work)
+    ledger.decide(work.study_instance_uid, [work], 1.0)
     assert ledger.begin(work.run_id, "20260101120000.000000+0000") == "20260101120000.000000+0000"
     assert ledger.begin(work.run_id, "20260101130000.000000+0000") == "20260101120000.000000+0000"
 
@@ -144,113 +143,7 @@ def test_what_a_crash_left_is_swept_away(tmp_path: Path) -> None:
     assert not (half / MANIFEST).exists()
 
 
-# -------------------------------------------------------------------------------------------------------- coordinator
-
-
-class Site:
-    """Index, ledger and coordinator of a node that has no worker yet; time is told."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.index = Index(settings.index_file)
-        self.ledger = Ledger(settings.index_file)
-        self.start()
-
-    def start(self, bundle: str = BUNDLE) -> None:
-        self.coordinator = Coordinator(self.settings, dict.fromkeys(self.settings.bundles, bundle))
-
-    def arrive(self, instances: list[Instance], at: float) -> None:
-        self.index.add([Arrival(i, at) for i in instances])
-
-    def runs(self) -> list[str]:
-        return [str(r["run_id"]) for r in self.ledger.runs(STUDY)]
-
-
-@pytest.fixture
-def site(settings: Settings) -> Iterator[Site]:
-    made = Site(settings)
-    yield made
-    made.index.close()
-    made.ledger.close()
-
-
-def test_a_complete_study_is_registered_once(site: Site) -> None:
-    site.arrive([*pet(), *ct()], at=100.0)
-    site.coordinator.tick(100.1)
-    assert site.runs() == []
-    for now in (100.4, 101.0, 102.0):
-        site.coordinator.tick(now)
-    assert len(site.runs()) == 1
-    assert [e.event for e in site.ledger.timeline(STUDY)] == ["last-slice-stored", "pair-complete"]
-
-
-def test_the_same_study_again_and_our_own_objects_start_nothing(site: Site) -> None:
-    site.arrive([*pet(), *ct()], at=100.0)
-    site.coordinator.tick(101.0)
-    site.arrive([*pet(), *ct()], at=200.0)
-    site.arrive([seg(40, ManufacturerModelName="petct-node"), seg(41, "AUTOMATIC")], at=200.0)
-    for now in (200.1, 201.0, 300.0):
-        site.coordinator.tick(now)
-    assert len(site.runs()) == 1
-
-
-def test_a_late_region_starts_a_new_run(site: Site) -> None:
-    site.arrive([*pet(), *ct()], at=100.0)
-    site.coordinator.tick(101.0)
-    site.arrive([rtstruct()], at=200.0)
-    site.coordinator.tick(201.0)
-    assert len(site.runs()) == 2
-
-
-def test_a_missing_slice_is_waited_for_and_then_answered(site: Site) -> None:
-    site.arrive([*pet()[:4], *pet()[5:], *ct()], at=100.0)
-    for now in (101.0, 400.0, 699.0):
-        site.coordinator.tick(now)
-    assert site.runs() == []
-    site.coordinator.tick(701.0)
-    (run,) = site.runs()
-    refusal = site.ledger.work(run)
-    assert refusal.is_refusal
-    assert refusal.refusal().code == "missing-slices"
-    assert len(refusal.images([*pet(), *ct()])) == 15
-
-
-def test_nobody_waits_for_the_answer_to_a_ct_alone(site: Site) -> None:
-    site.arrive(ct(), at=100.0)
-    site.coordinator.tick(701.0)
-    assert site.runs() == []
-    assert [(e.event, e.text[:6]) for e in site.ledger.timeline(STUDY)] == [("refused", "no-pet")]
-
-
-def test_two_patients_in_one_study_are_refused_soon(site: Site) -> None:
-    site.arrive([*pet(), *ct(PatientID="Other")], at=100.0)
-    site.coordinator.tick(116.0)
-    (run,) = site.runs()
-    assert site.ledger.work(run).refusal().code == "patient-mismatch"
-
-
-def test_after_a_restart_an_unqueued_run_is_taken_up_and_a_settled_study_is_left_alone(
-    site: Site, settings: Settings
-) -> None:
-    site.arrive([*pet(), *ct()], at=100.0)
-    site.coordinator.tick(101.0)  # registered, but no queue takes it yet
-    assert not site.ledger.is_settled(STUDY, site.index.arrived(STUDY))
-    make_queue(settings)
-    site.start()
-    site.coordinator.tick(102.0)
-    assert site.ledger.is_settled(STUDY, site.index.arrived(STUDY))
-    site.start(bundle="c" * 64)  # an update of the model does not analyse the archive again
-    site.coordinator.tick(103.0)
-    assert len(site.runs()) == 1
-
-
 # ------------------------------------------------------------------------------------------------------------- engine
-
-
-def make_queue(settings: Settings) -> None:
-    """The engine's tables, as the worker makes them; in a process of its own, for it configures logging and threads."""
-    program = "import sys; from dbos import run_dbos_database_migrations as m; m(system_database_url=sys.argv[1])"
-    subprocess.run([sys.executable, "-c", program, settings.workflow_url], check=True, timeout=120, capture_output=True)
 
 
 def test_a_run_is_queued_once_and_durably(settings: Settings) -> None:
@@ -357,7 +250,7 @@ def test_an_analysis_is_ended_at_its_limit_and_the_next_one_works(settings: Sett
     work = Work.of_pair(assemble(instances), BUNDLE)
     index, ledger = Index(settings.index_file), Ledger(settings.index_file)
     index.add([Arrival(i, 1.0) for i in instances])
-    ledger.register(work)
+    ledger.decide(work.study_instance_uid, [work], 1.0)
     started = ledger.begin(work.run_id, "20260101120000.000000+0000")
     hurried = settings.model_copy(update={"infer": settings.infer.model_copy(update={"time_limit_s": 0.3})})
     impatient, patient = Analyst(hurried), Analyst(settings)
@@ -426,13 +319,3 @@ def test_what_is_the_machines_is_waited_out_and_what_is_not_passes(monkeypatch: 
     faults[:] = [OSError("a broken picture")]
     with pytest.raises(OSError, match="broken picture"):
         patiently(step)("done")
-
-
-def test_a_row_that_comes_late_into_the_index_is_not_lost_in_a_restart(site: Site, settings: Settings) -> None:
-    make_queue(settings)
-    site.arrive([*pet(), *ct()], at=100.0)
-    site.coordinator.tick(101.0)
-    site.arrive([rtstruct()], at=99.0)  # its receiver was killed, and found it again in the spool
-    site.start()
-    site.coordinator.tick(200.0)
-    assert len(site.runs()) == 2

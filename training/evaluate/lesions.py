@@ -50,8 +50,8 @@ def evaluate(seed: int, *, healthy: bool = False) -> Finding:
     """Look for the lesions of one phantom."""
     patient = whole_body(seed, healthy=healthy)
     body = body_of(patient.ct)
-    references = reference_uptake(patient.suv, patient.ct, body)
-    proposal = find_lesions(patient.suv, patient.ct, body, FDG, references)
+    references = reference_uptake(patient.suv, body)
+    proposal = find_lesions(patient.suv, body, FDG, references)
     hits = [[is_lesion(region, patient.suv, p.lesion) for p in patient.lesions] for region in proposal.regions]
     return Finding(
         seed,

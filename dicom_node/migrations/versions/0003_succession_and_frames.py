@@ -19,7 +19,10 @@ SUPERSEDE = """
     WHERE generation < (SELECT max(generation) FROM pairs AS p WHERE p.study_instance_uid = pairs.study_instance_uid)
 """
 BEGUN = "UPDATE outbox SET begun = at WHERE state IN ('delivered', 'confirmed', 'kept-first')"
-FRAME = "UPDATE instances SET frame_of_reference_uid = json_extract(content, '$.attributes.FrameOfReferenceUID')"
+FRAME = """
+    UPDATE instances
+    SET frame_of_reference_uid = NULLIF(TRIM(json_extract(content, '$.attributes.FrameOfReferenceUID')), '')
+"""
 
 
 def upgrade() -> None:

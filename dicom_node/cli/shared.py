@@ -1,0 +1,126 @@
+"""What the commands share: the program, its exit codes, how answers and complaints are printed.
+
+Exit codes: 0 done, 2 wrong usage, 3 refused with a reason, 4 failed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+DONE, USAGE, REFUSED, FAILED = 0, 2, 3, 4
+
+app = typer.Typer(
+    name="petct-node",
+    help="PET/CT AI node: series in by C-STORE, SUV, lesions, a 3D network, DICOM results out. Research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+train_app = typer.Typer(help="Train the models that the node serves.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def address(value: str) -> str:
+    """Callback of an option: HOST:PORT."""
+    from dicom_node.commands.send import parse_address
+    from inference.facts import Refused
+
+    try:
+        parse_address(value)
+    except Refused as refused:
+        raise typer.BadParameter(refused.reason) from None
+    return value
+
+
+def ae_title(value: str) -> str:
+    """Callback of an option: an AE title, without padding."""
+    from dicom_node.config import valid_ae_title
+
+    try:
+        return valid_ae_title(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def maybe_ae_title(value: str | None) -> str | None:
+    """Callback of an option that may be left out: an AE title."""
+    return None if value is None else ae_title(value)
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace the bundle in the folder.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML configuration file.")]
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output; NaN never."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Turn what the user can mend into a sentence and an exit code; a traceback is for faults of the program."""
+    from dicom_node.config import ConfigError
+    from inference.facts import Refused
+
+    try:
+        yield
+    except ConfigError as error:
+        _complain("", str(error))
+        raise typer.Exit(USAGE) from None
+    except Refused as refused:
+        _complain("refused", f" ({refused.code}): {refused.reason}")
+        raise typer.Exit(REFUSED) from None
+    except KeyboardInterrupt:
+        err.print("stopped")
+        raise typer.Exit(FAILED) from None
+    except (typer.Exit, typer.BadParameter, BrokenPipeError):
+        raise
+    except OSError as error:  # a disk that is full, a file without rights
+        _complain("failed", f": {error}")
+        raise typer.Exit(FAILED) from None
+    except Exception:  # noqa: BLE001 - a fault of the program: whoever mends it needs the traceback
+        traceback.print_exc()
+        raise typer.Exit(FAILED) from None
+
+
+def _complain(word: str, text: str) -> None:
+    """On standard error, as it is: a path may hold what looks like Rich's markup."""
+    err.print(Text.assemble((word, "red"), text), soft_wrap=True)
+
+
+def print_fields(answer: dict[str, Any]) -> None:
+    """An answer for people, one line a field."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in answer.items():
+        table.add_row(Text(key, "bold"), Text(_in_words(value)))
+    out.print(table)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    if isinstance(value, dict) and set(value) == {"code", "text"}:
+        return f"({value['code']}) {value['text']}"
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_in_words(item)}" for key, item in value.items())
+    if isinstance(value, list) and len(value) > 1 and len(set(map(str, value))) == 1:
+        return f"{_in_words(value[0])} (all {len(value)})"
+    if isinstance(value, list):
+        return (", " if isinstance(value[0], float) else "\n").join(map(_in_words, value)) if value else "none"
+    return str(value)

@@ -1,0 +1,130 @@
+"""`petct-node route`: what the node would do with the study in a folder, and why; nothing is written or analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node.assemble import assemble
+from dicom_node.assemble.routing import Router, seen_of
+from dicom_node.commands.offline import one_study
+from dicom_node.config import Settings
+from dicom_node.errors import row
+from inference.contract import Subject, breaches, subject_of
+from inference.facts import Instance, Pair, Refused, Series
+from inference.instance import scan_folder
+from inference.tracer import tracer_cautions
+
+WOULD_RUN, NO_RULE, REFUSED = "would-run", "no-rule", "refused"
+
+
+def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = "") -> dict[str, Any]:
+    """The object of `route --json`.
+
+    ``status``: "would-run", "no-rule" (no rule matches), or "refused" with code, reason and what to do.  ``rules``:
+    each rule's answer.  ``models``: the bundles that would look at the pair, with ``admitted`` and ``reasons`` by their
+    input contract as far as headers tell.  Raises ``Refused`` as reading the folder does.
+    """
+    scan = scan_folder(folder)
+    answer: dict[str, Any] = {"status": REFUSED, "reason_code": None, "reason": None, "advice": None}
+    answer |= {"study_instance_uid": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
+    answer |= {"tracer": None, "seen": None, "rules": [], "models": []}
+    try:
+        instances = one_study(scan.instances)
+        answer["study_instance_uid"] = instances[0].study_instance_uid
+        pair = assemble(
+            instances,
+            scan.set_aside,
+            margin_mm=settings.assemble.margin_mm,
+            two_studies=settings.assemble.two_studies,
+        )
+    except Refused as refused:
+        answer |= {"reason_code": refused.code, "reason": refused.reason, "advice": row(refused.code).advice}
+        answer["story"] = _choices(refused)
+    else:
+        _describe(pair, settings, calling_ae_title, answer)
+    return answer
+
+
+def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dict[str, Any]) -> None:
+    senders = [(calling_ae_title, "")] if calling_ae_title else []
+    router = Router.of(settings)
+    subject, seen = subject_of(pair.pet.instances, pair.ct.instances), seen_of(pair, senders)
+    cautions = (*pair.cautions, *tracer_cautions(pair.pet.instances))
+    names = router.models(pair, senders).bundles
+    answer |= {
+        "status": WOULD_RUN if names else NO_RULE,
+        "study_instance_uid": pair.pet.study_instance_uid,
+        "pet": _series(pair.pet),
+        "ct": _series(pair.ct),
+        "region": _region(pair.region),
+        "story": list(pair.story),
+        "warnings": [asdict(c) for c in cautions],
+        "tracer": asdict(subject.tracer),
+        "seen": {key: list(values) for key, values in seen.texts.items()} | dict(seen.numbers),
+        "rules": [asdict(a) for a in router.assignments(pair, senders)],
+        "models": [_model(name, settings, subject) for name in names],
+    }
+
+
+def _model(name: str, settings: Settings, subject: Subject) -> dict[str, Any]:
+    """Whether the bundle's contract admits the subject; a bundle that cannot be used is said, not raised."""
+    from inference.bundle import find_bundle, load_bundle
+
+    try:
+        bundle = load_bundle(find_bundle(name, search=[settings.bundles_dir]))
+    except Refused as refused:
+        reasons = [f"{refused.code}: {refused.reason}"]
+        return {"bundle": name, "name": None, "version": None, "digest": None, "admitted": False, "reasons": reasons}
+    reasons = list(breaches(bundle.served, subject))
+    which = {"name": bundle.served.name, "version": bundle.served.version, "digest": bundle.digest}
+    return {"bundle": name} | which | {"admitted": not reasons, "reasons": reasons}
+
+
+def _series(series: Series) -> dict[str, Any]:
+    count = len({i.sop_instance_uid for i in series.instances})
+    return {"series_instance_uid": series.series_instance_uid, "instances": count, "why": series.why}
+
+
+def _region(region: Instance | None) -> dict[str, Any] | None:
+    if region is None:
+        return None
+    return {"sop_instance_uid": region.sop_instance_uid, "modality": region.modality}
+
+
+def _choices(refused: Refused) -> list[str]:
+    choices = refused.facts.get("choices", ())
+    return [c.sentence for c in choices] if isinstance(choices, Sequence) else []
+
+
+def print_route(answer: dict[str, Any], console: Console) -> None:
+    """`route` for people."""
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style), soft_wrap=True)
+
+    say(f"study {answer['study_instance_uid'] or 'not found'}", "bold")
+    for sentence in answer["story"]:
+        say(f"  {sentence}")
+    for caution in answer["warnings"]:
+        say(f"  warning ({caution['code']}): {caution['text']}", "yellow")
+    if answer["status"] == REFUSED:
+        say(f"refused ({answer['reason_code']}): {answer['reason']}", "red")
+        return say(f"  what to do: {answer['advice']}")
+    tracer = answer["tracer"]
+    text = f', the header says "{tracer["text"]}"' if tracer["text"] else ""
+    say(f"tracer: {tracer['name'] or 'not known'} ({tracer['nuclide'] or 'nuclide not known'}{text})")
+    for rule in answer["rules"]:
+        say(f"  {'+' if rule['matched'] else '-'} {rule['why']}", "" if rule["matched"] else "dim")
+    for model in answer["models"]:
+        say(f"runs {model['bundle']}" + (f" ({model['name']} {model['version']})" if model["name"] else ""), "green")
+        for reason in model["reasons"]:
+            say(f"  its probability would be withheld: {reason}", "yellow")
+    if answer["status"] == NO_RULE:
+        say("no rule matches: the study would be stored, and no model would look at it", "red")
+    return None
