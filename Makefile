@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle bench test-viewer viewer-setup pictures clean
+.PHONY: help setup peers demo test lint format bundle bench bench-arrival test-viewer viewer-setup pictures clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -46,6 +46,9 @@ bundle: setup ## train the demonstration model again, into inference/bundles/dem
 
 bench: setup ## the pipeline against a plain script, side by side (RUNS=3)
 	@$(BIN)/python tests/benchmarks/pipeline.py $(if $(RUNS),--runs $(RUNS))
+
+bench-arrival: setup peers ## from the last slice to the analysis, for each way to send 300 + 300 slices
+	@$(BIN)/python -m tests.benchmarks.arrival
 
 viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer

@@ -24,7 +24,7 @@ class KnownStudy:
 
 @dataclass(frozen=True, slots=True)
 class ArrivedSeries:
-    """A series as it came.  ``first``, ``last``: Unix times; ``senders``: calling AE titles, over so many associations."""
+    """A series as it came.  ``first``, ``last``: Unix times; ``senders``: calling AE titles."""
 
     series_instance_uid: str
     modality: str

@@ -124,16 +124,16 @@ class Assemble(_Section):
     two_studies: bool = Field(
         False, description="pair a PET with the CT of another study of the same patient and Frame of Reference"
     )
+    region_names: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=32)] = Field(
+        TUMOUR_NAMES,
+        description="regular expressions of the names of lesions in RTSTRUCT and SEG; the first that fits any decides",
+    )
 
 
 class Infer(_Section):
     """The model, where lesions come from, and what both run on."""
 
     bundle: str = Field("demo", description="a bundle's name, or the path of its folder")
-    region_names: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=32)] = Field(
-        TUMOUR_NAMES,
-        description="regular expressions of the names of lesions in RTSTRUCT and SEG; the first that fits any decides",
-    )
     segmenter: str = Field(
         "", max_length=64, description="name of an installed segmenter that finds lesions; empty: the built-in proposal"
     )

@@ -189,7 +189,9 @@ class Coordinator:
             senders = [sender for one in seen.studies for sender in self._index.senders(one)]
             routed = self._router.models(verdict.pair, senders)
             works = [Work.of_pair(verdict.pair, self._bundle_digests[name], name) for name in routed.bundles]
-            event, why = "pair-complete", ". ".join([verdict.why, *(routed.why if self._settings.route else ())])
+            event, why = "pair-complete", verdict.why
+            if self._settings.route:
+                why = " ".join([f"{why}.", *routed.why])
             if not works:
                 self._tell_not_answered(study, "not-routed", " ".join(routed.why), now)
         else:

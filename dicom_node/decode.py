@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import resource
 import shutil
@@ -27,7 +26,7 @@ from dicom_node.config import Settings
 from dicom_node.database import instances, pairs, settled
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
-from inference.decoded import decode, folder_of_study, is_encoded
+from inference.decoded import decode, decoded_size, folder_of_study, is_encoded
 from inference.facts import Instance, Refused
 
 log = structlog.get_logger(__name__)
@@ -37,7 +36,7 @@ TIDY_EVERY_S = 1.0
 NICENESS = 10  # whoever receives, judges or analyses goes first
 MOST_THREADS = 8
 MOST_AT_ONCE = 500  # rows of the index read at a time, and about so many wait in memory
-STUCK_S = 60.0  # no image takes so long: the codec hangs
+STUCK_S = 300.0  # no object takes so long, one of thousands of frames included: the codec hangs
 ADDRESS_SPACE = 4 << 30  # bytes; a codestream that claims a larger image than any PET or CT ends in MemoryError
 MEBIBYTE = 1 << 20
 
@@ -51,11 +50,14 @@ UNDECIDED = sa.union(
 
 
 class Decoder:
-    """One per node.  What it keeps in memory is found again from index, ledger and folder."""
+    """One per node.  What it keeps in memory is found again from index, ledger and folder.
+
+    ``limit``: bytes that its files may take.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.decoded_dir
-        self._limit = settings.receive.decoded_mb * MEBIBYTE
+        self.limit = settings.receive.decoded_mb * MEBIBYTE
         self._reserve = settings.receive.disk_reserve_mb * MEBIBYTE
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
@@ -79,14 +81,25 @@ class Decoder:
             self.tick()
             if not self._running:
                 stop.wait(LOOK_EVERY_S)
+        self.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is under way, as far as it has looked."""
+        return not (self._backlog or self._running)
+
+    def close(self) -> None:
+        """Finish what is under way; close all connections."""
         self._pool.shutdown(cancel_futures=True)
+        self._index.close()
+        self._ledger.close()
 
     def tick(self) -> None:
         """Take what has arrived, start what there is room for, wait a moment for what is under way."""
         if len(self._backlog) < MOST_AT_ONCE:
             self._take(self._arrived())
         if time.monotonic() >= self._tidy_at:
-            self._tidy()
+            self.tidy()
             self._tidy_at = time.monotonic() + TIDY_EVERY_S
         while self._backlog and len(self._running) < 2 * self._threads:
             instance = self._backlog.popleft()
@@ -116,27 +129,30 @@ class Decoder:
                 why = error.code if isinstance(error, Refused) else type(error).__name__
                 log.warning("not decoded on arrival", sop_instance_uid=instance.sop_instance_uid, why=why)
 
-    # ----------------------------------------------------------------------------------------------------------- space
+    # ---------------------------------------------------------------------------------------------------------- space
 
     def _make_room(self, instance: Instance) -> bool:
         """Remove what has waited longest until the image fits; False where that is not enough."""
-        needed = _decoded_size(instance)
+        needed = sum(map(decoded_size, (instance, *self._running.values())))
+        if needed > self.limit or self._fits(needed):
+            return needed <= self.limit
         own = folder_of_study(instance.study_instance_uid)
-        if needed > self._limit:
-            return False
-        while self._used + needed > self._limit or self._disk_is_low():
-            others = [folder for folder in self._folder.iterdir() if folder.name != own]
-            if not others:
-                return False
-            self._remove(min(others, key=lambda folder: folder.stat().st_mtime))
-        return True
+        others = [folder for folder in self._folder.iterdir() if folder.name != own]
+        for folder in sorted(others, key=lambda folder: folder.stat().st_mtime):
+            self._remove(folder)
+            if self._fits(needed):
+                return True
+        return False
+
+    def _fits(self, needed: int) -> bool:
+        return self._used + needed <= self.limit and not self._disk_is_low()
 
     def _disk_is_low(self) -> bool:
         """Below twice the reserve the disk belongs to the receivers."""
         disk = os.statvfs(self._folder)
         return disk.f_bavail * disk.f_frsize < 2 * self._reserve
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Leave studies alone whose analysis has begun; remove the files of those that are decided."""
         runs = {study: self._ledger.runs(study) for study in self._studies}
         waiting = {s: [r for r in found if r["state"] == "queued"] for s, found in runs.items()}
@@ -164,7 +180,7 @@ class Decoder:
             shutil.rmtree(folder, ignore_errors=True)
             self._used = _size_of(self._folder)
 
-    # ---------------------------------------------------------------------------------------------------- what arrives
+    # --------------------------------------------------------------------------------------------------- what arrives
 
     def _look_back(self) -> tuple[int, set[str]]:
         """The last row of the index, and the studies that may yet be analysed."""
@@ -202,12 +218,6 @@ def serve_decoder(settings: Settings, stop: threading.Event) -> None:
 
 def _last_row(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(sa.func.max(rowid)).select_from(instances)).scalar() or 0)
-
-
-def _decoded_size(instance: Instance) -> int:
-    """Bytes of the decoded image, as its header says; 0 where that is not to be understood."""
-    sizes = [instance.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated")]
-    return math.prod(sizes) // 8 if all(isinstance(size, int) for size in sizes) else 0
 
 
 def _size_of(folder: Path) -> int:

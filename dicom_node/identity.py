@@ -84,7 +84,7 @@ def make_run(
             use_given_region=use_given_region,
             names_model=names_model,
             also_suv=settings.infer.also_suv,
-            region_names=settings.infer.region_names,
+            region_names=settings.assemble.region_names,
             segmenter=f"{segmenter.name} {segmenter.version}" if segmenter else "",
         ),
         predecessors=predecessors,

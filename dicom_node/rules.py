@@ -243,4 +243,6 @@ def _any(answers: Sequence[Answer]) -> Answer:
 
 
 def _not(answer: Answer) -> Answer:
-    return Answer(None if answer.holds is None else not answer.holds, answer.why)
+    if answer.holds:
+        return Answer(False, tuple(f"excluded since {why}" for why in answer.why))
+    return Answer(None if answer.holds is None else True, answer.why)

@@ -36,7 +36,9 @@ def weight_kg(instances: Sequence[Instance]) -> tuple[float, tuple[Caution, ...]
     sizes = {number(i.attributes, "PatientSize") for i in instances}
     size = sizes.pop() if len(sizes) == 1 else None
     if weight is None or weight <= 0:
-        hint = " Patient's Size (0010,1020) is no height in metres: was the weight entered there?" if _odd(size) else ""
+        hint = (
+            " Patient's Size (0010,1020) holds no height in metres; the weight may stand there." if _odd(size) else ""
+        )
         raise Refused(
             "weight-missing",
             "Patient's Weight (0010,1030) is missing or zero; SUVbw cannot be computed. Enter it at the scanner or "
@@ -49,8 +51,8 @@ def weight_kg(instances: Sequence[Instance]) -> tuple[float, tuple[Caution, ...]
     if not LEAST_WEIGHT_KG <= weight <= MOST_WEIGHT_KG or (_odd(size) and weight < HEIGHTS_BELOW_KG):
         raise Refused(
             "weight-implausible",
-            "Patient's Weight (0010,1030) is no patient's weight in kg or in grams. Was it exchanged with Patient's "
-            "Size (0010,1020)? Correct the series and send it again.",
+            "Patient's Weight (0010,1030) is no patient's weight in kg or in grams. It may have been exchanged with "
+            "Patient's Size (0010,1020). Correct the series and send it again.",
         )
     return weight, (*cautions, *_fitting(weight, size))
 

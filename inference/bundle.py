@@ -20,20 +20,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
-from inference.facts import Code, Refused
-from inference.inputs import InputSettings, settings_digest
-from inference.tracer import NAMES
+from inference.facts import Refused
+from inference.inputs import settings_digest
+from inference.served import CONTRACT, Frozen, Served
 
 Weights = Mapping[str, npt.NDArray[Any]]
-Range = tuple[float, float]
-ShortText = Annotated[str, Field(min_length=1, max_length=16)]  # a CS (PS3.5 6.2)
-CONTRACT = ("tracers", "body_parts", "units", "age_years")
 
 SCHEME = "99PETCTNODE"
 PACKAGED = Path(__file__).parent / "bundles"
@@ -47,98 +44,12 @@ _FILE_NAME = re.compile(r"(configs|docs|models)/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _known_tracer(name: str) -> str:
-    if name not in NAMES:
-        raise ValueError(f"'{name}' is no tracer that we know; known are {', '.join(NAMES)}")
-    return name
-
-
-TracerName = Annotated[str, AfterValidator(_known_tracer)]
-
-
-class Concept(_Frozen):
-    """A code of the bundle's own target (PS3.3 8.8)."""
-
-    value: str = Field(min_length=1, max_length=16)
-    scheme: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
-
-    def code(self) -> Code:
-        """As the fact that crosses to the report."""
-        return Code(self.value, self.scheme, self.meaning)
-
-
-class Evaluation(_Frozen):
-    """How well the model told held-out subjects apart.
-
-    ``auc``, ``auc_interval``: with its 95 % interval.  ``bayes_auc``: the best any reader of the hidden score could
-    reach in expectation; ``score_auc``: what the hidden score itself reaches on the same subjects.
-    """
-
-    subjects: int
-    data: str
-    auc: float
-    auc_interval: Range
-    bayes_auc: float
-    score_auc: float
-    expected_calibration_error: float
-    inside_fraction: float
-
-
-class Served(_Frozen):
-    """What the node serves by; the ``petct_node`` part of ``metadata.json``.
-
-    ``network``: arguments of ``inference.network``, checked there.  ``ranges``: the input contract, lowest and highest
-    value seen in training by quantity (``inference.applicability.quantities``).  ``threshold``: on the calibrated
-    probability.  ``conformal_quantile``: 90 % quantile of 1 − p(true label) on the validation subjects.
-
-    ``tracers`` (names of ``inference.tracer``), ``body_parts`` (Body Part Examined), ``units`` (of the stored PET) and
-    ``age_years`` (lowest and highest): what the model is for, empty for any (``inference.contract``).
-    """
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
-    version: str = Field(min_length=1, max_length=64)
-    target: str
-    statement: str
-    demonstration: bool
-    intended_use: str
-    tracer: str
-    body_part: str
-    region_rule: str
-    status_code: Concept
-    probability_code: Concept
-    input: InputSettings
-    input_digest: str
-    network: dict[str, JsonValue]
-    members: int = Field(ge=1, le=32)
-    temperature: float = Field(gt=0)
-    threshold: float = Field(gt=0, lt=1)
-    conformal_quantile: Annotated[float, Field(ge=0, le=1)] | None = None
-    ranges: dict[str, Range] = Field(default_factory=dict)
-    evaluation: Evaluation | None = None
-    training: dict[str, JsonValue] = Field(default_factory=dict)
-    tracers: tuple[TracerName, ...] = ()
-    body_parts: tuple[ShortText, ...] = ()
-    units: tuple[ShortText, ...] = ()
-    age_years: Range | None = None
-
-    @model_validator(mode="after")
-    def _ages_in_order(self) -> Self:
-        if self.age_years is not None and self.age_years[0] > self.age_years[1]:
-            raise ValueError("age_years: the lowest is above the highest")
-        return self
-
-
-class _Entry(_Frozen):
+class _Entry(Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
-class _Manifest(_Frozen):
+class _Manifest(Frozen):
     files: dict[str, _Entry]
 
 

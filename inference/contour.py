@@ -23,6 +23,8 @@ MOST_SPACING_MM = 10.0
 NEIGHBOURS = 1.5
 # Work on so many pairs of points and edges at once.
 CHUNK = 1 << 20
+# Pairs of points and edges in one slice; an outline of a thousand points needs a thousandth of it.
+MOST_PAIRS = 1 << 30
 
 Polygons = tuple[FloatArray, ...]
 
@@ -234,6 +236,9 @@ def _between(
 def _distance(points: FloatArray, polygons: Sequence[FloatArray]) -> FloatArray:
     """Distance of each point (n, 2) to the nearest edge of the outline."""
     edges = _outline(polygons)
+    if len(points) * len(edges) > MOST_PAIRS:
+        text = f"A contour plane of a region has {len(edges)} edges; so many are not read. Export it simplified."
+        raise Refused("region-too-large", text, edges=len(edges))
     out = np.full(len(points), np.inf)
     for part in _parts(len(points), len(edges)):
         start, along = edges[None, :, :2], edges[None, :, 2:] - edges[None, :, :2]

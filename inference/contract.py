@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.bundle import Served
 from inference.facts import Instance, Tracer
 from inference.header import listed
 from inference.patient import age_years
+from inference.served import Served
 from inference.tracer import tracer_of
 
 

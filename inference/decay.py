@@ -14,7 +14,15 @@ from typing import Any
 
 from inference.facts import Caution, Instance, Refused
 from inference.header import listed, same_text, time_missing, zoned_moment
-from inference.injection import CLOCK_S, START_TIMES, Injection, half_life, injected_at, injection_item, injection_of
+from inference.injection import (
+    SAME_TIME_S,
+    START_TIMES,
+    Injection,
+    half_life,
+    injected_at,
+    injection_item,
+    injection_of,
+)
 from inference.scan_time import acquired_at, first_acquired, frame_s, reference_times
 
 # After six half-lives under 2 % of the dose is left: a date or a time is wrong, nobody images then.
@@ -134,7 +142,7 @@ def _uncorrected(instances: Sequence[Instance], injection: Injection) -> Decay:
 
 
 def _check_interval(least_s: float, most_s: float, injection: Injection) -> None:
-    if least_s < -CLOCK_S:
+    if least_s < -SAME_TIME_S:
         raise Refused(
             "injection-after-scan",
             "Radiopharmaceutical Start DateTime (0018,1078) lies after the start of the scan; one of them is wrong.",

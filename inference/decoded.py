@@ -11,13 +11,15 @@ bytes, its transfer syntax and the version of the codecs: a file of before a cra
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 from inference.facts import Instance
-from inference.pixels import stored_values
+from inference.keywords import MOST_FRAMES
+from inference.pixels import stored_slices
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # another one each time the machine starts
 UNFINISHED = ".part"
@@ -27,7 +29,7 @@ def decode(instance: Instance, folder: Path) -> int:
     """Write the stored values of the object below ``folder``; the bytes written.
 
     0 where there is nothing to do: the file is there, another process is at it, or one died of it.
-    Raises ``Refused`` as ``pixels.stored_values``, and OSError.
+    Raises ``Refused`` as ``pixels.stored_slices``, and OSError.
     """
     path = _file_of(instance, folder)
     if not is_encoded(instance) or path.exists():
@@ -36,7 +38,7 @@ def decode(instance: Instance, folder: Path) -> int:
     part = path.with_suffix(UNFINISHED)
     try:
         with part.open("xb") as file:
-            size = file.write(stored_values(instance).data)
+            size = sum(file.write(values.data) for values in stored_slices(_frames(instance)))
         part.rename(path)
     except FileExistsError:
         return 0
@@ -60,12 +62,29 @@ def with_decoded(instance: Instance, folder: Path) -> Instance:
 
 def is_encoded(instance: Instance) -> bool:
     """Whether its pixels do not lie plain in its own file, and can be decoded ahead of the analysis."""
-    return instance.frame < 0 and instance.pixel_offset < 0 and str(instance.get("NumberOfFrames", 1)) == "1"
+    return instance.frame < 0 and instance.pixel_offset < 0 and 1 <= _frame_count(instance) <= MOST_FRAMES
+
+
+def decoded_size(instance: Instance) -> int:
+    """Bytes that its decoded pixels will take, as its header says; 0 where that is not to be understood."""
+    sizes = [instance.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated")]
+    return math.prod(sizes) // 8 * _frame_count(instance) if all(isinstance(size, int) for size in sizes) else 0
 
 
 def folder_of_study(study_instance_uid: str) -> str:
     """Name of the folder that holds the files of one study."""
     return hashlib.sha256(study_instance_uid.encode()).hexdigest()
+
+
+def _frame_count(instance: Instance) -> int:
+    count = instance.get("NumberOfFrames", 1)
+    return count if isinstance(count, int) else 0
+
+
+def _frames(instance: Instance) -> list[Instance]:
+    """The object's images; of their headers only what its pixels need, which all frames share."""
+    count = _frame_count(instance)
+    return [replace(instance, frame=number) for number in range(count)] if count > 1 else [instance]
 
 
 def _file_of(instance: Instance, folder: Path) -> Path:

@@ -341,8 +341,9 @@ class Saliency:
 class Analysis:
     """Everything the report needs; nothing in it is read again.
 
-    ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid.  ``lesions``: largest MTV first, but the
-    one given to the model (index lesion) always first.  ``references``: liver and blood pool, where they were found.
+    ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid, whose slices are not the CT's images where
+    those lay off a grid (``volume.Stack.regrid``; -1025 where no image reaches).  ``lesions``: largest MTV first, but
+    the one given to the model (index lesion) always first.  ``references``: liver and blood pool, where found.
     ``also_suv``: other kinds of SUV that were asked for, beside SUVbw.
     ``timings_s``: seconds per stage.
     """

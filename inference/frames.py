@@ -91,7 +91,7 @@ def is_multiframe(instance: Instance) -> bool:
 
 
 def _frames(instance: Instance, *, alone: bool) -> Iterator[Instance]:
-    groups = listed(instance.get(FUNCTIONAL_GROUPS[1]))
+    groups = [g for g in listed(instance.get(FUNCTIONAL_GROUPS[1])) if isinstance(g, Mapping)]
     count = whole(instance, "NumberOfFrames", 0)
     if count > MOST_FRAMES:
         raise _unmapped(instance, f"at most {MOST_FRAMES} frames, and has {count}")

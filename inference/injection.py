@@ -21,15 +21,14 @@ LEAST_DOSE_BQ, MOST_DOSE_BQ, MBQ_BELOW = 1e6, 1e11, 1e4
 LEAST_MBQ_PER_KG = 1.0
 # From O-14's 71 s to Na-22's 2.6 years there is room to both sides.
 LEAST_HALF_LIFE_S, MOST_HALF_LIFE_S = 30.0, 1e9
-# F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.
+# F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.  Injections
+# are noted by the minute, so a scan that seems to begin less before one began with it.
 SAME_TIME_S = 60.0
-# Times are often whole seconds, and back-computed ones are rounded: a scan begun with the injection is not before it.
-CLOCK_S = 2.0
 # Clocks of two time zones differ by whole or half hours, and a quarter in Nepal and the Chathams: too rare to count.
 ZONE_STEP_S = 1800.0
 # De-identification moves dates by weeks to years; a date that is off by less may as well be an error.
 DATES_MOVED_DAYS = 7
-# Where only the time of day is known: with a half-life from the first on the day before would do as well, which is said;
+# Where only the time of day is known: with a half-life from the first on the day before would do as well, and is said;
 # from the second on a scan is as likely days later, and the day must be known.
 DAY_IN_DOUBT_S, DAY_NEEDED_S = 4 * HOUR, DAY
 # With dates moved the time of day must be enough: half-lives after which a scan of a short-lived tracer is over.
@@ -114,7 +113,7 @@ def _last_before(scan: datetime, time_of_day: Any) -> tuple[datetime, tuple[Caut
     same_day = moment(scan.strftime("%Y%m%d"), time_of_day)
     if same_day is None:
         raise time_missing("Radiopharmaceutical Start DateTime (0018,1078) or Start Time (0018,1072)")
-    if same_day <= scan + timedelta(seconds=CLOCK_S):
+    if same_day <= scan + timedelta(seconds=SAME_TIME_S):
         return same_day, ()
     text = "The injection's time of day lies after the scan's and has no date: taken as the day before."
     return same_day - timedelta(days=1), (Caution("injection-day-before", text),)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -25,6 +25,9 @@ from inference.physiology import Judge, Verdict, cut_at_organs, pattern_of
 from inference.uptake import LEAST_ML, Core, Grown, cores, grow, together
 
 THRESHOLDS_SUV = (4.0, 2.5)
+# In a limb, without an organ in sight, a tumour below that is looked for in the image smoothed (FWHM, mm), where noise
+# has no peaks: uptake of this SUVbw and more, if that is so many times the field's median.
+FAINT_SUV, FAINT_FWHM_MM, FAINT_CONTRAST, LIMB_MM2 = 1.3, 8.0, 3.0, 30_000.0
 # Mean and standard deviation of the reference are taken so many times.
 PERCIST = {"liver": (1.5, 2.0), "blood pool": (2.0, 2.0)}
 # Faint uptake (below 4.0) larger than this is an organ's: livers reach 2.5 and more.
@@ -47,27 +50,29 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """SUVbw from which uptake is looked at, and why this one."""
+    """SUVbw from which uptake is looked at, and why this one.  ``smoothed``: in the smoothed image."""
 
     suv: float
     why: str
     lowered: bool = False
+    smoothed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     grown: Grown
+    suv_max: float
     suv_mean: float
     ml: float
     doubt: str
 
     @property
     def rank(self) -> tuple[bool, float, tuple[int, int, int]]:
-        """Certain before doubtful, then by total lesion glycolysis: what is large and hot, not what is large alone.
+        """Certain before doubtful.  Certain ones by total lesion glycolysis, which weighs size and uptake.
 
-        A faint organ that escaped the rules is large; a noisy voxel is hot.
+        What is doubtful is often a piece of an organ, whose size says nothing: the hottest first.
         """
-        return bool(self.doubt), -self.ml * self.suv_mean, self.grown.region.start
+        return bool(self.doubt), -(self.suv_max if self.doubt else self.ml * self.suv_mean), self.grown.region.start
 
 
 def find_lesions(
@@ -79,13 +84,15 @@ def find_lesions(
     """
     organs = organs_of(body) if body is not None else None
     cautions = [*_not_assessed(body, organs), *_about_pattern(tracer)]
-    threshold = _thresholds(tracer, references)[-1]
-    for threshold in _thresholds(tracer, references):
-        found, said = _lesions_above(threshold, suv, body, organs, tracer)
+    thresholds = _thresholds(tracer, references)
+    for threshold in (*thresholds, *_faint(suv, body)):
+        image = _smoothed(suv) if threshold.smoothed else suv
+        found, said = _lesions_above(threshold, image, body, organs, tracer)
         cautions += said
         if found:
             return _proposal(found, cautions, threshold)
-    text = f"No uptake of SUVbw {threshold.suv:.3g} ({threshold.why}) or more was found outside organs."
+    lowest = thresholds[-1]
+    text = f"No uptake of SUVbw {lowest.suv:.3g} ({lowest.why}) or more was found outside organs."
     cautions.append(Caution("no-lesion-found", text))
     return Proposal((), _once(cautions))
 
@@ -105,6 +112,20 @@ def _thresholds(tracer: Tracer, references: Sequence[ReferenceUptake]) -> tuple[
     return Threshold(first, "fixed"), Threshold(second, "fixed", lowered=True)
 
 
+def _faint(suv: Volume, body: Body | None) -> tuple[Threshold, ...]:
+    """The last resort, in a limb or a small field whose median leaves room for it."""
+    if body is None or body.lungs_mm is not None or float(body.area_mm2.max()) > LIMB_MM2:
+        return ()
+    enough = FAINT_CONTRAST * float(np.median(suv.array)) <= FAINT_SUV
+    why = f"fixed, in the image smoothed to {FAINT_FWHM_MM:g} mm"
+    return (Threshold(FAINT_SUV, why, lowered=True, smoothed=True),) if enough else ()
+
+
+def _smoothed(suv: Volume) -> Volume:
+    sigma = FAINT_FWHM_MM / 2.355 / np.asarray(suv.spacing_mm)
+    return replace(suv, array=ndimage.gaussian_filter(suv.array, sigma, mode="nearest"))
+
+
 def _lesions_above(
     threshold: Threshold, suv: Volume, body: Body | None, organs: Organs | None, tracer: Tracer
 ) -> tuple[list[_Candidate], list[Caution]]:
@@ -120,18 +141,21 @@ def _lesions_above(
         verdicts = Judge(found, threshold.suv, suv, body, organs, tracer).verdicts_in_order()
         cautions += _set_aside(found, verdicts, suv)
         cautions += _beyond(found, verdicts, suv, body, organs)
-    lesions = _grown(found, verdicts, suv)
+    lesions = _grown(found, verdicts, suv, follow=not threshold.smoothed)
     cut = {c.component for c, v in zip(found, verdicts, strict=True) if v.organ}
     if threshold.lowered:
-        lesions = [c for c in lesions if c.grown.share and c.ml <= MOST_FAINT_ML]
+        lesions = [c for c in lesions if (c.grown.share or threshold.smoothed) and c.ml <= MOST_FAINT_ML]
     elif any(c.component in cut and not v.organ for c, v in zip(found, verdicts, strict=True)) and lesions:
         text = "Uptake that runs into an organ's was cut from it at the valley between their peaks; check its border."
         cautions.append(Caution("lesion-touches-organ", text))
     return lesions, cautions
 
 
-def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume) -> list[_Candidate]:
-    """Lesions grown from the cores that are no organ's, the hottest first; what one has reached is not another's."""
+def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume, *, follow: bool) -> list[_Candidate]:
+    """Lesions grown from the cores that are no organ's, the hottest first; what one has reached is not another's.
+
+    ``follow``: to 41 % of their maximum; else they end at the threshold.
+    """
     closed = np.zeros(suv.array.shape, bool)
     by_component: dict[int, list[tuple[Core, Verdict]]] = defaultdict(list)
     for core, verdict in zip(found, verdicts, strict=True):
@@ -148,12 +172,12 @@ def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume) -> l
     for core, doubt in sorted(starts, key=lambda s: (-s[0].suv, -s[0].voxels(), s[0].peak)):
         if closed[core.peak]:
             continue
-        grown = grow(suv, core, closed)
+        grown = grow(suv, core, closed) if follow else Grown(core.region, float("nan"), 0.0)
         closed[grown.region.slices] |= grown.region.mask
         ml = float(grown.region.mask.sum()) * suv.voxel_ml
         if ml >= LEAST_ML:
             mean = float(suv.array[grown.region.slices][grown.region.mask].mean())
-            candidates.append(_Candidate(grown, mean, ml, doubt))
+            candidates.append(_Candidate(grown, core.suv, mean, ml, doubt))
     return candidates
 
 
@@ -166,7 +190,7 @@ def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Thr
     )
     cautions.append(Caution("region-automatic", text))
     if threshold.lowered:
-        text = f"No lesion reaches SUVbw {THRESHOLDS_SUV[0]:g}; {threshold.suv:g} was used instead."
+        text = f"No lesion reaches SUVbw {THRESHOLDS_SUV[0]:g}; {threshold.suv:g} ({threshold.why}) was used instead."
         cautions.append(Caution("threshold-lowered", text))
     if stopped := [c.grown for c in kept if c.grown.share != MTV_FRACTION]:
         bounds = ", ".join(sorted({f"{g.share:.0%}" if g.share else f"SUVbw {g.bound:.3g}" for g in stopped}))

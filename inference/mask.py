@@ -16,7 +16,7 @@ def read_mask(path: Path, grid: Volume) -> BoolArray:
     """The mask's voxels on ``grid`` (slice, row, column), placed by its own geometry.
 
     NIfTI: non-zero voxels, nearest neighbour, through its RAS affine.  RTSTRUCT and SEG: the union of their regions
-    (``inference.region.given_regions``).  Raises Refused where the file is none of these.
+    (``inference.region.given_regions``), whoever drew them.  Raises Refused where the file is none of these.
     """
     if path.name.endswith(NIFTI_ENDINGS):
         return resample(_nifti(path, grid.frame_of_reference_uid), grid.affine, grid.array.shape, order=0).astype(bool)

@@ -29,7 +29,7 @@ HEART_CORE_MM, HEART_ABOVE_HU = 22.0, -150.0
 HEART_OFF_X, HEART_OFF_Y, HEART_HEIGHT = (-5.0, 100.0), 40.0, (-0.2, 0.6)
 # What is thicker than a node of 26 mm, beside the spine: kidneys, and the psoas below them.
 KIDNEY_CORE_MM, KIDNEY_HU = 13.0, (-20.0, 260.0)
-KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), -5.0
+KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), 12.0
 HEART_MARGIN_MM = 4.0
 
 

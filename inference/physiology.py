@@ -28,19 +28,19 @@ MARGIN_MM, BESIDE_LEAST_ML = 8.0, 1.0
 # The wall of the left ventricle is hollow at this share of its maximum, whatever the threshold.
 HEART_LEAST_ML, HEART_SHARE, HEART_NEAR_MM = 8.0, 0.55, 15.0
 # Two kidneys: hot at mirrored places; what lies this far (x, y, z mm) round them is theirs.
-KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (30.0, 30.0, 62.0)
+KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (38.0, 34.0, 62.0)
 LIVER_LEAST_ML, SPLEEN_ML, SOLID_ORGAN_HU, SOLID_ORGAN_CV = 300.0, (60.0, 900.0), (15.0, 170.0), 0.35
 SOLID_ORGAN_BELOW_BASE = (-100.0, 150.0)
 # The cavity of the abdomen: so far below the lungs, within the skin, in front of the spine; bowel is not bone.
 CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_HU = (0.0, 430.0), 22.0, 95.0
-CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF = 32.0, 250.0, 60.0
+CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF, PELVIS_OFF_MIDDLE = 32.0, 250.0, 60.0, 85.0
 # A lump among the bowel in front is no certain lesion unless it is so many times hotter than the threshold.
 AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_HOT = 12.0, 2.0
 BOWEL_LEAST_ML, BOWEL_PIECE_ML, BOWEL_NEAR_MM, GAS_HU = 8.0, 2.0, 25.0, -300.0
 # In hot bowel a lump that is so much hotter than the bowel's other peaks may be a lesion.
 LUMP_HOTTER, LUMP_LEAST_ML = 1.5, 2.0
 URETER_MOST_ML, URETER_OFF_X, URETER_SLENDER = 6.0, (12.0, 70.0), 1.6
-GLANDS_MOST_ML, GLANDS_APART_MM, GLANDS_OFF_X, GLANDS_ALIKE = 14.0, 14.0, (8.0, 80.0), 1.6
+GLANDS_MOST_ML, GLANDS_APART_MM, GLANDS_OFF_X, GLANDS_ALIKE = 14.0, 10.0, (8.0, 80.0), 0.65
 # A brain without its skull in the picture.
 BRAIN_ABOVE_LUNGS, BRAIN_LEAST_ML, BRAIN_SHARE_OF_BODY = 60.0, 100.0, 0.2
 
@@ -154,10 +154,9 @@ class Judge:
         there = self._in_place(self.organs.kidneys)
         left, right = ([n for n in there if side * self.spots[n].off_mm[0] > 0] for side in (1.0, -1.0))
         pairs = [(self._likeness(a, b), a, b) for a in left for b in right]
-        best = max(pairs, default=(-np.inf, 0, 0))
-        if best[0] == -np.inf:
-            return
-        for one in best[1:]:
+        score, *best = max(pairs, default=(-np.inf, 0, 0))
+        self.verdicts.update(dict.fromkeys(there, Verdict(doubt="kidney")))  # one alone may be a single kidney
+        for one in best if score > -np.inf else ():
             middle = self.spots[one].peak_mm
             near = [n for n in there if ((np.abs(self.spots[n].peak_mm - middle) / KIDNEY_REACH) ** 2).sum() <= 1.0]
             self._take(near, "kidney")
@@ -255,6 +254,8 @@ class Judge:
         back = PELVIS_FRONT_OF if below > PELVIS_BELOW_BASE else CAVITY_FRONT_OF
         if not (low < below < high) or s.off_mm[1] > back or s.mean_hu > CAVITY_HU:
             return False
+        if below > PELVIS_BELOW_BASE and abs(s.off_mm[0]) > PELVIS_OFF_MIDDLE:
+            return False
         around = s.peak_mm + CAVITY_DEPTH_MM * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
         return bool(self.body.at(self.body.volume.array, around, outside=False).all())
 
@@ -263,20 +264,30 @@ class Judge:
         return -np.inf if self.body.base_mm is None else self.body.base_mm - float(peak_mm[2])
 
     def _among_bowel(self, s: _Spot) -> bool:
-        return bool(s.off_mm[1] < AMONG_BOWEL_FRONT_OF and s.core.suv < AMONG_BOWEL_HOT * self.threshold)
+        there = s.off_mm[1] < AMONG_BOWEL_FRONT_OF or self._below(s.peak_mm) > PELVIS_BELOW_BASE
+        return bool(there and s.core.suv < AMONG_BOWEL_HOT * self.threshold)
 
     def _holds_gas(self, s: _Spot) -> bool:
         return bool((self.body.at(self.body.hu, s.points, outside=0.0) < GAS_HU).any())
 
     def _glands(self) -> None:
-        apex = self.body.lungs_mm[1] if self.body.lungs_mm else -np.inf
-        neck = [n for n in self._open() if self.spots[n].peak_mm[2] > apex and self.spots[n].ml < GLANDS_MOST_ML]
-        neck = [n for n in neck if GLANDS_OFF_X[0] < abs(self.spots[n].off_mm[0]) < GLANDS_OFF_X[1]]
         if self.body.lungs_mm is None and self.organs.cranium is None:
             return
-        for n in neck:
-            if any(_mirrored(self.spots[n], self.spots[m]) for m in neck if m != n):
+        apex = self.body.lungs_mm[1] if self.body.lungs_mm else -np.inf
+        for n in self._open():
+            s = self.spots[n]
+            off = abs(s.off_mm[0])
+            in_neck = s.peak_mm[2] > apex and GLANDS_OFF_X[0] < off < GLANDS_OFF_X[1] and s.ml < GLANDS_MOST_ML
+            if in_neck and self._mirrored_suv(s) > GLANDS_ALIKE * s.core.suv:
                 self.verdicts[n] = Verdict(doubt="salivary glands or tonsils")
+
+    def _mirrored_suv(self, s: _Spot) -> float:
+        """The highest uptake near the place that mirrors the peak's."""
+        index = self.suv.to_index(s.peak_mm - [2.0 * s.off_mm[0], 0.0, 0.0])
+        reach = np.divide(GLANDS_APART_MM, self.suv.spacing_mm)
+        low, high = np.maximum(np.floor(index - reach), 0).astype(int), np.ceil(index + reach).astype(int) + 1
+        values = self.suv.array[tuple(slice(a, b) for a, b in zip(low, np.maximum(high, 0), strict=True))]
+        return float(values.max()) if values.size else 0.0
 
     def _ml(self, which: Sequence[int]) -> float:
         return sum(self.spots[n].ml for n in which)
@@ -358,10 +369,3 @@ def _without(core: Core, lumps: Sequence[Core], suv: Volume) -> Core:
             tuple(slice(s.start - a, s.stop - a) for s, a in zip(lump.region.slices, core.region.start, strict=True))
         ] &= ~lump.region.mask
     return core_of(suv, Region(core.region.start, rest), core.component)
-
-
-def _mirrored(one: _Spot, other: _Spot) -> bool:
-    """Alike, and at the same height on both sides."""
-    alike = max(one.core.suv, other.core.suv) < GLANDS_ALIKE * min(one.core.suv, other.core.suv)
-    across = abs(one.off_mm[0] + other.off_mm[0]), abs(one.off_mm[1] - other.off_mm[1])
-    return alike and max(*across, abs(one.peak_mm[2] - other.peak_mm[2])) < GLANDS_APART_MM

@@ -7,7 +7,7 @@ read once, and its frames are decoded one by one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -62,10 +62,10 @@ def stored_slices(instances: Sequence[Instance]) -> Iterator[Stored]:
     """
     formats = [pixel_format(i) for i in instances]
     _check_size(formats)
-    if all(i.pixel_offset >= 0 for i in instances):
-        yield from map(_stored, instances, formats)
-        return
     opened = _opened(instances)
+    if all(i.pixel_offset >= 0 for i in instances):
+        yield from map(_stored, instances, formats, repeat(opened))
+        return
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         yield from pool.map(_stored, instances, formats, repeat(opened))
 
@@ -81,7 +81,7 @@ def all_same(groups: Iterable[Sequence[Instance]]) -> Iterator[bool]:
         yield all(_same(first, other, opened) for other in others)
 
 
-def _same(one: Instance, other: Instance, opened: Mapping[str, _Pieces]) -> bool:
+def _same(one: Instance, other: Instance, opened: dict[str, _Pieces]) -> bool:
     rescale = ("RescaleSlope", "RescaleIntercept")
     if [one.get(k) for k in rescale] != [other.get(k) for k in rescale]:
         return False
@@ -111,13 +111,6 @@ def pixel_format(instance: Instance) -> Format:
     return Format(whole(instance, "Rows", 0), whole(instance, "Columns", 0), allocated, stored, signed)
 
 
-def stored_values(instance: Instance) -> Stored:
-    """The stored values (row, column) of one image.  Raises ``Refused`` as ``stored_slices``."""
-    form = pixel_format(instance)
-    _check_size([form])
-    return _stored(instance, form)
-
-
 def _check_size(formats: Sequence[Format]) -> None:
     voxels = sum(f.rows * f.columns for f in formats)
     if voxels > MOST_VOXELS:
@@ -133,7 +126,7 @@ def _opened(instances: Iterable[Instance]) -> dict[str, _Pieces]:
     return {path: _pieces(instance) for path, instance in encoded.items()}
 
 
-def _stored(instance: Instance, form: Format, opened: Mapping[str, _Pieces] = {}) -> Stored:  # noqa: B006 - only read
+def _stored(instance: Instance, form: Format, opened: dict[str, _Pieces]) -> Stored:
     if not instance.pixel_path:
         return _raw(instance, form) if instance.pixel_offset >= 0 else _encoded(instance, form, opened)
     try:
@@ -160,9 +153,11 @@ def _raw(instance: Instance, form: Format) -> Stored:
     return _significant(values, form)
 
 
-def _encoded(instance: Instance, form: Format, opened: Mapping[str, _Pieces]) -> Stored:
-    """Compressed, deflated or big-endian pixel data."""
+def _encoded(instance: Instance, form: Format, opened: dict[str, _Pieces]) -> Stored:
+    """Compressed, deflated or big-endian pixel data; what was read of a multi-frame object stays in ``opened``."""
     pieces = opened.get(instance.path) or _pieces(instance)
+    if instance.frame >= 0:
+        opened[instance.path] = pieces
     number = max(instance.frame, 0)
     data = pieces[number] if number < len(pieces) else b""
     if _is_compressed(instance) and data:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.applicability import FeatureStatistics, Verdict, judge, out_of_range, quantities
-from inference.bundle import Bundle, Served, load_bundle
+from inference.bundle import Bundle, load_bundle
 from inference.contract import NOBODY, Subject, breaches
 from inference.explain import saliency_cautions, saliency_on_pet
 from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Saliency, Volume
 from inference.inputs import WITHOUT_UPTAKE, network_input
+from inference.served import Served
 
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
 

@@ -44,6 +44,7 @@ TUMOUR_TYPES = frozenset(
     ]
 )
 ANATOMY = frozenset(["123037004", "91723000", "T-D000A", "T-D0005"])
+LONGEST = 64  # characters of a name, as a LO may have (PS3.5 6.2): expressions run over no more
 SNOMED = frozenset(["SCT", "SRT", "SNM3", "99SDM"])
 
 
@@ -87,7 +88,7 @@ def lesions_among(
         raise Refused(
             "region-ambiguous",
             f"The study's region object has {len(labels)} regions and none is named as a tumour (GTV, tumour, lesion; "
-            "infer.region_names); which one is meant cannot be known. Name it so, or send only that one.",
+            "assemble.region_names); which one is meant cannot be known. Name it so, or send only that one.",
             regions=len(labels),
         )
     cautions = []
@@ -126,7 +127,7 @@ def _structures(header: Any) -> tuple[Label, ...]:
     for item in _items(header, "StructureSetROISequence"):
         number = _number(item, "ROINumber")
         kind = kinds.get(number, "")
-        name = str(item.get("ROIName") or "") or f"ROI {number}"
+        name = str(item.get("ROIName") or "")[:LONGEST] or f"ROI {number}"
         role: Literal["other", ""] = "other" if kind.upper() in NOT_A_TUMOUR else ""
         labels.append(Label(number, name, kind, role, _is_automatic(item, "ROIGenerationAlgorithm")))
     return tuple(labels)
@@ -138,9 +139,9 @@ def _segments(header: Any) -> tuple[Label, ...]:
         number = _number(item, "SegmentNumber")
         if number == 0:
             continue  # the background of a label map (PS3.3 C.8.20.2)
-        name = str(item.get("SegmentLabel") or "") or f"segment {number}"
+        name = str(item.get("SegmentLabel") or "")[:LONGEST] or f"segment {number}"
         kinds = _items(item, "SegmentedPropertyTypeCodeSequence")
-        kind = str(kinds[0].get("CodeMeaning") or "") if kinds else ""
+        kind = str(kinds[0].get("CodeMeaning") or "")[:LONGEST] if kinds else ""
         role: Literal["tumour", "anatomy", ""] = ""
         if _is_one_of(kinds, TUMOUR_TYPES):
             role = "tumour"

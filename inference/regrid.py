@@ -61,7 +61,7 @@ def regrid(heights: FloatArray, in_plane: FloatArray, size: tuple[int, int], tol
     cautions = []
     if in_plane.any():
         cautions.append(_tilted())
-    if np.abs(heights - heights[0] - step * np.arange(count)).max() > tolerance_mm:
+    if not in_plane.any() or np.abs(heights - heights[0] - step * np.arange(count)).max() > tolerance_mm:
         distances = np.diff(heights)
         usual = float(np.sort(distances)[(len(distances) - 1) // 2])
         planes = round((heights[-1] - heights[0]) / usual) + 1

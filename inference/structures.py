@@ -20,6 +20,8 @@ from inference.region_names import Label, labels_of
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 # The largest file read: a thousand slices of a hundred ROIs.  pydicom needs several times as much.
 MOST_BYTES = 1 << 28
+# Points of one region: a thousand slices of a thousand.
+MOST_POINTS = 1_000_000
 CLOSED = frozenset(["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
 CONTOUR_DATA = 0x30060050
 
@@ -38,9 +40,14 @@ class Structure:
     def contours(self) -> list[FloatArray]:
         """The closed planar contours, each (points, 3) in LPS mm.
 
-        Raises ``Refused`` where a contour is no triplets of finite numbers.
+        Raises ``Refused`` where a contour is no triplets of finite numbers, or there are too many.
         """
         found = [_points(c) for c in self._roi.get("ContourSequence") or [] if _kind(c) in CLOSED]
+        if sum(map(len, found)) > MOST_POINTS:
+            raise Refused(
+                "region-too-large",
+                f"A region has more than {MOST_POINTS} contour points. Export it simplified.",
+            )
         return [points for points in found if len(points) > 2]
 
     @property

@@ -169,7 +169,8 @@ def _slice_step(positions: FloatArray, plane: _Plane, *, may_regrid: bool) -> tu
     usual = float(np.sort(distances)[(len(distances) - 1) // 2])
     _refuse_missing(along, distances, usual)
     step: FloatArray = (positions[-1] - positions[0]) / (len(positions) - 1)
-    sheared = np.linalg.norm(step - normal * (step @ normal)) > SHEAR_TOLERANCE * (step @ normal)
+    drift_mm = float(np.linalg.norm(step - normal * (step @ normal))) * len(distances)
+    sheared = drift_mm > max(SHEAR_TOLERANCE * float(along[-1] - along[0]), POSITION_TOLERANCE_MM)
     if sheared and not may_regrid:
         raise Refused(
             "sheared-stack",

@@ -3,7 +3,7 @@
 from dicom_node.assemble.completeness import Before, Complete, GiveUp, Traffic, Verdict, Wait, judge
 from dicom_node.assemble.pairing import assemble
 from dicom_node.assemble.story import Choice, tell
-from dicom_node.assemble.two_studies import frames_without_ct, with_ct_of_other_studies
+from dicom_node.assemble.two_studies import frames_without_ct, join_studies, with_ct_of_other_studies
 
 __all__ = [
     "Before",
@@ -15,6 +15,7 @@ __all__ = [
     "Wait",
     "assemble",
     "frames_without_ct",
+    "join_studies",
     "judge",
     "tell",
     "with_ct_of_other_studies",

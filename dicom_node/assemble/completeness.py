@@ -90,14 +90,20 @@ def judge(
 ) -> Verdict:
     """Is the study complete, is it worth waiting, or is it refused?"""
     try:
-        pair = assemble(instances, set_aside, margin_mm=rules.margin_mm, two_studies=rules.two_studies)
+        pair = assemble(
+            instances,
+            set_aside,
+            margin_mm=rules.margin_mm,
+            two_studies=rules.two_studies,
+            region_names=rules.region_names,
+        )
     except Refused as refused:
         silence = _silence(traffic, rules) if refused.code in FINAL else rules.give_up_s
         return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
     patience = _patience(pair, before, rules)
     if doubt := _doubt(pair, instances, traffic):
         why = f"no evidence says complete ({doubt})"
-        silence = max(patience, rules.quiet_open_s if _is_cut_short(pair) else _silence(traffic, rules))
+        silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
         return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why, pair)
     done = Complete(pair, "Number of Slices and an unbroken CT say complete")
     if patience:
@@ -132,10 +138,8 @@ def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
         return "the PET's Number of Slices is missing or does not fit"
     if pair.ct.study_instance_uid != pair.pet.study_instance_uid:
         return "the CT is of another study, and the PET's may still get one"
-    if any(c.code == "irregular-spacing-interpolated" for c in pair.cautions):
-        return "the CT's slices lie unevenly: some may be missing"
-    if _is_cut_short(pair):
-        return "the CT does not reach the end of the PET"
+    if part := _may_be_part(pair):
+        return part
     series = pair.ct.series_instance_uid
     numbers = [i.get("InstanceNumber") for i in instances if i.series_instance_uid == series and _is_ct(i)]
     if not _unbroken(numbers):
@@ -143,9 +147,13 @@ def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
     return ""
 
 
-def _is_cut_short(pair: Pair) -> bool:
-    """A CT that ends before the PET may be as it was scanned, or a transfer that broke off."""
-    return any(c.code == "ct-shorter-than-pet" for c in pair.cautions)
+def _may_be_part(pair: Pair) -> str:
+    """A CT that is short or uneven may be as it was scanned, or a transfer that broke off; "" where it is neither."""
+    whys = {
+        "ct-shorter-than-pet": "the CT does not reach the end of the PET",
+        "irregular-spacing-interpolated": "the CT's slices lie unevenly: some may be missing",
+    }
+    return next((whys[c.code] for c in pair.cautions if c.code in whys), "")
 
 
 def _is_ct(instance: Instance) -> bool:

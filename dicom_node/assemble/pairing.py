@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dicom_node.assemble.patient import refuse_two_patients
 from dicom_node.assemble.regions import regions_left_out
 from dicom_node.assemble.selection import Selection, select
-from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, extent_mm, is_ours, normal
+from dicom_node.assemble.series import extent_mm, is_ours, normal
 from dicom_node.assemble.story import tell
-from dicom_node.assemble.two_studies import IDENTITY, same_text
 from inference.facts import Caution, FloatArray, Instance, Pair, Refused, Series
 from inference.instance import reading_cautions
+from inference.region_names import TUMOUR_NAMES
 from inference.volume import Stack, stack
 
 MARGIN_MM = 20.0
@@ -31,10 +32,12 @@ def assemble(
     *,
     margin_mm: float = MARGIN_MM,
     two_studies: bool = False,
+    region_names: Sequence[str] = TUMOUR_NAMES,
 ) -> Pair:
     """The pair of a study, from its instances in any order and what was set aside while reading them.
 
     ``two_studies``: the CT may be of another study, whose instances are among them then (``two_studies.py``).
+    ``region_names``: which names say lesion, where several region objects are there (``regions.choose_region``).
 
     PET and CT slices ascend along the PET's normal.  The CT holds only slices within the PET's extent plus
     ``margin_mm``, so that a late CT slice beyond changes neither pair nor digest.
@@ -44,7 +47,7 @@ def assemble(
     """
     instances = [i for i in instances if not is_ours(i)]
     try:
-        selection = select(instances)
+        selection = select(instances, region_names)
     except Refused as refused:
         raise _unreadable(instances, set_aside, refused) from None
     try:
@@ -58,7 +61,7 @@ def _pair(
     instances: Sequence[Instance], selection: Selection, set_aside: SetAside, margin_mm: float, two_studies: bool
 ) -> Pair:
     study_cautions = _several_studies(selection, two_studies)
-    _refuse_two_patients(instances)
+    refuse_two_patients(instances)
     _refuse_set_aside(selection, set_aside)
     pet = _stacked(selection.pet, "PET")
     count_cautions = _count(pet)
@@ -112,28 +115,6 @@ def _several_studies(selection: Selection, allowed: bool) -> list[Caution]:
         )
     text = "The CT is of another study than the PET, of the same patient and Frame of Reference."
     return [Caution("ct-of-another-study", text)]
-
-
-def _refuse_two_patients(instances: Sequence[Instance]) -> None:
-    """Every image and region of the study names the same patient; what is absent in one place must not be elsewhere.
-
-    Birth date and sex may be left out (de-identification removes them from some objects), but not contradict.
-    """
-    images = [i for i in instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
-    everyone = images + [i for i in instances if i.modality in ("RTSTRUCT", "SEG")]
-    differing = [k for k in IDENTITY if len(_said(everyone, k)) > 1]
-    differing += [k for k in ("PatientBirthDate", "PatientSex") if len(_said(everyone, k) - {""}) > 1]
-    if differing:
-        raise Refused(
-            "patient-mismatch",
-            f"The study's images do not name the same patient: {', '.join(differing)} differ. "
-            "Two patients are never combined; correct the study at its source.",
-            differing=differing,
-        )
-
-
-def _said(instances: Iterable[Instance], keyword: str) -> set[str]:
-    return {same_text(i.get(keyword, "")) for i in instances}
 
 
 # -------------------------------------------------------------------------------------------------------- completeness

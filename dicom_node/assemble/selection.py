@@ -26,6 +26,7 @@ from dicom_node.assemble.series import (
 )
 from dicom_node.assemble.story import Choice, Record
 from inference.facts import Caution, Instance, Refused
+from inference.region_names import TUMOUR_NAMES
 
 ANOTHER_PLANE_COS = 0.7  # a CT whose slices lie more than 45° off the PET's is a reformatted view of another plane
 SAME_EXTENT_MM = (
@@ -46,8 +47,8 @@ class Selection:
     cautions: tuple[Caution, ...] = ()
 
 
-def select(instances: Iterable[Instance]) -> Selection:
-    """Choose the PET, the CT that shares its Frame of Reference, and the newest human's region drawn in it.
+def select(instances: Iterable[Instance], region_names: Sequence[str] = TUMOUR_NAMES) -> Selection:
+    """Choose the PET, the CT that shares its Frame of Reference, and a human's region drawn in it (``choose_region``).
 
     Raises Refused where there is no usable PET or CT, naming the reason of the nearest candidate; its fact ``choices``
     holds all choices.
@@ -60,7 +61,7 @@ def select(instances: Iterable[Instance]) -> Selection:
     except Refused as refused:
         refused.facts["choices"] = tuple(record.choices)
         raise
-    region = choose_region(regions, frame_of_reference(pet), record)
+    region = choose_region(regions, frame_of_reference(pet), record, region_names)
     return Selection(pet, ct, region, pet_why, ct_why, tuple(record.choices), tuple(record.cautions))
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dicom_node.assemble.patient import who
 from dicom_node.assemble.regions import RTSTRUCT, SEG
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, ct_fault, is_localizer, is_ours
 from inference.facts import Instance
-
-IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName")
 
 
 def frames_without_ct(study: Iterable[Instance]) -> set[str]:
@@ -44,19 +43,19 @@ def with_ct_of_other_studies(study: Sequence[Instance], others: Iterable[Instanc
     return [*study, *cts, *regions]
 
 
+def join_studies(instances: Sequence[Instance]) -> list[Instance]:
+    """Of several studies the one that holds a PET, with the CT of another; nothing where that is not the case."""
+    with_pet = {i.study_instance_uid for i in instances if i.sop_class_uid in PET_CLASSES and not is_ours(i)}
+    if len(with_pet) != 1:
+        return []
+    own = [i for i in instances if i.study_instance_uid in with_pet]
+    joined = with_ct_of_other_studies(own, [i for i in instances if i.study_instance_uid not in with_pet])
+    return joined if len(joined) > len(own) else []
+
+
 def frame_of(instance: Instance) -> str:
     """Frame of Reference UID, "" where it is missing."""
     return str(instance.get("FrameOfReferenceUID", "")).strip()
-
-
-def who(instance: Instance) -> tuple[str, ...]:
-    """Patient ID, issuer and name as they are compared."""
-    return tuple(same_text(instance.get(keyword, "")) for keyword in IDENTITY)
-
-
-def same_text(value: object) -> str:
-    """A name or id as compared: case, trailing ^ and runs of spaces say nothing (PS3.5 6.2.1)."""
-    return " ".join(str(value).rstrip("^= ").split()).casefold()
 
 
 def _is_ct(instance: Instance) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,14 +24,14 @@ STYLES = {
 
 
 def print_studies(studies: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The latest studies, one a line."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("last arrival", "state", "instances", "description", "Study Instance UID"):
-        table.add_column(heading, no_wrap=heading.startswith("Study"))
+    """The latest studies, one a line; never folded, so that a UID can be copied."""
     for study in studies:
-        values = (study["last"], study["state"], str(study["instances"]), study["description"])
-        table.add_row(*map(Text, (*values, study["study_instance_uid"])))
-    console.print(table if studies else "no study has come yet")
+        line = Text(f"{_clock(study['last'])}  ", "dim")
+        line.append(f"{study['state']:12}", STYLES.get(study["state"], "cyan"))
+        line.append(f"{study['instances']:6} instances  {study['study_instance_uid']}  {study['description']}", "")
+        console.print(line, soft_wrap=True)
+    if not studies:
+        console.print("no study has come yet")
 
 
 def print_story(story: Mapping[str, Any], console: Console) -> None:
@@ -53,12 +53,14 @@ def print_story(story: Mapping[str, Any], console: Console) -> None:
         say(f"{event['event']}: {event['text']}", STYLES[event["event"]])
         if event["advice"]:
             say(f"  what to do ({event['who']}): {event['advice']}")
+    names = _names(story)
     for run in story["runs"]:
-        _print_run(run, say)
+        _print_run(run, names, say)
 
 
 def _timeline(story: Mapping[str, Any]) -> Table:
-    lines = [(e["at"], e["event"], _told(e)) for e in story["timeline"]]
+    names = _names(story)
+    lines = [(e["at"], e["event"], _told(e, names)) for e in story["timeline"]]
     for series in story["series"]:
         name = f"{series['modality']} series {series['number'] or 'without number'}"
         name += f" '{series['description']}'" if series["description"] else ""
@@ -71,21 +73,32 @@ def _timeline(story: Mapping[str, Any]) -> Table:
     for column in ("time", "event", "what"):
         table.add_column(column, no_wrap=column != "what", overflow="fold")
     for at, event, what in sorted(lines, key=lambda line: line[0]):
-        table.add_row(Text(at.replace("T", " "), "dim"), Text(event, STYLES.get(event, "cyan")), Text(what))
+        table.add_row(Text(_clock(at), "dim"), Text(event, STYLES.get(event, "cyan")), Text(what))
     return table
 
 
-def _told(event: Mapping[str, str]) -> str:
-    parts = (event["destination"] and f"to {event['destination']}", event["text"], event["run_id"])
-    return ", ".join(part for part in parts if part)
+def _told(event: Mapping[str, str], names: Mapping[str, str]) -> str:
+    parts = (names.get(event["run_id"]), event["destination"] and f"to {event['destination']}", event["text"])
+    return ": ".join(part for part in parts if part)
 
 
-def _print_run(run: Mapping[str, Any], say: Any) -> None:
-    bundle = f" by {run['bundle']}" if run["bundle"] else ""
-    say(f"run {run['run_id']}{bundle}: {run['state']}", STYLES.get(run["state"], "bold"))
+def _names(story: Mapping[str, Any]) -> dict[str, str]:
+    """Run ids are long: people get "run 1", …"""
+    return {run["run_id"]: f"run {number}" for number, run in enumerate(story["runs"], 1)}
+
+
+def _clock(time: str) -> str:
+    """ISO 8601 without the offset: all times are this machine's."""
+    return time[:23].replace("T", " ")
+
+
+def _print_run(run: Mapping[str, Any], names: Mapping[str, str], say: Callable[..., None]) -> None:
+    bundle = f", bundle {run['bundle']}" if run["bundle"] else ""
+    say(f"{names[run['run_id']]}: {run['state']}{bundle}", STYLES.get(run["state"], "bold"))
+    say(f"  {run['run_id']}", "dim")
     for key, text in (("replaces", "replaces"), ("replaced_by", "is replaced by")):
         for other in run[key]:
-            say(f"  {text} {other}")
+            say(f"  {text} {names.get(other, other)}")
     told = run["refusal"] or run
     if told["code"]:
         say(f"  ({told['code']}): {told['reason']}", "red")

@@ -97,21 +97,29 @@ def _analyse(
     with stages("scan"):
         scan = scan_folder(folder)
     with stages("load model"):  # before the study is judged: a bundle that fails is not the patient's affair
-        model = _load_model(bundle, settings)
         segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
+        model = _load_model(bundle, settings)
     instances: Sequence[Instance] = ()
     try:
         with stages("assemble"):
-            instances = one_study(scan.instances)
-            pair = assemble(instances, scan.set_aside, region_names=settings.infer.region_names)
+            instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
+            pair = assemble(
+                instances,
+                scan.set_aside,
+                two_studies=settings.assemble.two_studies,
+                region_names=settings.assemble.region_names,
+            )
             if not use_given_region:
                 pair = replace(pair, region=None)
         _describe_pair(pair, answer)
         from inference.analyse import analyse
 
-        infer = settings.infer
         analysis = analyse(
-            pair, model, also_suv=infer.also_suv, segmenter=segmenter, region_names=infer.region_names
+            pair,
+            model,
+            also_suv=settings.infer.also_suv,
+            segmenter=segmenter,
+            region_names=settings.assemble.region_names,
         )
     except Refused as refused:
         answer["results"] = _refusal_results(instances, refused, model, settings, use_given_region, out)
@@ -123,8 +131,13 @@ def _analyse(
         answer["results"] = _describe_results(write_results(analysis, run, out))
 
 
-def one_study(instances: Sequence[Instance]) -> list[Instance]:
-    """The study that holds PET or CT images.  Refused where there is none, or more than one."""
+def one_study(instances: Sequence[Instance], *, two_studies: bool = False) -> list[Instance]:
+    """The study that holds PET or CT images; with ``two_studies`` the PET's, and a CT of another one that belongs to it.
+
+    Refused where there is none, or more than one.
+    """
+    from dicom_node.assemble import join_studies
+
     if not instances:
         raise Refused("no-dicom", "no readable DICOM file in the folder; name the folder of one PET/CT study")
     studies = sorted({i.study_instance_uid for i in instances if i.modality in IMAGE_MODALITIES})
@@ -134,6 +147,8 @@ def one_study(instances: Sequence[Instance]) -> list[Instance]:
             "no-pet-ct", f"the folder has no PET or CT image (found modalities: {modalities})", modalities=modalities
         )
     if len(studies) > 1:
+        if two_studies and (joined := join_studies(instances)):
+            return joined
         raise Refused(
             "several-studies",
             f"the folder holds {len(studies)} studies with PET or CT images; name the folder of one study",

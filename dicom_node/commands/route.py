@@ -35,13 +35,14 @@ def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = ""
     answer |= {"study_instance_uid": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
     answer |= {"tracer": None, "seen": None, "rules": [], "models": []}
     try:
-        instances = one_study(scan.instances)
+        instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
         answer["study_instance_uid"] = instances[0].study_instance_uid
         pair = assemble(
             instances,
             scan.set_aside,
             margin_mm=settings.assemble.margin_mm,
             two_studies=settings.assemble.two_studies,
+            region_names=settings.assemble.region_names,
         )
     except Refused as refused:
         answer |= {"reason_code": refused.code, "reason": refused.reason, "advice": row(refused.code).advice}

@@ -22,7 +22,7 @@ import structlog
 from dicom_node.config import Settings
 from dicom_node.work.patience import NotNow, is_of_the_machine
 from dicom_node.work.result_set import ResultSet, main_report, publish, read_set, temporary_folder
-from inference.decoded import is_encoded, with_decoded
+from inference.decoded import with_decoded
 from inference.facts import Instance, ModelFacts, Refused, Run
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class _Desk:
                 model,
                 also_suv=infer.also_suv,
                 segmenter=self._segmenter,
-                region_names=infer.region_names,
+                region_names=self._settings.assemble.region_names,
             )
             results = write_results(analysis, run, folder)
         except Refused as refused:
@@ -289,7 +289,7 @@ class _Desk:
 
     def _tell_decoded(self, work: Work, images: list[Instance]) -> None:
         """Write down how many compressed images need no decoding any more."""
-        encoded = [image for image in images if image.pixel_path or is_encoded(image)]
+        encoded = [image for image in images if image.pixel_path or image.pixel_offset < 0]
         if encoded:
             ready = f"{sum(bool(image.pixel_path) for image in encoded)} of {len(encoded)} compressed images"
             self._ledger.tell(work.study_instance_uid, "decoded-on-arrival", run_id=work.run_id, text=ready)

@@ -106,9 +106,8 @@ def hash_of(data: bytes) -> str:
 def faults(found: Sequence[Measured]) -> list[str]:
     """What is not as it must be; the last line of the report."""
     told = [f"{m.encoding}, {m.way}: started {m.started_s:.2f} s after" for m in found if m.started_s >= WANTED_S]
-    for encoding in OPTIONS:
-        if len({m.run_id for m in found if m.encoding == encoding}) > 1:
-            told.append(f"{encoding}: the ways give different runs")
+    runs = {encoding: {m.run_id for m in found if m.encoding == encoding} for encoding in OPTIONS}
+    told += [f"{encoding}: the ways give different runs" for encoding, ids in runs.items() if len(ids) > 1]
     if len({m.segmentation for m in found}) > 1:
         told.append("the segmentations differ")
     return told

@@ -195,8 +195,10 @@ def _other_value(file: _File, random: Random) -> bytes:
     spot = _any(file, random)
     value = random.choice(VALUES)
     value += b" " * (len(value) % 2)
-    data = _put(file, replace(spot, around=(*spot.around, (spot.length_at, spot.length_size))), value, spot.value, spot.end)
-    return data if spot.length_size else file.data
+    if not spot.length_size:
+        return file.data
+    counted = replace(spot, around=(*spot.around, (spot.length_at, spot.length_size)))
+    return _put(file, counted, value, spot.value, spot.end)
 
 
 def _add(file: _File, random: Random) -> bytes:

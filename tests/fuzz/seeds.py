@@ -34,6 +34,11 @@ def header_seeds() -> list[bytes]:
     return made_seeds() + [p.read_bytes() for p in real_files()]
 
 
+def region_seeds() -> list[bytes]:
+    """An RTSTRUCT and two SEGs."""
+    return [_written(structure_set()), _written(segmentation()), _written(segmentation(), ImplicitVRLittleEndian)]
+
+
 def real_files(shared: Path = SHARED) -> list[Path]:
     """One or two small real files of each kind; none where the data are absent."""
     found = []

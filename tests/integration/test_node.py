@@ -18,6 +18,7 @@ from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.demo.orthanc_results import fetch_results
 from dicom_node.ledger import Ledger
 from dicom_node.work.result_set import read_set
+from tests.enhanced import enhanced_pair
 from tests.node_run import KINDS, dicom_files, events, objects, send, start_sending, wait_for
 from training.phantom.study import write_phantom_study
 
@@ -171,12 +172,20 @@ def test_a_study_with_a_hole_is_answered_with_the_reason(
     wait_for(lambda: "confirmed" in events(node, study))
     (run,) = ledger.runs(study)
     assert (run["state"], run["code"]) == ("refused", "missing-slices")
-    assert b"there is a gap" in (node.result_folder(run["run_id"]) / "sr.dcm").read_bytes()
+    said = (node.result_folder(run["run_id"]) / "sr.dcm").read_bytes()
+    assert b"PET: " in said
+    assert b"Missing are the positions" in said
     assert len(objects(orthanc.http_url, study)) == 2
 
     send(node.port, [late])  # and with the slice it is analysed after all
     wait_for(lambda: {r["state"] for r in ledger.runs(study)} == {"refused", "done"})
     wait_for(lambda: len(objects(orthanc.http_url, study)) == 2 + len(KINDS))
+    refusal, result = (node.result_folder(r["run_id"]) / "sr.dcm" for r in ledger.runs(study))
+    (before,) = pydicom.dcmread(result).PredecessorDocumentsSequence
+    (series,) = before.ReferencedSeriesSequence
+    refused = pydicom.dcmread(refusal)
+    assert series.SeriesInstanceUID == refused.SeriesInstanceUID
+    assert [d.ReferencedSOPInstanceUID for d in series.ReferencedSOPSequence] == [refused.SOPInstanceUID]
 
 
 @pytest.mark.data
@@ -196,3 +205,17 @@ def test_a_real_patient_is_measured_in_the_contour_that_was_sent(
     assert ledger.work(run["run_id"]).content["region"] is not None
     (main,) = [r for r in fetch_results(orthanc.http_url, study, tmp_path / "out") if r.kind == "sr"]
     assert main.lesions[0].measures["suv_max"] == pytest.approx(7.9107, rel=1e-4)
+
+
+@pytest.mark.data
+def test_a_multiframe_study_is_answered_as_soon_as_both_objects_are_there(
+    node: NodeProcess, ledger: Ledger, shared_data: Path, tmp_path: Path
+) -> None:
+    folder = enhanced_pair(shared_data / "geometry" / "baseline", tmp_path)
+    study = str(pydicom.dcmread(folder / "pet.dcm", stop_before_pixels=True).StudyInstanceUID)
+    send(node.port, dicom_files(folder))
+    wait_for(lambda: "confirmed" in events(node, study))
+    (run,) = ledger.runs(study)
+    assert run["state"] == "done"
+    complete = next(e for e in ledger.timeline(study) if e.event == "pair-complete")
+    assert "unbroken" in str(complete)  # by evidence, not by silence

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from inference.bundle import (
     MANIFEST,
     METADATA,
-    Concept,
-    Served,
     find_bundle,
     load_bundle,
     save_bundle,
 )
 from inference.facts import Refused
 from inference.inputs import CanonicalRoi, settings_digest
+from inference.served import Concept, Served
 
 WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(4, np.int64)}
 

@@ -16,7 +16,7 @@ from dicom_node.report import write_results
 from tests.report_case import RUN, make_analysis
 from training.phantom.study import write_phantom_study
 
-COMMANDS = ("serve", "demo", "send", "analyse", "suv", "report", "doctor", "config", "train")
+COMMANDS = ("serve", "demo", "send", "analyse", "route", "explain", "suv", "report", "doctor", "config", "train")
 
 
 @pytest.fixture

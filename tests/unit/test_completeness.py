@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from dicom_node.assemble import Complete, GiveUp, Traffic, Verdict, Wait, judge
 from dicom_node.config import Assemble
 from inference.facts import Instance
-from tests.studies import STUDY, ct, pet, rtstruct
+from tests.images import CT_IMAGE
+from tests.studies import STUDY, ct, one, pet, rtstruct
 
 RULES = Assemble()
 LAST = 1000.0  # Unix time of the last arrival
@@ -83,6 +84,16 @@ def test_part_of_a_pet_is_never_analysed(missing: int, quiet_s: float, open_asso
 def test_part_of_a_ct_is_never_analysed_without_a_warning(missing: set[int]) -> None:
     slices = [s for n, s in enumerate(ct()) if n not in missing]
     assert not isinstance(verdict([*pet(), *slices], 5.0), Complete)
+
+
+def test_a_ct_with_uneven_slices_may_lack_some() -> None:
+    heights = [-3.0, 0.0, 3.0, 7.5, 10.5, 13.5, 18.0, 21.0, 24.0]
+    slices = [s for h in heights for s in ct(1, start_mm=h)]
+    uneven = [one(CT_IMAGE, 2, n, **{**s.attributes, "InstanceNumber": n + 1}) for n, s in enumerate(slices)]
+    assert isinstance(verdict([*pet(), *uneven], 59.0), Wait)
+    said = verdict([*pet(), *uneven], 61.0)
+    assert isinstance(said, Complete)
+    assert "irregular-spacing-interpolated" in {c.code for c in said.pair.cautions}
 
 
 def test_a_ct_alone_waits_and_is_then_given_up() -> None:

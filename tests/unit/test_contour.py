@@ -236,3 +236,10 @@ def test_contours_without_one_plane_are_refused(spoilt: Callable[[FloatArray], l
     with pytest.raises(Refused) as refused:
         voxels_inside(spoilt(in_lps(square(3.0, 0.5, 9.5))), grid((5, 12, 12), (3.0, 1.0, 1.0)))
     assert refused.value.code == code
+
+
+def test_outlines_of_too_many_edges_are_refused_between_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = grid((5, 45, 45), (2.0, 1.0, 1.0))
+    monkeypatch.setattr(contour, "MOST_PAIRS", 10_000)
+    with pytest.raises(Refused, match="region-too-large"):
+        voxels_inside([circle(0.0, 5.0), circle(6.0, 15.0)], volume)

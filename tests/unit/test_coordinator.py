@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dicom_node.assemble.routing import Routed, Router
 from dicom_node.config import Settings
-from inference.facts import Instance, Pair
+from inference.facts import Instance
 from tests.site import Site, make_queue
 from tests.studies import STUDY, ct, pet, rtstruct, seg
 
@@ -239,22 +238,19 @@ def test_an_association_for_every_image_delays_nothing(site: Site) -> None:
     assert len(site.runs()) == 1
 
 
-def test_a_study_that_no_model_is_asked_about_is_settled_with_the_reason(site: Site, settings: Settings) -> None:
-    class NoRuleMatches(Router):
-        def models(self, pair: Pair, senders: Sequence[tuple[str, str]]) -> Routed:
-            assert pair.pet.study_instance_uid == STUDY
-            assert senders == [("SCANNER", "127.0.0.1")]
-            return Routed((), ("Rule 'fdg' does not match: tracer is psma.",))
-
-    make_queue(settings)
-    site.coordinator._router = object.__new__(NoRuleMatches)
-    site.arrive([*pet(), *ct()], at=100.0, association="a")
-    site.release("a")
-    site.coordinator.tick(101.0)
-    assert site.runs() == []
-    (event,) = site.ledger.timeline(STUDY)
-    assert (event.event, event.text) == ("not-routed", "Rule 'fdg' does not match: tracer is psma.")
-    assert site.ledger.is_settled(STUDY, site.index.arrived(STUDY))
+def test_a_study_that_no_model_is_asked_about_is_settled_with_the_reason(tmp_path: Path) -> None:
+    rule = {"name": "theirs", "bundle": "demo", "when": {"calling_ae_title": "ANOTHER"}}
+    choosy = Site(Settings(node={"data_dir": tmp_path}, route=[rule]))
+    make_queue(choosy.settings)
+    choosy.arrive([*pet(), *ct()], at=100.0, association="a")
+    choosy.release("a")
+    choosy.coordinator.tick(101.0)
+    assert choosy.runs() == []
+    (event,) = choosy.ledger.timeline(STUDY)
+    assert event.event == "not-routed"
+    assert "theirs" in event.text
+    assert choosy.ledger.is_settled(STUDY, choosy.index.arrived(STUDY))
+    choosy.close()
 
 
 # ------------------------------------------------------------------------------------------------------ two studies

@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from dicom_node.assemble import assemble
 from dicom_node.work.job import Work
+from inference.decoded import decode, with_decoded
 from inference.facts import Instance, Refused
 from inference.frames import single_frames
 from inference.instance import read_instance, scan_folder
@@ -201,6 +202,17 @@ UNMAPPED: dict[str, tuple[Callable[[Dataset], None], str, str]] = {
         "dynamic-series",
         "",
     ),
+    "gated by its trigger": (
+        lambda ds: (
+            [
+                setattr(g, "CardiacSynchronizationSequence", [item(NominalCardiacTriggerDelayTime=100.0 * n)])
+                for n, g in enumerate(ds.PerFrameFunctionalGroupsSequence)
+            ]
+            and None
+        ),
+        "dynamic-series",
+        "",
+    ),
     "part of a concatenation": (
         with_attributes(ConcatenationUID="1.2.9", InConcatenationNumber=1, InConcatenationTotalNumber=2),
         "missing-slices",
@@ -369,3 +381,24 @@ def test_a_compressed_object_that_lacks_a_frame_is_refused(ct: Dataset, tmp_path
     with pytest.raises(Refused) as refused:
         list(stored_slices(made.instances))
     assert refused.value.code in ("pixel-data-short", "pixel-data-unreadable")
+
+
+def test_decoded_frames_that_were_removed_are_decoded_from_the_object_read_once(
+    ct: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.frombuffer(ct.PixelData, "<i2").reshape(8, ct.Rows, ct.Columns)
+    ct.PixelData = encapsulate([encoded(v, JPEG2000Lossless) for v in values])
+    ct["PixelData"].VR, ct["PixelData"].is_undefined_length = "OB", True
+    ct.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    instance = one(ct, tmp_path)
+    assert decode(instance, tmp_path / "decoded") == values.nbytes
+    ready = with_decoded(instance, tmp_path / "decoded")
+    made = stack([ready])
+    wanted = values[[i.frame for i in made.instances]]
+    assert np.array_equal(np.stack(list(stored_slices(made.instances))), wanted)
+    Path(ready.pixel_path).unlink()
+    opened = []
+    read = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda *a, **k: opened.append(a) or read(*a, **k))
+    assert np.array_equal(np.stack(list(stored_slices(made.instances))), wanted)
+    assert len(opened) == 1

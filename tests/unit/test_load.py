@@ -106,6 +106,20 @@ def test_every_pet_slice_has_its_own_slope_and_factor_and_an_empty_first_one_cha
     assert suv[:, 0, 0] == pytest.approx([0.0, 500.0, 75.0])
 
 
+def test_every_ct_slice_has_its_own_slope_and_intercept(tmp_path: Path) -> None:
+    values = [np.full((4, 5), v, np.int16) for v in (1064, 80, 270, -40)]
+    made = stacked(tmp_path, values)
+    rescale = [(1.0, -1024.0), (0.5, 0.0), (2.0, -500.0), (1.0, 80.0)]
+    made = replace(
+        made,
+        instances=tuple(
+            replace(i, attributes={**i.attributes, "RescaleSlope": slope, "RescaleIntercept": intercept})
+            for i, (slope, intercept) in zip(made.instances, rescale, strict=True)
+        ),
+    )
+    assert load_ct(made).array[:, 0, 0].tolist() == [40, 40, 40, 40]
+
+
 def test_eight_bits(tmp_path: Path) -> None:
     values = np.arange(20, dtype=np.uint8).reshape(4, 5)
     made = stacked(

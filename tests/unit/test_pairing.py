@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,38 @@ def test_ct_slices_beyond_the_pet_and_its_margin_do_not_belong() -> None:
     assert assemble([*pet(), *near]).digest != assemble([*pet(), *far]).digest
     late = [i for i in ct(80, start_mm=-78.0) if i not in far]
     assert assemble([*pet(), *far, *late]).digest == assemble([*pet(), *far]).digest
+
+
+def tilted(slices: list[Instance], degrees: float) -> list[Instance]:
+    """The slices leaning about their middle, as a tilted gantry takes them."""
+    a = math.radians(degrees)
+    out = []
+    for instance in slices:
+        x, y, z = instance.attributes["ImagePositionPatient"]
+        lean = {
+            "ImagePositionPatient": [x, y * math.cos(a), z - y * math.sin(a)],
+            "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, math.cos(a), -math.sin(a)],
+        }
+        out.append(replace(instance, attributes={**instance.attributes, **lean}))
+    return out
+
+
+def test_a_tilted_ct_counts_as_far_as_it_reaches() -> None:
+    whole = assemble([*pet(20), *tilted(ct(60, start_mm=-60.0), 15.0)])
+    assert [c.code for c in whole.cautions] == ["gantry-tilt-regridded"]
+    # slices whose middle lies within the PET, but whose lower end does not: a corner of the PET has no CT
+    ends = assemble([*pet(20), *tilted(ct(20), 15.0)])
+    assert {c.code for c in ends.cautions} == {"gantry-tilt-regridded", "ct-shorter-than-pet"}
+    assert code_of([*pet(20), *tilted(ct(17), 15.0)]) == "ct-does-not-cover-pet"
+
+
+def test_a_slice_belongs_where_some_of_it_lies_near_the_pet() -> None:
+    slices = tilted(ct(60, start_mm=-78.0), 20.0)
+    kept = assemble([*pet(), *slices]).ct.instances
+    reach = 15 * math.sin(math.radians(20.0))  # half the field of view, along the PET's normal
+    heights = [i.attributes["ImagePositionPatient"][2] - reach for i in kept]  # of the middle
+    assert -21.5 - reach <= min(heights) < -21.5 - reach + 3
+    assert 42.5 + reach - 3 < max(heights) <= 42.5 + reach
 
 
 @pytest.mark.parametrize("attribute", ["PatientID", "PatientName", "PatientBirthDate", "PatientSex"])

@@ -110,6 +110,8 @@ def test_contour_data_that_is_no_number(tmp_path: Path, data: bytes, code: str) 
 
 def test_a_structure_set_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     instance = structures(tmp_path / "a.dcm", [square(3.0, 0.5, 9.5)])
+    monkeypatch.setattr(structures_module, "MOST_POINTS", 3)
+    assert refusal(instance, PET) == "region-too-large"
     monkeypatch.setattr(structures_module, "MOST_BYTES", 100)
     assert refusal(instance, PET) == "region-too-large"
 

@@ -289,7 +289,7 @@ def test_a_model_that_cannot_be_loaded_is_no_studys_fault(settings: Settings, le
 def test_a_full_disk_is_waited_out_and_not_reported_as_a_failed_analysis(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:
@@ -297,7 +297,7 @@ def test_a_full_disk_is_waited_out_and_not_reported_as_a_failed_analysis(
 
     monkeypatch.setattr("inference.analyse.analyse", full)
     desk = object.__new__(_Desk)
-    desk._settings, desk._models = settings, {"demo": None}  # type: ignore[dict-item]
+    desk._settings, desk._models, desk._segmenter = settings, {"demo": None}, None  # type: ignore[dict-item]
     with pytest.raises(OSError, match="No space left") as caught:
         desk._answer(Work.of_pair(assemble([*pet(), *ct()]), BUNDLE), [*pet(), *ct()], None, tmp_path, "")  # type: ignore[arg-type]
     assert is_of_the_machine(caught.value)

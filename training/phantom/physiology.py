@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -82,7 +83,7 @@ def bowel(physiology: Physiology, rng: np.random.Generator) -> Iterator[Organ]:
     """Hot stretches of colon, some with gas inside, and loops of small bowel."""
     for first, pieces, suv in physiology.gut:
         points = _way(COLON[first : first + pieces + 1], rng)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             radius = float(rng.uniform(9.0, 14.0))
             yield Organ("colon", Capsule(start, end, radius), 35.0, suv * float(rng.uniform(0.7, 1.15)))
             if rng.random() < 0.35:
@@ -97,14 +98,14 @@ def bowel(physiology: Physiology, rng: np.random.Generator) -> Iterator[Organ]:
             ends = np.clip([px + step[0], py + step[1], pz + step[2]], (-70, -56, 150), (70, 4, 310))
             points.append((float(ends[0]), float(ends[1]), float(ends[2])))
         radius = float(rng.uniform(7.0, 10.0))
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             yield Organ("small bowel", Capsule(start, end, radius), 30.0, suv * float(rng.uniform(0.75, 1.1)))
 
 
 def _way(knots: tuple[Triple, ...], rng: np.random.Generator) -> list[Triple]:
     """The colon's own wavering way through the knots, a point about every haustrum."""
     points: list[Triple] = []
-    for start, end in zip(knots[:-1], knots[1:], strict=True):
+    for start, end in pairwise(knots):
         steps = max(1, round(float(np.linalg.norm(np.subtract(end, start))) / HAUSTRUM_MM))
         for n in range(steps):
             x, y, z = (

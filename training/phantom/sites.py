@@ -62,11 +62,17 @@ class Planted:
 
 
 def plant(
-    score: float, scale: Triple, rng: np.random.Generator, places: Sequence[Site] = PLACES, most: int = 3
+    score: float,
+    scale: Triple,
+    liver: float,
+    rng: np.random.Generator,
+    places: Sequence[Site] = PLACES,
+    most: int = 3,
 ) -> tuple[Planted, ...]:
     """One to ``most`` lesions at different places of a patient who is ``scale`` times the figure along x, y, z.
 
-    Uptake before blur: log-normal round 9, within 5 and 20; shape: semi-axes within 0.8 to 1.25 of each other.
+    Uptake before blur: log-normal round 9, at most 20 and at least 2.75 times the liver's (PERCIST calls measurable what
+    reaches 1.5 times after it); semi-axes: 0.8 to 1.25 times a common one.
     """
     count = int(rng.integers(1, most + 1))
     planted = []
@@ -75,7 +81,7 @@ def plant(
         moved = np.add(site.centre_mm, np.multiply(site.spread_mm, rng.uniform(-1.0, 1.0, 3)))
         x, y, z = (float(v) for v in moved * scale)
         a, b, c = (float(v) for v in rng.uniform(0.8, 1.25, 3))
-        suv = float(np.clip(np.exp(rng.normal(np.log(9.0), 0.35)), 5.0, 20.0))
+        suv = float(np.clip(np.exp(rng.normal(np.log(9.0), 0.35)), max(5.0, 2.75 * liver), 20.0))
         radius_mm = float(rng.uniform(*site.radius_mm))
         lesion = lesion_of_score(score, (x, y, z), radius_mm, suv, hu=site.hu, shape=(a, b, c))
         planted.append(Planted(site, lesion))

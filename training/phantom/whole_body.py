@@ -1,7 +1,7 @@
 """A whole-body phantom as arrays, without DICOM: many patients in little time, to try the finder of lesions on.
 
-Grid: 4.5 mm pixels, 5 mm slices, thigh to vertex, the same for PET and CT (the finder looks at CT in cells of about that
-size).  Anatomy, blur and noise are those of ``training.phantom.study``.
+Grid: 4.5 mm pixels, 5 mm slices, thigh to vertex, the same for PET and CT (the finder looks at CT in cells of about
+that size).  Anatomy, blur and noise are those of ``training.phantom.study``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def whole_body(seed: int, *, healthy: bool = False) -> WholeBody:
     width = float(np.sqrt(np.clip(rng.normal(75.0, 12.0), 50.0, 105.0) / 75.0))
     body = organs(uptake, rng, physiology)
     scale = (width, width, physiology.height)
-    lesions = () if healthy else plant(float(rng.normal()), scale, rng)
+    lesions = () if healthy else plant(float(rng.normal()), scale, uptake.liver, rng)
     grid = Grid.axial(PIXELS, PIXEL_MM, SLICE_MM * np.arange(SLICES, dtype=np.float64))
     figure = Grid(grid.x_mm / width, grid.y_mm / width, grid.z_mm / physiology.height)
     hu, activity = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.float32)

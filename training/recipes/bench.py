@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.bundle import Served, save_bundle
+from inference.bundle import save_bundle
 from inference.inputs import FixedCrop, settings_digest
+from inference.served import Served
 from training.recipes.demo import PROBABILITY_CODE, STATUS_CODE, TARGET
 
 NAME = "bench"

@@ -22,8 +22,9 @@ from pydantic import JsonValue
 from threadpoolctl import threadpool_limits
 
 from inference.applicability import OUTSIDE_PERCENTILE, FeatureStatistics, quantities
-from inference.bundle import SCHEME, Concept, Evaluation, Range, Served, save_bundle
+from inference.bundle import SCHEME, save_bundle
 from inference.inputs import CanonicalRoi, network_input, settings_digest
+from inference.served import Concept, Evaluation, Range, Served
 from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
 from training.phantom.cohort import CohortSettings, Subject, bayes_auc, draw, render, write_truth
 

@@ -1,0 +1,230 @@
+"""What comes late, in parts, or as two studies, through the whole node: one result counts, and it names the one before.
+
+One node and one archive for all; the worker is stopped where a test needs a run that has not begun.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.demo.node_process import NodeProcess
+from dicom_node.demo.orthanc_process import PrivateOrthanc
+from dicom_node.identity import derived_uid
+from dicom_node.ledger import Ledger
+from tests.images import square, structures
+from tests.node_run import KINDS, dicom_files, events, objects, send, wait_for
+from training.phantom.study import write_phantom_study
+
+pytestmark = pytest.mark.peers
+
+SETTINGS = "[assemble]\nquiet_s = 2\ngive_up_s = 5\ntwo_studies = true\n"
+NOTHING_HAPPENS_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
+    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=SETTINGS) as running:
+        yield running
+
+
+def runs(node: NodeProcess, study: str) -> list[Any]:
+    ledger = Ledger(node.index_file)
+    try:
+        return list(ledger.runs(study))
+    finally:
+        ledger.close()
+
+
+def wait_until_confirmed(node: NodeProcess, study: str, count: int) -> None:
+    wait_for(lambda: events(node, study).count("confirmed") == count)
+
+
+@contextmanager
+def stopped_worker(node: NodeProcess) -> Iterator[None]:
+    """Nothing leaves the queue meanwhile."""
+    wait_for(lambda: "model warm" in node.log.read_text())  # not in the middle of making its tables
+    pids = node.state["pids"]
+    assert isinstance(pids, dict)
+    os.kill(pids["worker"], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pids["worker"], signal.SIGCONT)
+
+
+def region(folder: Path, name: str) -> Path:
+    """A person's contour in the phantom: an RTSTRUCT of its study and its patient."""
+    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in (folder / "PET").iterdir()]
+    image = images[0]
+    path = folder.parent / f"{folder.name}_{name}.dcm"
+    heights = sorted(float(i.ImagePositionPatient[2]) for i in images)[40:44]
+    structures(path, [square(height, -30.0, 30.0) for height in heights], frame=image.FrameOfReferenceUID)
+    ds = pydicom.dcmread(path)
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID"):
+        ds[keyword] = image[keyword]
+    ds.SeriesInstanceUID = derived_uid("test", str(image.StudyInstanceUID), name)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = derived_uid("test", ds.SeriesInstanceUID)
+    reference = Dataset()
+    reference.FrameOfReferenceUID = image.FrameOfReferenceUID
+    ds.ReferencedFrameOfReferenceSequence = [reference]
+    ds.StructureSetDate = "20260102"
+    ds.save_as(path)
+    return path
+
+
+def more_ct(folder: Path, first: int, last: int) -> list[Path]:
+    """Further slices at the head end of the phantom's CT, numbered from its last on."""
+    slices = list((folder / "CT").iterdir())
+    top = max(slices, key=lambda path: pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
+    made = []
+    for n in range(first, last + 1):
+        ds = pydicom.dcmread(top)
+        ds.InstanceNumber = len(slices) + n
+        x, y, z = map(float, ds.ImagePositionPatient)
+        ds.ImagePositionPatient = [x, y, f"{z + 3.27 * n:.6g}"]
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = derived_uid("test", ds.SOPInstanceUID, str(n))
+        path = folder.parent / f"{folder.name}_CT_{n:02}.dcm"
+        ds.save_as(path)
+        made.append(path)
+    return made
+
+
+def reports(orthanc: PrivateOrthanc, study: str) -> dict[str, Dataset]:
+    """The main reports in the archive, by SOP Instance UID."""
+    found = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(data)) for data in objects(orthanc.http_url, study).values()]
+    return {str(ds.SOPInstanceUID): ds for ds in found if ds.Modality == "SR" and int(ds.SeriesNumber) == 9001}
+
+
+def replaced(report: Dataset) -> list[str]:
+    """The SOP Instance UIDs in its Predecessor Documents Sequence."""
+    return [
+        str(document.ReferencedSOPInstanceUID)
+        for study in report.get("PredecessorDocumentsSequence") or []
+        for series in study.ReferencedSeriesSequence
+        for document in series.ReferencedSOPSequence
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(node: NodeProcess, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A phantom whose region came while its first run was on the queue: only the second run went out."""
+    folder = tmp_path_factory.mktemp("phantom") / "study"
+    uid = write_phantom_study(folder, seed=41).study_instance_uid
+    with stopped_worker(node):
+        send(node.port, [*dicom_files(folder), *more_ct(folder, 1, 7)])
+        wait_for(lambda: "pair-complete" in events(node, uid))
+        send(node.port, [region(folder, "first")])
+        wait_for(lambda: len(runs(node, uid)) == 2)
+    wait_until_confirmed(node, uid, 1)
+    return folder, uid
+
+
+def test_a_run_that_is_overtaken_on_the_queue_is_neither_analysed_nor_delivered(
+    study: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc
+) -> None:
+    _, uid = study
+    overtaken, result = runs(node, uid)
+    assert (overtaken["state"], result["state"]) == ("superseded", "done")
+    assert not node.result_folder(overtaken["run_id"]).exists()
+    assert len(objects(orthanc.http_url, uid)) == len(KINDS)
+    (report,) = reports(orthanc, uid).values()
+    assert replaced(report) == []
+
+
+def test_late_ct_slices_beyond_the_pet_change_nothing(
+    study: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc
+) -> None:
+    folder, uid = study
+    before = objects(orthanc.http_url, uid)
+    send(node.port, more_ct(folder, 8, 12))
+    time.sleep(NOTHING_HAPPENS_S)
+    assert len(runs(node, uid)) == 2
+    assert objects(orthanc.http_url, uid) == before
+
+
+def test_a_region_after_the_result_gives_a_successor_that_names_it(
+    study: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc
+) -> None:
+    folder, uid = study
+    (first,) = reports(orthanc, uid)
+    late = region(folder, "second")
+    ds = pydicom.dcmread(late)
+    ds.StructureSetDate = "20260103"
+    ds.save_as(late)
+    send(node.port, [late])
+    wait_until_confirmed(node, uid, 2)
+    found = reports(orthanc, uid)
+    (successor,) = found.keys() - {first}
+    assert replaced(found[successor]) == [first]
+    (item,) = found[successor].PredecessorDocumentsSequence
+    assert item.StudyInstanceUID == uid
+    assert item.ReferencedSeriesSequence[0].SeriesInstanceUID == found[first].SeriesInstanceUID
+    assert any("replaces an earlier report" in text for text in texts(found[successor]))
+    assert not any("replaces" in text for text in texts(found[first]))
+
+
+def texts(ds: Dataset) -> list[str]:
+    return [str(e.value) for e in ds.iterall() if e.keyword == "TextValue"]
+
+
+def test_ct_and_pet_of_two_studies_are_paired_in_either_order(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    uids = []
+    for seed, order in ((43, ("CT", "PET")), (44, ("PET", "CT"))):
+        folder = tmp_path / str(seed)
+        uid = write_phantom_study(folder, seed=seed).study_instance_uid
+        for path in (folder / "CT").iterdir():
+            ds = pydicom.dcmread(path)
+            ds.StudyInstanceUID = derived_uid("test", "ct study", uid)
+            ds.save_as(path)
+        for name in order:
+            send(node.port, sorted((folder / name).iterdir()))
+        uids.append(uid)
+    for uid in uids:
+        wait_until_confirmed(node, uid, 1)
+        assert [r["state"] for r in runs(node, uid)] == ["done"]
+        assert len(objects(orthanc.http_url, uid)) == len(KINDS)
+        (report,) = reports(orthanc, uid).values()
+        (elsewhere,) = report.PertinentOtherEvidenceSequence
+        assert elsewhere.StudyInstanceUID == derived_uid("test", "ct study", uid)
+        assert len(elsewhere.ReferencedSeriesSequence[0].ReferencedSOPSequence) == 90
+        assert any("ct-of-another-study" in text for text in texts(report))
+        assert objects(orthanc.http_url, str(elsewhere.StudyInstanceUID)) == {}
+
+
+def shuffled(files: Sequence[Path], seed: int) -> list[Path]:
+    mixed = list(files)
+    random.Random(seed).shuffle(mixed)
+    return mixed
+
+
+def test_three_studies_mixed_over_four_associations_are_kept_apart(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    uids = {write_phantom_study(tmp_path / str(seed), seed=seed).study_instance_uid: seed for seed in (45, 46, 47)}
+    send(node.port, shuffled(dicom_files(tmp_path), seed=1), associations=4)
+    for uid, seed in uids.items():
+        wait_until_confirmed(node, uid, 1)
+        assert [r["state"] for r in runs(node, uid)] == ["done"]
+        (report,) = reports(orthanc, uid).values()
+        source = pydicom.dcmread(next((tmp_path / str(seed) / "PET").iterdir()), stop_before_pixels=True)
+        assert (report.PatientID, report.PatientName) == (source.PatientID, source.PatientName)
+        assert len(objects(orthanc.http_url, uid)) == len(KINDS)
