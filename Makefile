@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle bench bench-arrival test-viewer viewer-setup pictures clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival test-viewer viewer-setup pictures clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -44,6 +44,14 @@ format: setup ## let ruff put the code in order
 bundle: setup ## train the demonstration model again, into inference/bundles/demo
 	@$(BIN)/petct-node train demo --out inference/bundles/demo --overwrite
 
+fuzz: setup ## the fuzz targets, briefly, as in the tests
+	@$(TEST_ENV) $(BIN)/pytest -q tests/fuzz
+
+fuzz-long: setup ## the fuzz targets, each for an hour (SECONDS_EACH=60); findings and corpus in build/fuzz
+	@for target in header study region; do mkdir -p build/fuzz/$$target && \
+	$(BIN)/python -m tests.fuzz.run $$target -max_total_time=$(or $(SECONDS_EACH),3600) \
+	-artifact_prefix=build/fuzz/$$target- build/fuzz/$$target || exit 1; done
+
 bench: setup ## the pipeline against a plain script, side by side (RUNS=3)
 	@$(BIN)/python tests/benchmarks/pipeline.py $(if $(RUNS),--runs $(RUNS))
 
@@ -56,6 +64,9 @@ viewer-setup: setup
 
 test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results (VIEWER_STUDY=folder)
 	@$(TEST_ENV) $(BIN)/pytest -q tests/viewer
+
+decisions: setup ## what becomes of the 77 reference folders, as a Markdown table
+	@$(BIN)/python -m tests.integration.decisions_table
 
 pictures: peers viewer-setup ## the README's pictures again, of the real patient in ../shared/data
 	@$(TEST_ENV) $(BIN)/python tests/viewer/pictures.py

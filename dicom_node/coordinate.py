@@ -18,6 +18,7 @@ from dicom_node.assemble import (
     Wait,
     frames_without_ct,
     judge,
+    not_before,
     with_ct_of_other_studies,
 )
 from dicom_node.assemble.routing import Router
@@ -129,10 +130,13 @@ class Coordinator:
     def _look_at(self, study: str, now: float) -> None:
         """Judge one study, and act on it.  What goes wrong with one study must not stop the others."""
         try:
+            before = self._before(study)
+            if before is NEVER and (until := self._not_before(study)) > now:
+                self._waiting[study] = _Waiting(until, self._index.open_associations(study))
+                return None
             seen = self._see(study)
             if seen is None:
                 return self._forget(study)
-            before = self._before(study)
             verdict = self._judge(seen, now, before)
             if isinstance(verdict, Wait):
                 self._waiting[study] = _Waiting(verdict.until, self._index.open_associations(study))
@@ -145,6 +149,11 @@ class Coordinator:
         except Exception:  # noqa: BLE001 - whatever it is, it is this study's; the log says it, and we try again
             log.exception("the study could not be judged", study_instance_uid=study)
             self._waiting[study] = _Waiting(now + TRY_AGAIN_S, 0)
+
+    def _not_before(self, study: str) -> float:
+        """When it is worth reading all of the study; judging 600 slices at each look would take half a core."""
+        traffic = Traffic(self._index.last_arrival(study), open_associations=self._index.open_associations(study))
+        return not_before(traffic, self._settings.assemble)
 
     def _see(self, study: str) -> _Seen | None:
         """What is there of the study; None where there is nothing but what we wrote ourselves."""
@@ -188,7 +197,8 @@ class Coordinator:
         if isinstance(verdict, Complete):
             senders = [sender for one in seen.studies for sender in self._index.senders(one)]
             routed = self._router.models(verdict.pair, senders)
-            works = [Work.of_pair(verdict.pair, self._bundle_digests[name], name) for name in routed.bundles]
+            bundles = {self._bundle_digests[name]: name for name in reversed(routed.bundles)}  # one bundle, two names
+            works = [Work.of_pair(verdict.pair, digest, name) for digest, name in reversed(bundles.items())]
             event, why = "pair-complete", verdict.why
             if self._settings.route:
                 why = " ".join([f"{why}.", *routed.why])
@@ -206,9 +216,10 @@ class Coordinator:
         for run_id in decision.superseded:
             log.info("superseded", study_instance_uid=study, run_id=run_id, by=decision.new)
         for run_id in decision.new:
+            log.info(event, study_instance_uid=study, run_id=run_id, why=why, waited_s=round(now - last, 3))
+        for run_id in decision.runs:  # not only new ones: whoever registered them may have been killed before this
             self._ledger.tell(study, "last-slice-stored", run_id=run_id, at=last)
             self._ledger.tell(study, event, run_id=run_id, at=now, text=why)
-            log.info(event, study_instance_uid=study, run_id=run_id, why=why, waited_s=round(now - last, 3))
             for other in seen.studies[1:]:
                 text = "Its CT belongs to the PET of another study, where the results go."
                 self._ledger.tell(other, "used-with-another-study", run_id=run_id, at=now, text=text)

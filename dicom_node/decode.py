@@ -159,6 +159,7 @@ class Decoder:
         begun = {study for study, found in waiting.items() if any(r["started_at"] for r in found)}
         over = {study for study, found in waiting.items() if not found and self._is_decided(study)}
         self._backlog = deque(i for i in self._backlog if i.study_instance_uid not in begun | over)
+        over -= {i.study_instance_uid for i in self._running.values()}  # next time: it would write again
         self._studies -= over
         for study in over:
             self._remove(self._folder / folder_of_study(study))
@@ -192,10 +193,11 @@ class Decoder:
         content = instances.c.content
         new = sa.select(rowid, content).where(
             rowid > self._cursor,
-            sa.or_(rowid > self._known_at_start, instances.c.study_instance_uid.in_(UNDECIDED)),
             sa.func.json_extract(content, "$.pixel_offset") < 0,
             sa.func.json_extract(content, "$.sop_class_uid").in_([*PET_CLASSES, *CT_CLASSES]),
         )
+        if self._cursor < self._known_at_start:
+            new = new.where(sa.or_(rowid > self._known_at_start, instances.c.study_instance_uid.in_(UNDECIDED)))
         with self._reading() as connection:
             last = _last_row(connection)
             if last <= self._cursor:

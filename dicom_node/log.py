@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from dicom_node.config import Node
+from dicom_node.sections import Node
 
 OWN = ("dicom_node", "inference")
 

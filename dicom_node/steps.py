@@ -10,10 +10,11 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.config import Destination, Settings
+from dicom_node.config import Settings
 from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
 from dicom_node.identity import now_dt
 from dicom_node.ledger import CLOSED, Ledger, RunState
+from dicom_node.sections import Destination
 from dicom_node.succession import SUPERSEDED
 from dicom_node.work.analyst import AnalysisEnded, Analyst
 from dicom_node.work.result_set import ResultSet, read_set

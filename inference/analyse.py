@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from inference.body import body_of
 from inference.body_size import suv_scales
+from inference.calibration import calibration_cautions
 from inference.contract import subject_of
 from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region
 from inference.instance import reading_cautions
 from inference.lesion import Proposal, find_lesions
 from inference.load import load_ct, load_pet
 from inference.measure import measure
+from inference.organs import organs_of
 from inference.plausibility import plausibility_cautions
 from inference.reference import reference_uptake
 from inference.region import GivenRegion, given_lesions
@@ -63,8 +65,9 @@ def analyse(
         ct = load_ct(ct_stack)
     with clock.stage("regions"):
         body = body_of(ct)
-        references = reference_uptake(suv, body)
-        propose = partial(find_lesions, suv, body, tracer, references)
+        organs = organs_of(body) if body is not None else None
+        references = reference_uptake(suv, body, organs)
+        propose = partial(find_lesions, suv, body, organs, tracer, references)
         if segmenter is not None:
             propose = partial(segmented, segmenter, suv, ct, tracer)
         present = frozenset(i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances))
@@ -84,6 +87,7 @@ def analyse(
         *scale_cautions,
         *tracer_cautions(pet_stack.instances),
         *plausibility_cautions(rule, tracer, references),
+        *calibration_cautions(pet_stack.instances, rule, suv),
         *region_cautions,
         *(look.cautions if look else ()),
     )

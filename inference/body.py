@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ class Body:
         """Share of the points (n, 3) that lie in the body."""
         return float(self.at(self.volume.array, lps_mm, outside=False).sum()) / max(1, len(lps_mm))
 
-    def at(self, cells: npt.NDArray[np.generic], lps_mm: FloatArray, outside: float) -> npt.NDArray[np.generic]:
+    def at(self, cells: npt.NDArray[Any], lps_mm: FloatArray, outside: float) -> npt.NDArray[Any]:
         """The values of ``cells`` (an array of the coarse grid) at points (n, 3), ``outside`` beyond the grid."""
         index = np.rint(self.volume.to_index(lps_mm)).astype(int)
         within = ((index >= 0) & (index < cells.shape)).all(axis=1)
@@ -82,19 +83,15 @@ class Body:
         """The slice nearest to ``z_mm``."""
         return int(np.argmin(np.abs(self.z_mm - z_mm)))
 
-    def offsets(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """x and y from the body's middle and z (mm) of every cell, as arrays that broadcast to the grid's shape.
+    def offsets(self) -> tuple[FloatArray, FloatArray]:
+        """x and y (mm) of every cell from the body's middle, as arrays that broadcast to the grid's shape.
 
         Slices within 25 degrees of axial are taken as axial.
         """
-        k, r, c = self.volume.array.shape
+        _, r, c = self.volume.array.shape
         x = self.volume.affine[0, 3] + self.volume.affine[0, 2] * np.arange(c)
         y = self.volume.affine[1, 3] + self.volume.affine[1, 1] * np.arange(r)
-        return (
-            x[None, None, :] - self.middle_x_mm[:, None, None],
-            y[None, :, None] - self.middle_y_mm[:, None, None],
-            self.z_mm[:, None, None] + np.zeros((k, 1, 1)),
-        )
+        return x[None, None, :] - self.middle_x_mm[:, None, None], y[None, :, None] - self.middle_y_mm[:, None, None]
 
 
 def body_of(ct: Volume) -> Body | None:

@@ -57,8 +57,11 @@ UNITS: dict[str, tuple[str, str | None]] = {
     "cm2/ml{SUVbsa}": ("CM2ML", None),
     "{SUVbsa}cm2/ml": ("CM2ML", None),
 }
-# Image Type value 4 (C.8.16.1.4) that leaves the values what they were measured as: HU, or activity.
+# Image Type value 4 (C.8.16.1.4) that leaves the values what they were measured as: HU, or activity.  A converter of
+# legacy images keeps what stood there, often a maker's own word: of those only the ones that say otherwise count.
 SAME_QUANTITY = frozenset({"NONE", "RESAMPLED", "MEAN", "MEDIAN", "FILTERED", "ENERGY_PROP_WT"})
+OTHER_QUANTITY = frozenset({"MAXIMUM", "MINIMUM", "STD_DEVIATION", "SUBTRACTION", "DIVISION", "MULTIPLICATION"})
+LEGACY_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.2", "1.2.840.10008.5.1.4.1.1.128.1"})
 HOUNSFIELD = "[hnsf'U]"  # UCUM
 # Two statements of one scale may differ by the rounding of a decimal string, not by more.
 SCALE_RELATIVE_TOLERANCE = 1e-6
@@ -165,7 +168,9 @@ def _check_slice(instance: Instance, attributes: Mapping[str, Any]) -> None:
     volumetric = str(attributes.get("VolumetricProperties") or "VOLUME").upper()
     technique = str(attributes.get("VolumeBasedCalculationTechnique") or "NONE").upper()
     contrast = str((*listed(attributes.get("ImageType")), *[None] * 4)[3] or "NONE").upper()
-    if volumetric != "VOLUME" or technique not in ("NONE", "MPR") or contrast not in SAME_QUANTITY:
+    legacy = instance.sop_class_uid in LEGACY_CLASSES
+    measured = contrast not in OTHER_QUANTITY if legacy else contrast in SAME_QUANTITY
+    if volumetric != "VOLUME" or technique not in ("NONE", "MPR") or not measured:
         raise Refused(
             "not-slices",
             f"Frames of the {MULTIFRAME_CLASSES[instance.sop_class_uid]} object are no slices of what was measured: "

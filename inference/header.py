@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from inference.facts import Instance, Refused
 
-YEARS = range(1800, 3000)  # de-identified dates lie far back; beyond these lies what no calendar computes with
+YEARS = range(1800, 3000)  # de-identified dates lie far back; a day before year 1 or after 9999 cannot be computed
 
 
 def listed(value: Any) -> list[Any]:
@@ -68,18 +69,21 @@ def moment(date: Any, time: Any) -> datetime | None:
     """DICOM DA and TM (PS3.5 6.2) as a moment without zone; ``None`` where either is absent or malformed."""
     if date is None or time is None:
         return None
-    date, time = str(date).strip().replace(".", ""), str(time).strip().replace(":", "")
+    return _moment(str(date), str(time))
+
+
+@lru_cache(maxsize=1024)  # a bed position's slices share theirs
+def _moment(date: str, time: str) -> datetime | None:
+    date, time = date.strip().replace(".", ""), time.strip().replace(":", "")
     whole_seconds, _, fraction = time.partition(".")
-    if len(date) != 8 or len(whole_seconds) not in (2, 4, 6):
+    digits = date + whole_seconds.ljust(6, "0") + fraction[:6].ljust(6, "0")
+    if len(date) != 8 or len(whole_seconds) not in (2, 4, 6) or not (digits.isascii() and digits.isdigit()):
         return None  # strptime would find a day in a date that lacks a digit
-    if not "1900" <= date[:4] < "3000":
-        return None  # nobody was scanned then, and a day before the year 1 or after 9999 cannot be computed
     try:
-        start = datetime.strptime(date + whole_seconds.ljust(6, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007
-        start += timedelta(microseconds=int(fraction.ljust(6, "0")[:6] or 0))
-        return start if start.year in YEARS else None
+        found = datetime.strptime(digits, "%Y%m%d%H%M%S%f")  # noqa: DTZ007
     except ValueError:
         return None
+    return found if found.year in YEARS else None
 
 
 def zoned_moment(text: Any, offset_from_utc: Any) -> datetime | None:

@@ -20,9 +20,9 @@ from scipy import ndimage
 from inference.body import Body
 from inference.facts import BoolArray, Caution, ReferenceUptake, Region, Tracer, Volume
 from inference.measure import MTV_FRACTION
-from inference.organs import Organs, organs_of
-from inference.physiology import Judge, Verdict, cut_at_organs, pattern_of
-from inference.uptake import LEAST_ML, Core, Grown, cores, grow, together
+from inference.organs import Organs
+from inference.physiology import Judge, Verdict, pattern_of
+from inference.uptake import LEAST_ML, Core, Grown, cores, cut_at_organs, grow, together
 
 THRESHOLDS_SUV = (4.0, 2.5)
 # In a limb, without an organ in sight, a tumour below that is looked for in the image smoothed (FWHM, mm), where noise
@@ -76,13 +76,17 @@ class _Candidate:
 
 
 def find_lesions(
-    suv: Volume, body: Body | None, tracer: Tracer, references: Sequence[ReferenceUptake] = ()
+    suv: Volume,
+    body: Body | None,
+    organs: Organs | None,
+    tracer: Tracer,
+    references: Sequence[ReferenceUptake] = (),
 ) -> Proposal:
     """Propose lesions in ``suv`` (SUVbw, g/ml).
 
-    ``body``: of ``body_of`` for the CT of the same Frame of Reference.  ``references``: of ``reference_uptake``.
+    ``body``, ``organs``: of ``body_of`` and ``organs_of`` for the CT of the same Frame of Reference.
+    ``references``: of ``reference_uptake``.
     """
-    organs = organs_of(body) if body is not None else None
     cautions = [*_not_assessed(body, organs), *_about_pattern(tracer)]
     thresholds = _thresholds(tracer, references)
     for threshold in (*thresholds, *_faint(suv, body)):

@@ -30,6 +30,9 @@ HEART_OFF_X, HEART_OFF_Y, HEART_HEIGHT = (-5.0, 100.0), 40.0, (-0.2, 0.6)
 # What is thicker than a node of 26 mm, beside the spine: kidneys, and the psoas below them.
 KIDNEY_CORE_MM, KIDNEY_HU = 13.0, (-20.0, 260.0)
 KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), 12.0
+# The thickest soft tissue right below the right lung, fatty without contrast agent to portal venous phase.
+LIVER_HU, LIVER_CORE_MM, LIVER_CORE_ML = (15.0, 160.0), 22.0, 40.0
+LIVER_OFF_X, LIVER_BELOW_BASE = (-150.0, -20.0), (-90.0, 130.0)
 HEART_MARGIN_MM = 4.0
 
 
@@ -37,18 +40,23 @@ HEART_MARGIN_MM = 4.0
 class Organs:
     """Places of organs as cells of ``Body.volume``; ``None``: not in the picture, or not to be told.
 
-    Cranium and bladder are the organs as the CT shows them; heart and kidneys are where theirs may be.
+    Cranium, bladder and liver are the organs as the CT shows them, ``liver_core`` what lies 22 mm and more inside the
+    right lobe; heart and kidneys are where theirs may be.
     """
 
     cranium: BoolArray | None
     bladder: BoolArray | None
     heart: BoolArray | None
     kidneys: BoolArray | None
+    liver: BoolArray | None
+    liver_core: BoolArray | None
 
 
 def organs_of(body: Body) -> Organs:
     """Find the organs in the body."""
-    return Organs(_cranium(body), _bladder(body), _heart(body), _kidneys(body))
+    core = _liver_core(body)
+    liver = None if core is None else within(core, body, LIVER_CORE_MM)
+    return Organs(_cranium(body), _bladder(body), _heart(body), _kidneys(body), liver, core)
 
 
 def _cranium(body: Body) -> BoolArray | None:
@@ -70,7 +78,7 @@ def _cranium(body: Body) -> BoolArray | None:
 
 def _bladder(body: Body) -> BoolArray | None:
     """A pool of urine in the middle of the pelvis, which is known by the lungs far above or by both hips beside it."""
-    x, _, z = body.offsets()
+    x, _ = body.offsets()
     if body.base_mm is not None:
         pelvis = body.z_mm < body.base_mm - BLADDER_BELOW_BASE
     elif body.lungs_mm is None:
@@ -107,7 +115,7 @@ def _heart(body: Body) -> BoolArray | None:
     height = (body.z_mm - low) / max(high - low, 1.0)
     slices = (height > HEART_HEIGHT[0]) & (height < HEART_HEIGHT[1])
     box = _run(slices)
-    x, y, _ = body.offsets()
+    x, y = body.offsets()
     dense = (body.hu[box] > HEART_ABOVE_HU) & body.volume.array[box]
     thick = within(_depth(dense, body) > HEART_CORE_MM, body, HEART_CORE_MM + HEART_MARGIN_MM)
     there = (x[box] > HEART_OFF_X[0]) & (x[box] < HEART_OFF_X[1]) & (y[box] < HEART_OFF_Y)
@@ -123,12 +131,29 @@ def _kidneys(body: Body) -> BoolArray | None:
     if not slices.any():
         return None
     box = _run(slices)
-    x, y, _ = body.offsets()
+    x, y = body.offsets()
     hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
     soft = (hu > KIDNEY_HU[0]) & (hu < KIDNEY_HU[1]) & body.volume.array[box]
     thick = within(_depth(soft, body) > KIDNEY_CORE_MM, body, KIDNEY_CORE_MM)
     off = np.abs(x[box])
     return _in(body, box, thick & (off > KIDNEY_OFF_X[0]) & (off < KIDNEY_OFF_X[1]) & (y[box] > KIDNEY_BEHIND))
+
+
+def _liver_core(body: Body) -> BoolArray | None:
+    """The inside of the right lobe."""
+    if body.base_mm is None:
+        return None
+    x, _ = body.offsets()
+    low, high = LIVER_BELOW_BASE
+    slices = (body.z_mm < body.base_mm - low) & (body.z_mm > body.base_mm - high)
+    if not slices.any():
+        return None
+    box = _run(slices)
+    hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
+    tissue = (hu > LIVER_HU[0]) & (hu < LIVER_HU[1]) & body.volume.array[box]
+    right = (x[box] > LIVER_OFF_X[0]) & (x[box] < LIVER_OFF_X[1])
+    core = _largest((_depth(tissue, body) > LIVER_CORE_MM) & right, body, (LIVER_CORE_ML, np.inf))
+    return None if core is None else _in(body, box, core)
 
 
 def _run(slices: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:

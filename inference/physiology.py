@@ -10,21 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import log, pi
+from math import log
 
 import numpy as np
-from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import BoolArray, FloatArray, Region, Tracer, Volume
+from inference.facts import BoolArray, FloatArray, Tracer, Volume
 from inference.organs import Organs, within
-from inference.uptake import Core, core_of
+from inference.uptake import MARGIN_MM, Core, is_lump
 
-# A lump fills the ellipsoid of its moments by so much (a ball does wholly, the wall of a ventricle and a bent tube do
-# not), and is not longer than thick by more.
-LUMP_FILLS, LUMP_LONG = 0.72, 2.3
-# PET and CT of organs that move or fill differ by so much, and PET's blur reaches no farther.
-MARGIN_MM, BESIDE_LEAST_ML = 8.0, 1.0
 # The wall of the left ventricle is hollow at this share of its maximum, whatever the threshold.
 HEART_LEAST_ML, HEART_SHARE, HEART_NEAR_MM = 8.0, 0.55, 15.0
 # Two kidneys: hot at mirrored places; what lies this far (x, y, z mm) round them is theirs.
@@ -32,10 +26,10 @@ KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (38.0, 34.0, 62.0)
 LIVER_LEAST_ML, SPLEEN_ML, SOLID_ORGAN_HU, SOLID_ORGAN_CV = 300.0, (60.0, 900.0), (15.0, 170.0), 0.35
 SOLID_ORGAN_BELOW_BASE = (-100.0, 150.0)
 # The cavity of the abdomen: so far below the lungs, within the skin, in front of the spine; bowel is not bone.
-CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_HU = (0.0, 430.0), 22.0, 95.0
-CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF, PELVIS_OFF_MIDDLE = 32.0, 250.0, 60.0, 85.0
+CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_HU, BONE_HU, BONE_SHARE = (0.0, 430.0), 22.0, 70.0, 200.0, 0.05
+CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF = 32.0, 250.0, 60.0
 # A lump among the bowel in front is no certain lesion unless it is so many times hotter than the threshold.
-AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_HOT = 12.0, 2.0
+AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_HOT = 12.0, 3.0
 BOWEL_LEAST_ML, BOWEL_PIECE_ML, BOWEL_NEAR_MM, GAS_HU = 8.0, 2.0, 25.0, -300.0
 # In hot bowel a lump that is so much hotter than the bowel's other peaks may be a lesion.
 LUMP_HOTTER, LUMP_LEAST_ML = 1.5, 2.0
@@ -70,7 +64,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """One core as the rules see it.  ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across."""
+    """One core as the rules see it.
+
+    ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across.
+    """
 
     core: Core
     points: FloatArray
@@ -167,7 +164,7 @@ class Judge:
         dx, dz = abs(one.off_mm[0] + other.off_mm[0]), abs(one.peak_mm[2] - other.peak_mm[2])
         if dx > KIDNEYS_APART_X or dz > KIDNEYS_APART_Z:
             return -np.inf
-        return log(one.core.suv * other.core.suv) - dx / KIDNEYS_APART_X - dz / KIDNEYS_APART_Z
+        return float(log(one.core.suv * other.core.suv) - dx / KIDNEYS_APART_X - dz / KIDNEYS_APART_Z)
 
     def _heart(self) -> None:
         there = self._in_place(self.organs.heart)
@@ -220,7 +217,8 @@ class Judge:
                 self._take([n], "ureter")
 
     def _bowel(self) -> None:
-        inside = [n for n in self._open() if self._in_cavity(self.spots[n])]
+        liver = set(self._in_place(self.organs.liver))
+        inside = [n for n in self._open() if n not in liver and self._in_cavity(self.spots[n])]
         fragments: list[int] = []
         for group in self._by_component(inside):
             if self._ml(group) < BOWEL_PIECE_ML or self._is_lump(group):
@@ -254,7 +252,7 @@ class Judge:
         back = PELVIS_FRONT_OF if below > PELVIS_BELOW_BASE else CAVITY_FRONT_OF
         if not (low < below < high) or s.off_mm[1] > back or s.mean_hu > CAVITY_HU:
             return False
-        if below > PELVIS_BELOW_BASE and abs(s.off_mm[0]) > PELVIS_OFF_MIDDLE:
+        if (self.body.at(self.body.hu, s.points, outside=0.0) > BONE_HU).mean() > BONE_SHARE:
             return False
         around = s.peak_mm + CAVITY_DEPTH_MM * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
         return bool(self.body.at(self.body.volume.array, around, outside=False).all())
@@ -299,7 +297,7 @@ class Judge:
             index = np.rint(self.suv.to_index(points)).astype(int)
             bound = share * max(self.spots[n].core.suv for n in which)
             points = points[self.suv.array[tuple(index.T)] >= bound]
-        return _is_lump(points, self.suv)
+        return is_lump(points, self.suv)
 
 
 def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
@@ -318,54 +316,6 @@ def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
     )
 
 
-def _is_lump(points: FloatArray, suv: Volume) -> bool:
-    """Whether these voxels (LPS mm) are neither hollow nor bent nor long."""
-    own = np.square(suv.spacing_mm[::-1]) / 12.0  # of a voxel
-    variances = np.linalg.eigvalsh((np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))) + np.diag(own))
-    ellipsoid_ml = 4.0 / 3.0 * pi * float(np.prod(np.sqrt(5.0 * variances))) / 1000.0
-    long = float(np.sqrt(variances[2] / variances[0]))
-    return len(points) * suv.voxel_ml > LUMP_FILLS * ellipsoid_ml and long < LUMP_LONG
-
-
 def _gap_mm(s: _Spot, others: Sequence[FloatArray]) -> float:
     """From the peak to the nearest of the voxels."""
     return min((float(np.linalg.norm(o - s.peak_mm, axis=1).min()) for o in others), default=np.inf)
-
-
-def cut_at_organs(cores: Sequence[Core], suv: Volume, body: Body, organs: Organs) -> list[Core]:
-    """The cores, with lumps cut off that lie beside an organ known by the CT and have no peak of their own.
-
-    A full bladder outshines a tumour at its wall; the CT says where the urine ends.
-    """
-    out = list(cores)
-    for organ in (organs.cranium, organs.bladder):
-        if organ is None or not out:
-            continue
-        place = within(organ, body, MARGIN_MM)
-        peaks = np.array([suv.to_lps(c.peak) for c in out])
-        for n in np.flatnonzero(body.at(place, peaks, outside=False)):
-            lumps = _lumps_beside(out[n], suv, body, place)
-            out[n] = _without(out[n], lumps, suv)
-            out += lumps
-    return out
-
-
-def _lumps_beside(core: Core, suv: Volume, body: Body, place: BoolArray) -> list[Core]:
-    """The lumps of a core that lie out of the place."""
-    far = np.zeros(core.region.mask.shape, bool)
-    far[core.region.mask] = ~body.at(place, core.points(suv), outside=False).astype(bool)
-    labels, count = ndimage.label(far, ndimage.generate_binary_structure(3, 3))
-    parts = [core_of(suv, Region.of(labels == n).moved(core.region.start), core.component) for n in range(1, count + 1)]
-    large = [p for p in parts if p.voxels() * suv.voxel_ml > BESIDE_LEAST_ML]
-    return [p for p in large if _is_lump(p.points(suv), suv)]
-
-
-def _without(core: Core, lumps: Sequence[Core], suv: Volume) -> Core:
-    if not lumps:
-        return core
-    rest = core.region.mask.copy()
-    for lump in lumps:
-        rest[
-            tuple(slice(s.start - a, s.stop - a) for s, a in zip(lump.region.slices, core.region.start, strict=True))
-        ] &= ~lump.region.mask
-    return core_of(suv, Region(core.region.start, rest), core.component)

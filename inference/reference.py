@@ -11,61 +11,48 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from inference.body import Body
+from inference.body import LUNG_BELOW_HU, Body
 from inference.facts import BoolArray, FloatArray, ReferenceUptake, Volume
+from inference.organs import LIVER_HU, Organs
 
 # A sphere of 3 cm in the right lobe.
 LIVER_RADIUS_MM = 15.0
-# It stays so far from the liver's border, for breathing and PET's blur; a thick liver has this much volume inside that.
-LIVER_DEPTH_MM, LIVER_CORE_ML = 22.0, 40.0
-# From fatty without contrast agent to portal venous phase.
-LIVER_HU = (15.0, 160.0)
-LIVER_OFF_X, LIVER_BELOW_BASE = (-150.0, -20.0), (-90.0, 130.0)
 # A cylinder of 1 cm across and 2 cm long in the descending aorta.
 AORTA_RADIUS_MM, AORTA_LENGTH_MM = 5.0, 20.0
 AORTA_HU = (20.0, 70.0)
-# Behind and left of the middle, in the middle of the chest's height; there it is round, and straight for some way.
-AORTA_OFF_X, AORTA_OFF_Y, AORTA_HEIGHT = (-5.0, 50.0), (0.0, 75.0), (0.2, 0.75)
-AORTA_AREA_MM2, AORTA_STRAIGHT_MM, AORTA_WANDER_MM = (220.0, 1300.0), 40.0, 7.0
+# Beside or in front of the vertebral body's front, left of the middle; a round section of such a radius, the left lung
+# beside it; it stays in its place for so long in the middle of the chest's height.
+AORTA_OFF_X, AORTA_TO_SPINE_Y, AORTA_HEIGHT = (3.0, 50.0), (-28.0, 10.0), (0.2, 0.8)
+AORTA_SECTION_MM, AORTA_TO_LUNG_MM, AORTA_STRAIGHT_MM, AORTA_WANDER_MM = (7.0, 18.0), 14.0, 35.0, 6.0
+SPINE_HU, SPINE_OFF_X, SPINE_CELLS = 120.0, 15.0, 4
 # CT: standard deviation between 4 mm cells; more is a border, a vessel or a metastasis.
 EVEN_HU = 22.0
 # PET: standard deviation to mean; EANM allows 15 % of noise in the liver, a bad image has more.
 EVEN_SUV = 0.25
 # Of the places tried the even ones must agree with their median within this.
 AGREE = 0.15
-LEAST_PLACES = 5
+LEAST_PLACES, MOST_PLACES = 5, 150
 # Neither has more or less in any examination; what has is not what it was taken for.
 SUV = {"liver": (0.5, 12.0), "blood pool": (0.3, 6.0)}
 
 
-def reference_uptake(suv: Volume, body: Body | None) -> tuple[ReferenceUptake, ...]:
+def reference_uptake(suv: Volume, body: Body | None, organs: Organs | None) -> tuple[ReferenceUptake, ...]:
     """Liver and blood pool where they are in the field of view and can be told; PET ``suv`` (SUVbw, g/ml).
 
-    ``body``: of ``body_of`` for the CT of the same Frame of Reference; CT numbers are taken from its cells.
+    ``body``, ``organs``: of ``body_of`` and ``organs_of`` for the CT of the same Frame of Reference; CT numbers are
+    taken from the body's cells.
     """
-    if body is None or body.lungs_mm is None:
+    if body is None or organs is None:
         return ()
-    return tuple(r for r in (_liver(suv, body), _blood_pool(suv, body)) if r is not None)
+    return tuple(r for r in (_liver(suv, body, organs), _blood_pool(suv, body)) if r is not None)
 
 
-def _liver(suv: Volume, body: Body) -> ReferenceUptake | None:
-    """The evenest of the spheres that agree with each other, deep in thick soft tissue under the right lung."""
-    base = body.base_mm
-    if base is None:
+def _liver(suv: Volume, body: Body, organs: Organs) -> ReferenceUptake | None:
+    """The evenest of the spheres that agree with each other, deep in the right lobe."""
+    if organs.liver_core is None:
         return None
-    x, _, z = body.offsets()
-    slices = np.flatnonzero((body.z_mm < base - LIVER_BELOW_BASE[0]) & (body.z_mm > base - LIVER_BELOW_BASE[1]))
-    if not len(slices):
-        return None
-    box = slice(int(slices[0]), int(slices[-1]) + 1)
-    smooth = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
-    tissue = (smooth > LIVER_HU[0]) & (smooth < LIVER_HU[1]) & body.volume.array[box]
-    depth = ndimage.distance_transform_edt(tissue, sampling=body.volume.spacing_mm)
-    right = (x[box] > LIVER_OFF_X[0]) & (x[box] < LIVER_OFF_X[1])
-    core = _largest((depth > LIVER_DEPTH_MM) & right)
-    if core.sum() * body.cell_ml < LIVER_CORE_ML:
-        return None
-    centres = body.volume.to_lps(np.argwhere(core)[:: max(1, int(core.sum()) // 150)] + [box.start, 0, 0])
+    cells = np.argwhere(organs.liver_core)
+    centres = body.volume.to_lps(cells[:: max(1, len(cells) // MOST_PLACES)])
     ball = _ball(suv.spacing_mm, LIVER_RADIUS_MM)
     dense = _ball(body.volume.spacing_mm, LIVER_RADIUS_MM)
     return _evenest(suv, body, centres, ball, dense, "liver", LIVER_HU)
@@ -76,7 +63,7 @@ def _blood_pool(suv: Volume, body: Body) -> ReferenceUptake | None:
     if body.lungs_mm is None:
         return None
     low, high = body.lungs_mm
-    x, y, _ = body.offsets()
+    x, y = body.offsets()
     step_mm = body.volume.spacing_mm[0]
     trail: list[FloatArray] = []
     longest: list[FloatArray] = []
@@ -100,28 +87,28 @@ def _blood_pool(suv: Volume, body: Body) -> ReferenceUptake | None:
 
 
 def _section(body: Body, k: int, x: FloatArray, y: FloatArray) -> FloatArray | None:
-    """Middle (LPS) of the one round piece of soft tissue at the aorta's place in slice ``k``; ``None`` for any doubt."""
-    plane = body.hu[k]
-    soft = (plane > AORTA_HU[0]) & (plane < AORTA_HU[1])
-    soft = ndimage.binary_opening(soft, ndimage.generate_binary_structure(2, 1))
-    labels, count = ndimage.label(soft)
-    if not count:
+    """Middle (LPS) of the round piece of soft tissue at the aorta's place in slice ``k``; ``None`` in doubt.
+
+    ``x``, ``y``: mm from the body's middle, (1, column) and (row, 1).
+    """
+    plane = body.hu[max(0, k - 1) : k + 2].mean(axis=0)
+    spine = (plane > SPINE_HU) & (np.abs(x) < SPINE_OFF_X) & (y > 0.0)
+    if spine.sum() < SPINE_CELLS:
         return None
-    cell_mm2 = float(np.prod(body.volume.spacing_mm[1:]))
-    there = (x > AORTA_OFF_X[0]) & (x < AORTA_OFF_X[1]) & (y > AORTA_OFF_Y[0]) & (y < AORTA_OFF_Y[1])
-    found = []
-    for n in np.unique(labels[there & soft]):
-        piece = labels == n
-        area = float(piece.sum()) * cell_mm2
-        if not AORTA_AREA_MM2[0] < area < AORTA_AREA_MM2[1]:
-            continue
-        middle = np.argwhere(piece).mean(axis=0)
-        reach = np.linalg.norm((np.argwhere(piece) - middle) * body.volume.spacing_mm[1:], axis=1).max()
-        round_mm = np.sqrt(area / np.pi)
-        at = tuple(np.rint(middle).astype(int))
-        if reach < 1.5 * round_mm + 2.0 and there[at]:
-            found.append(body.volume.to_lps([k, *middle]))
-    return np.asarray(found[0]) if len(found) == 1 else None
+    front = float(np.sort(np.broadcast_to(y, plane.shape)[spine])[SPINE_CELLS - 1])
+    soft = (plane > AORTA_HU[0]) & (plane < AORTA_HU[1])
+    radius_mm = ndimage.distance_transform_edt(soft, sampling=body.volume.spacing_mm[1:])
+    low, high = AORTA_TO_SPINE_Y
+    there = (x > AORTA_OFF_X[0]) & (x < AORTA_OFF_X[1]) & (y - front > low) & (y - front < high)
+    if not there.any():
+        return None
+    r, c = np.unravel_index(int(np.argmax(np.where(there, radius_mm, 0.0))), plane.shape)
+    widest = float(radius_mm[r, c])
+    around = radius_mm[max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]
+    lung = (plane[r] < LUNG_BELOW_HU) & (x[0] > x[0, c]) & (x[0] < x[0, c] + widest + AORTA_TO_LUNG_MM)
+    if not AORTA_SECTION_MM[0] < widest < AORTA_SECTION_MM[1] or float(around.max()) > widest or not lung.any():
+        return None  # too thin or thick, part of something thicker, or not beside the lung
+    return body.volume.to_lps([k, r, c])
 
 
 def _evenest(
@@ -186,9 +173,3 @@ def _offsets(
     grid = np.stack(np.meshgrid(k, r, c, indexing="ij"), axis=-1).reshape(-1, 3)
     dk, dr, dc = (np.abs(grid[:, a]) * spacing_mm[a] for a in range(3))
     return np.asarray(grid[inside(dk, dr, dc)], np.intp)
-
-
-def _largest(mask: BoolArray) -> BoolArray:
-    import cc3d
-
-    return np.asarray(cc3d.largest_k(mask, k=1, connectivity=6) > 0) if mask.any() else mask

@@ -50,9 +50,10 @@ class Regrid:
 
 
 def regrid(heights: FloatArray, in_plane: FloatArray, size: tuple[int, int], tolerance_mm: float) -> Regrid:
-    """Plan the grid of slices at ``heights`` along their normal (mm, ascending).
+    """Plan the grid of slices at ``heights`` along their normal (mm, ascending), which do not lie on one already.
 
-    ``in_plane``: (slices, 2), how far each is moved along growing row and column against the first, in pixels of
+    The planes are the slices' own where these are even, else the usual (median) distance apart from the first to the
+    last.  ``in_plane``: (slices, 2), how far each is moved along growing row and column against the first, in pixels of
     ``size`` (rows, columns).  ``tolerance_mm``: closer than that to their place they count as even.
     """
     count = len(heights)

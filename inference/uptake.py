@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import pi
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from inference.facts import BoolArray, Region, Volume
+from inference.body import Body
+from inference.facts import BoolArray, FloatArray, Region, Volume
 from inference.measure import MTV_FRACTION, connected
+from inference.organs import Organs, within
 
 # Bounds of a lesion, as shares of its maximum: EANM's 41 %, and higher where that one runs into warm surroundings.
 BOUNDS = (MTV_FRACTION, 0.5, 0.6, 0.7)
@@ -30,6 +34,11 @@ REACH_MM = 30.0
 PROMINENCE = 1.15
 # Smaller uptake has one peak: two would lie closer than PET resolves.
 LEAST_TO_SPLIT_ML = 1.5
+# A lump fills the ellipsoid of its moments by so much (a ball does wholly, the wall of a ventricle and a bent tube do
+# not), and is not longer than thick by more.
+LUMP_FILLS, LUMP_LONG = 0.72, 2.3
+# PET and CT of organs that move or fill differ by so much, and PET's blur reaches no farther.
+MARGIN_MM, BESIDE_LEAST_ML = 8.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Core:
     peak: tuple[int, int, int]
     suv: float
 
-    def points(self, volume: Volume) -> npt.NDArray[np.floating]:
+    def points(self, volume: Volume) -> FloatArray:
         """LPS (mm) of its voxels, (n, 3)."""
         return volume.to_lps(np.argwhere(self.region.mask) + self.region.start)
 
@@ -183,3 +192,51 @@ def _part(above: BoolArray, start: tuple[int, int, int], seed: tuple[int, int, i
     """The part of a box at ``start`` that is connected to ``seed``, as a region of the whole grid."""
     local = tuple(a - b for a, b in zip(seed, start, strict=True))
     return Region.of(connected(above, local)).moved(start)
+
+
+def is_lump(points: FloatArray, suv: Volume) -> bool:
+    """Whether these voxels (LPS mm) are neither hollow nor bent nor long."""
+    own = np.square(suv.spacing_mm[::-1]) / 12.0  # of a voxel
+    variances = np.linalg.eigvalsh((np.cov(points.T) if len(points) > 1 else np.zeros((3, 3))) + np.diag(own))
+    ellipsoid_ml = 4.0 / 3.0 * pi * float(np.prod(np.sqrt(5.0 * variances))) / 1000.0
+    long = float(np.sqrt(variances[2] / variances[0]))
+    return len(points) * suv.voxel_ml > LUMP_FILLS * ellipsoid_ml and long < LUMP_LONG
+
+
+def cut_at_organs(cores: Sequence[Core], suv: Volume, body: Body, organs: Organs) -> list[Core]:
+    """The cores, with lumps cut off that lie beside an organ known by the CT and have no peak of their own.
+
+    A full bladder outshines a tumour at its wall; the CT says where the urine ends.
+    """
+    out = list(cores)
+    for organ in (organs.cranium, organs.bladder):
+        if organ is None or not out:
+            continue
+        place = within(organ, body, MARGIN_MM)
+        peaks = np.array([suv.to_lps(c.peak) for c in out])
+        for n in np.flatnonzero(body.at(place, peaks, outside=False)):
+            lumps = _lumps_beside(out[n], suv, body, place)
+            out[n] = _without(out[n], lumps, suv)
+            out += lumps
+    return out
+
+
+def _lumps_beside(core: Core, suv: Volume, body: Body, place: BoolArray) -> list[Core]:
+    """The lumps of a core that lie out of the place."""
+    far = np.zeros(core.region.mask.shape, bool)
+    far[core.region.mask] = ~body.at(place, core.points(suv), outside=False).astype(bool)
+    labels, count = ndimage.label(far, ndimage.generate_binary_structure(3, 3))
+    parts = [core_of(suv, Region.of(labels == n).moved(core.region.start), core.component) for n in range(1, count + 1)]
+    large = [p for p in parts if p.voxels() * suv.voxel_ml > BESIDE_LEAST_ML]
+    return [p for p in large if is_lump(p.points(suv), suv)]
+
+
+def _without(core: Core, lumps: Sequence[Core], suv: Volume) -> Core:
+    if not lumps:
+        return core
+    rest = core.region.mask.copy()
+    for lump in lumps:
+        rest[
+            tuple(slice(s.start - a, s.stop - a) for s, a in zip(lump.region.slices, core.region.start, strict=True))
+        ] &= ~lump.region.mask
+    return core_of(suv, Region(core.region.start, rest), core.component)

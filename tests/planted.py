@@ -159,7 +159,6 @@ PET_FAULTS: Mapping[str, Change] = {
     "dose in mCi": injection("RadionuclideTotalDose", "11.4"),
     "dose in GBq": injection("RadionuclideTotalDose", "0.42"),
     "dose times ten": injection("RadionuclideTotalDose", "4.2e9"),
-    "dose a tenth": injection("RadionuclideTotalDose", "4.2e7"),
     "dose no number": injection("RadionuclideTotalDose", "n/a"),
     "dose differs in one slice": only(2, injection("RadionuclideTotalDose", "500000000")),
     "no injection": put("RadiopharmaceuticalInformationSequence", ...),
@@ -237,7 +236,6 @@ PET_FAULTS: Mapping[str, Change] = {
     "intercept absent": put("RescaleIntercept", ...),
     "intercept no number": put("RescaleIntercept", "x"),
     "signed turned unsigned": put("PixelRepresentation", 0),
-    "bits stored 12": both(put("BitsStored", 12), put("HighBit", 11)),
     "high bit": put("HighBit", 7),
     "padding value 0": lambda ds, _: ds.add_new("PixelPaddingValue", "SS", 0),
     # place
@@ -297,7 +295,6 @@ CT_FAULTS: Mapping[str, Change] = {
     "slope zero": put("RescaleSlope", "0"),
     "slope no number": put("RescaleSlope", "one"),
     "rescale type": put("RescaleType", "OD"),
-    "signed turned unsigned": put("PixelRepresentation", 0),
     "position of one slice off by 1 mm along": only(3, moved(1.0, 2)),
     "position of one slice off by 4 mm across": only(3, moved(4.0, 0)),
     "position of the last slice off by a slice": only(7, moved(-STEP_MM, 2)),
@@ -318,6 +315,7 @@ CT_FAULTS: Mapping[str, Change] = {
 # Values that another study could have as well: no reader can know.  Each changes the result and nothing is said.
 UNSEEN: Mapping[str, Change] = {
     "another plausible weight": put("PatientWeight", "74"),
+    "a tenth of the dose, which total-body scanners use": injection("RadionuclideTotalDose", "4.7e7"),
     "another plausible dose": injection("RadionuclideTotalDose", "5e8"),
     "dated injection ten minutes off": _ten_minutes,
     "half-life 1 % off": injection("RadionuclideHalfLife", "6652"),
@@ -325,4 +323,10 @@ UNSEEN: Mapping[str, Change] = {
     "slope of one slice 10 % off": only(3, scaled("RescaleSlope", 1.1)),
     "PET 5 mm off": moved(5.0, 0),
     "spacing 10 % off in all slices": put("PixelSpacing", [4.296875, 4.296875]),
+    # the bits above Bits Stored may hold something else (overlays, in old files) and are left out
+    "bits stored 12 of 16": both(put("BitsStored", 12), put("HighBit", 11)),
+}
+CT_UNSEEN: Mapping[str, Change] = {
+    "intercept 24 HU off": put("RescaleIntercept", "-24"),
+    "signed turned unsigned": put("PixelRepresentation", 0),  # what lies below 0 is then clipped to the highest HU
 }

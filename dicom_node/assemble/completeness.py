@@ -16,7 +16,7 @@ from statistics import median
 
 from dicom_node.assemble.pairing import SetAside, assemble, number_of_slices
 from dicom_node.assemble.series import CT_CLASSES
-from dicom_node.config import Assemble
+from dicom_node.sections import Assemble
 from inference.facts import Instance, Pair, Refused
 
 GAPS_OF_SILENCE = 5  # a CT that is quiet for five of its usual gaps between slices has ended
@@ -110,6 +110,11 @@ def judge(
         why = "images came after the study was decided: more may"
         return _after(max(traffic.last + patience, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
     return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on", pair)
+
+
+def not_before(traffic: Traffic, rules: Assemble) -> float:
+    """The time before which ``judge`` says Wait, whatever the images are: an open association may bring more."""
+    return traffic.last + min(rules.quiet_open_s, rules.give_up_s) if traffic.open_associations else 0.0
 
 
 def _after(when: float, now: float, then: Verdict, why: str, pair: Pair | None = None) -> Verdict:

@@ -47,7 +47,7 @@ def address(value: str) -> str:
 
 def ae_title(value: str) -> str:
     """Callback of an option: an AE title, without padding."""
-    from dicom_node.config import valid_ae_title
+    from dicom_node.sections import valid_ae_title
 
     try:
         return valid_ae_title(value)

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node.config import OrthancDestination, Settings
+from dicom_node.config import Settings
+from dicom_node.sections import OrthancDestination
 
 PACKAGES = (
     *("torch", "monai", "SimpleITK", "pydicom", "pynetdicom", "highdicom", "imagecodecs", "dbos"),
@@ -149,12 +150,14 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
     from inference.bundle import find_bundle, load_bundle
     from inference.facts import Refused
 
-    try:
-        bundle = load_bundle(find_bundle(settings.infer.bundle, search=[settings.bundles_dir]))
-    except Refused as refused:
-        yield Finding("model bundle", "fault", refused.reason, "set infer.bundle to an installed bundle")
-        return
-    yield Finding("model bundle", "ok", f"{bundle.served.name} {bundle.served.version}, {bundle.digest[:12]}")
+    key = "bundle of each [[route]]" if settings.route else "infer.bundle"
+    for name in settings.bundles:
+        try:
+            bundle = load_bundle(find_bundle(name, search=[settings.bundles_dir]))
+        except Refused as refused:
+            yield Finding("model bundle", "fault", refused.reason, f"set {key} to an installed bundle")
+            continue
+        yield Finding("model bundle", "ok", f"{bundle.served.name} {bundle.served.version}, {bundle.digest[:12]}")
 
 
 def _segmenter(settings: Settings) -> Iterable[Finding]:

@@ -132,7 +132,7 @@ def _analyse(
 
 
 def one_study(instances: Sequence[Instance], *, two_studies: bool = False) -> list[Instance]:
-    """The study that holds PET or CT images; with ``two_studies`` the PET's, and a CT of another one that belongs to it.
+    """The study that holds PET or CT images; with ``two_studies`` the PET's, and a CT of another that belongs to it.
 
     Refused where there is none, or more than one.
     """
@@ -206,7 +206,7 @@ def _refusal_results(
 
 
 def _blank_answer() -> dict[str, Any]:
-    empty: dict[str, Any] = dict.fromkeys(("pet", "ct", "suv", "prediction", "model"))
+    empty: dict[str, Any] = dict.fromkeys(("pet", "ct", "suv", "tracer", "prediction", "model"))
     lists: dict[str, Any] = {"warnings": [], "story": [], "lesions": [], "results": []}
     return {"status": "failed", "reason_code": None, "reason": None} | empty | lists
 
@@ -232,6 +232,7 @@ def _describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
         "reference_time": rule.reference_time,
         "also": [asdict(scale) for scale in analysis.also_suv],
     }
+    answer["tracer"] = asdict(analysis.tracer)
     answer["lesions"] = [_describe_lesion(lesion, analysis.also_suv) for lesion in analysis.lesions]
     answer["prediction"] = {
         "target": model.target,
@@ -289,6 +290,8 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
     console.print(table if answer["lesions"] else "no lesion found")
     if prediction["probability"] is None:
         console.print(f"{prediction['target']}: {prediction['status']}", highlight=False)
+        for reason in prediction["applicability_reasons"]:
+            console.print(f"  {reason}", highlight=False, markup=False)
     else:
         # two decimals of a per cent first, as the SR holds them: every output then rounds alike
         said, *low_high = (

@@ -12,6 +12,7 @@ from inference.facts import Caution, Instance, Refused, SuvScale
 
 if TYPE_CHECKING:
     from inference.instance import Scan
+    from inference.volume import Stack
 
 NO_LOSS = {"not-dicom", "media-directory"}  # files that are no image
 BODY_WEIGHT = SuvScale("bw", "BW", 1.0, "body weight")
@@ -23,8 +24,8 @@ def suv_folder(
     """How the PET series of ``folder`` becomes SUV of a type, "bw" or a key of ``body_size.OFFERS``.
 
     The object of `suv --json`.  With ``mask`` (NIfTI, RTSTRUCT or SEG, placed by its own geometry) also min, median,
-    mean and max of that SUV inside it (g/ml; BSA: cm²/ml).  Raises Refused where there is no one PET series, it has no
-    SUV, or the type's body measure is not known.
+    mean and max of that SUV inside it (g/ml; BSA: cm²/ml), for which the series must make a volume.  Raises Refused
+    where there is no one PET series, it has no SUV, or the type's body measure is not known.
     """
     from inference.body_size import suv_scale
     from inference.instance import reading_cautions, scan_folder
@@ -32,18 +33,17 @@ def suv_folder(
     from inference.plausibility import plausibility_cautions
     from inference.suv import suv_rule
     from inference.tracer import tracer_of
-    from inference.volume import stack
 
     scan = scan_folder(folder)
     pet = _one_pet_series(scan.instances, series)
-    ordered = stack(pet)
-    rule = suv_rule(ordered.instances)
-    scale = BODY_WEIGHT if suv_type == "bw" else suv_scale(suv_type, ordered.instances)
+    instances, made, stack_cautions = _stacked(pet, needed=mask is not None)
+    rule = suv_rule(instances)
+    scale = BODY_WEIGHT if suv_type == "bw" else suv_scale(suv_type, instances)
     cautions = (
-        *reading_cautions(ordered.instances),
-        *ordered.cautions,
+        *reading_cautions(instances),
+        *stack_cautions,
         *rule.cautions,
-        *plausibility_cautions(rule, tracer_of(ordered.instances), ()),
+        *plausibility_cautions(rule, tracer_of(instances), ()),
         *_left_out(scan),
     )
     answer: dict[str, Any] = {
@@ -56,12 +56,29 @@ def suv_folder(
         "scale": asdict(scale),
         "warnings": [asdict(c) for c in cautions],
     }
-    if mask is not None:
+    if mask is not None and made is not None:
         from inference.mask import read_mask
 
-        volume = load_pet(ordered, rule)
+        volume = load_pet(made, rule)
         answer |= _statistics(volume.array[read_mask(mask, volume)] * scale.factor)
     return answer
+
+
+def _stacked(
+    pet: Sequence[Instance], *, needed: bool
+) -> tuple[tuple[Instance, ...], Stack | None, tuple[Caution, ...]]:
+    """The slices in their order; where they make no volume and none is ``needed``, as they come: factors need none."""
+    from inference.frames import single_frames
+    from inference.volume import stack
+
+    try:
+        made = stack(pet)
+    except Refused as refused:
+        if needed:
+            raise
+        text = f"The factors are those of the slices, in no order; an analysis would be refused. {refused.reason}"
+        return tuple(single_frames(pet)), None, (Caution("no-volume", text),)
+    return made.instances, made, made.cautions
 
 
 def _left_out(scan: Scan) -> list[Caution]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dicom_node.config import Destination, OrthancDestination, is_loopback
 from dicom_node.deliver.errors import Undelivered
+from dicom_node.sections import Destination, OrthancDestination, is_loopback
 from inference.facts import Result
 
 # Images before documents: a viewer that opens the SR finds what it refers to.

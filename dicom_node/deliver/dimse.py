@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dicom_node.config import DimseDestination
 from dicom_node.deliver.errors import Undelivered
+from dicom_node.sections import DimseDestination
 from inference.facts import Refused, Result
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -20,7 +20,8 @@ def store(
 ) -> tuple[int, ...]:
     """C-STORE each file, in the order given; the status of each, all of them Success or a warning.
 
-    ``begin`` is called when the association stands.  Raises Undelivered where there is no association, an object is not accepted, or the status is a failure.
+    ``begin`` is called when the association stands.  Raises Undelivered where there is no association, an object is not
+    accepted, or the status is a failure.
     """
     from pydicom import dcmread
 

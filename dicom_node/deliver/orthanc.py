@@ -15,8 +15,8 @@ import requests
 from orthanc_api_client import OrthancApiClient
 from orthanc_api_client.exceptions import OrthancApiException
 
-from dicom_node.config import OrthancDestination
 from dicom_node.deliver.errors import Undelivered
+from dicom_node.sections import OrthancDestination
 from inference.facts import Result
 
 

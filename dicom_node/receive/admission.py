@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from dicom_node.config import Peer, is_loopback
+from dicom_node.sections import Peer, is_loopback
 from inference.facts import Refused
 
 STORAGE_CLASSES: dict[str, str] = {

@@ -36,7 +36,7 @@ def header_seeds() -> list[bytes]:
 
 def region_seeds() -> list[bytes]:
     """An RTSTRUCT and two SEGs."""
-    return [_written(structure_set()), _written(segmentation()), _written(segmentation(), ImplicitVRLittleEndian)]
+    return [written(structure_set()), written(segmentation()), written(segmentation(), ImplicitVRLittleEndian)]
 
 
 def real_files(shared: Path = SHARED) -> list[Path]:
@@ -51,14 +51,14 @@ def real_files(shared: Path = SHARED) -> list[Path]:
 
 def made_seeds() -> list[bytes]:
     """A CT slice in four transfer syntaxes, a PET slice, an RTSTRUCT and a SEG: headers as the standard has them."""
-    files = [_written(ct_image(1, edge=4), syntax) for syntax in (None, *OTHERS)]
-    return [*files, _written(pet_image()), _written(structure_set()), _written(segmentation())]
+    files = [written(ct_image(1, edge=4), syntax) for syntax in (None, *OTHERS)]
+    return [*files, written(pet_image()), written(structure_set()), written(segmentation())]
 
 
 OTHERS = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 
 
-def _written(ds: Dataset, syntax: str | None = None) -> bytes:
+def written(ds: Dataset, syntax: str | None = None) -> bytes:
     buffer = io.BytesIO()
     if syntax is not None:
         ds.file_meta.TransferSyntaxUID = syntax

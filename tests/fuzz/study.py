@@ -1,4 +1,4 @@
-"""Target: header values of a study → assembly, geometry and SUV rule.  The answer is a rule that is finite, or a refusal.
+"""Target: header values of a study → assembly, geometry, SUV rule.  The answer is a rule that is finite, or a refusal.
 
 The bytes of the fuzzer choose which values of a good pair are replaced, and by what.  Values have the type that reading
 a file gives them (``inference.values``): a number where the dictionary says number, but any number.
@@ -6,6 +6,7 @@ a file gives them (``inference.values``): a number where the dictionary says num
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -24,11 +25,12 @@ from inference.volume import stack
 from tests.studies import ct, pet, rtstruct, seg
 
 TEXTS = (
-    "", "0", "1", "BQML", "GML", "CM2ML", "CNTS", "CPS", "PROPCPS", "START", "ADMIN", "NONE", "ATTN", "NORM", "DECY", "LBM",
-    "IBW", "M", "F", "O", "STATIC", "WHOLE BODY", "DYNAMIC", "GATED", "IMAGE", "REPROJECTION", "ORIGINAL", "DERIVED",
+    "", "0", "1", "BQML", "GML", "CM2ML", "CNTS", "CPS", "PROPCPS", "START", "ADMIN", "NONE", "ATTN", "NORM", "DECY",
+    "LBM", "IBW", "M", "F", "O", "STATIC", "WHOLE BODY", "DYNAMIC", "GATED", "IMAGE", "REPROJECTION", "ORIGINAL", "DERIVED",
     "LOCALIZER", "MIP", "AXIAL", "20260101", "20260102", "2026010", "99991231", "00010101", "235959.999999", "000000",
     "110000", "100000", "24", "20260101235959.999999+1400", "99991231235959-1200", "+", "-1", "+9999", "\x00", "é" * 70,
-    "1.2.3.4", "1.2.3.5", "C-111A1", "C-131A3", "SRT", "HU", "US", "01", "00", "petct-node", "nan", "\\", "GTV", "MANUAL",
+    "1.2.3.4", "1.2.3.5", "C-111A1", "C-131A3", "SRT", "HU", "US", "01", "00", "petct-node", "nan", "\\", "GTV",
+    "MANUAL",
 )  # fmt: skip
 NUMBERS = (
     0, 1, -1, 2, 3, 4, 8, 1000, 65535, 65536, -32768, 2**31, 10**15, 1e-300, -1e-300, 5e-324, 1e-9, 1e-3,
@@ -97,8 +99,9 @@ def _damaged(data: bytes) -> list[Instance]:
 
 def _changed(instance: Instance, changes: dict[str, Any]) -> Instance:
     attributes = {k: v for k, v in {**instance.attributes, **changes}.items() if v is not ...}
-    sha256 = f"{hash(str(sorted(attributes.items(), key=str))):064x}"[-64:]
-    return replace(instance, attributes=attributes, sha256=sha256, modality=attributes.get("Modality", instance.modality) or "")
+    sha256 = hashlib.sha256(str(sorted(attributes.items(), key=str)).encode()).hexdigest()
+    modality = attributes.get("Modality", instance.modality) or ""
+    return replace(instance, attributes=attributes, sha256=sha256, modality=modality)
 
 
 def _value(choices: _Bytes, keyword: str, depth: int) -> Any:
@@ -127,8 +130,9 @@ def _number(choices: _Bytes, vr: str) -> float | int:
 
 
 ITEM_TAGS = (
-    0x00181072, 0x00181074, 0x00181075, 0x00181078, 0x00540300, 0x00540304, 0x00080100, 0x00080102, 0x00080104, 0x00180031,
-    0x30060022, 0x30060024, 0x30060026, 0x30060036, 0x00200052, 0x30060012, 0x00620004, 0x00620005, 0x00620008, 0x0020000E,
+    0x00181072, 0x00181074, 0x00181075, 0x00181078, 0x00540300, 0x00540304, 0x00080100, 0x00080102, 0x00080104,
+    0x00180031, 0x30060022, 0x30060024, 0x30060026, 0x30060036, 0x00200052, 0x30060012, 0x00620004, 0x00620005, 0x00620008,
+    0x0020000E,
 )  # fmt: skip
 
 
@@ -141,5 +145,6 @@ def _item(choices: _Bytes, depth: int) -> dict[str, Any]:
 
 
 def study_seeds() -> list[bytes]:
-    """No change, and one change of each keyword."""
-    return [b"", *(n.to_bytes(2, "little") + bytes((kind, 0, value, 0)) for n in range(len(TABLE)) for kind, value in ((0, 0), (2, 7)))]
+    """No change, and two changes of each keyword: absent, and another value."""
+    keywords = [n.to_bytes(2, "little") for n in range(len(TABLE))]
+    return [b"", *(k + bytes((0, 0, 0, 0)) for k in keywords), *(k + bytes((2, 0, 7, 0)) for k in keywords)]

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from dicom_node.cli import app
 from dicom_node.commands.offline import analyse_folder
 from dicom_node.commands.suv import suv_folder
-from dicom_node.config import Infer, Settings
+from dicom_node.config import Settings
 from dicom_node.identity import make_run
 from dicom_node.report import summarise
 from dicom_node.report.codes import SUV_KINDS
+from dicom_node.sections import Infer
 from inference.facts import Refused
 
 pytestmark = pytest.mark.data

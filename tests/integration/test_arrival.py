@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import psutil
 import pytest
 
 from dicom_node.assemble import assemble
@@ -78,6 +80,12 @@ def test_each_way_gives_the_run_that_the_files_say(
     expected = Work.of_pair(assemble(scan_folder(files[0].parents[1]).instances), bundle_digest).run_id
     WAYS[way](node.port, files, PROPOSE_PLAIN if encoding == "plain" else PROPOSE_JPEG_2000)
     assert run_of(node, uid) == (expected, "done")
+
+
+def test_the_decoder_lets_the_others_go_first(node: NodeProcess) -> None:
+    pids = cast(dict[str, int], node.state["pids"])
+    niceness = {name: psutil.Process(pid).nice() for name, pid in pids.items()}
+    assert all(niceness["decoder"] > nice for name, nice in niceness.items() if name != "decoder")
 
 
 def test_what_was_decoded_on_arrival_is_used_and_then_removed(node: NodeProcess, tmp_path: Path) -> None:

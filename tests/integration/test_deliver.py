@@ -13,11 +13,11 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from dicom_node.config import Destination, DimseDestination, OrthancDestination
 from dicom_node.deliver import Receipt, Undelivered, confirm, deliver, why_withheld
 from dicom_node.deliver.confirm import in_order
 from dicom_node.demo.orthanc_process import PrivateOrthanc, free_port
 from dicom_node.identity import derived_uid
+from dicom_node.sections import Destination, DimseDestination, OrthancDestination
 from inference.facts import Result
 
 AET = "PETCTNODE"

@@ -5,15 +5,14 @@ One node and one archive for all; the worker is stopped where a test needs a run
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -56,17 +55,28 @@ def wait_until_confirmed(node: NodeProcess, study: str, count: int) -> None:
     wait_for(lambda: events(node, study).count("confirmed") == count)
 
 
-@contextmanager
-def stopped_worker(node: NodeProcess) -> Iterator[None]:
-    """Nothing leaves the queue meanwhile."""
-    wait_for(lambda: "model warm" in node.log.read_text())  # not in the middle of making its tables
+def worker(node: NodeProcess) -> psutil.Process:
+    """What takes runs off the queue; warm, so that it is not in the middle of making its tables."""
+    wait_for(lambda: "model warm" in node.log.read_text())
     pids = node.state["pids"]
     assert isinstance(pids, dict)
-    os.kill(pids["worker"], signal.SIGSTOP)
+    return psutil.Process(pids["worker"])
+
+
+def analyst(node: NodeProcess) -> psutil.Process:
+    """What computes."""
+    (process,) = [child for child in worker(node).children() if "spawn_main" in " ".join(child.cmdline())]
+    return process
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """It does nothing meanwhile."""
+    process.suspend()
     try:
         yield
     finally:
-        os.kill(pids["worker"], signal.SIGCONT)
+        process.resume()
 
 
 def region(folder: Path, name: str) -> Path:
@@ -127,7 +137,7 @@ def study(node: NodeProcess, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A phantom whose region came while its first run was on the queue: only the second run went out."""
     folder = tmp_path_factory.mktemp("phantom") / "study"
     uid = write_phantom_study(folder, seed=41).study_instance_uid
-    with stopped_worker(node):
+    with stopped(worker(node)):
         send(node.port, [*dicom_files(folder), *more_ct(folder, 1, 7)])
         wait_for(lambda: "pair-complete" in events(node, uid))
         send(node.port, [region(folder, "first")])
@@ -182,6 +192,22 @@ def test_a_region_after_the_result_gives_a_successor_that_names_it(
 
 def texts(ds: Dataset) -> list[str]:
     return [str(e.value) for e in ds.iterall() if e.keyword == "TextValue"]
+
+
+def test_a_run_that_is_overtaken_while_it_is_analysed_ends_unheeded(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    uid = write_phantom_study(tmp_path / "study", seed=42).study_instance_uid
+    with stopped(analyst(node)):
+        send(node.port, dicom_files(tmp_path / "study"))
+        wait_for(lambda: "analysis-started" in events(node, uid))
+        send(node.port, more_ct(tmp_path / "study", 1, 2))
+        wait_for(lambda: len(runs(node, uid)) == 2)
+    wait_until_confirmed(node, uid, 1)
+    assert [r["state"] for r in runs(node, uid)] == ["superseded", "done"]
+    assert [r["replaces"] for r in runs(node, uid)] == [[], []]
+    assert len(objects(orthanc.http_url, uid)) == len(KINDS)
+    assert {"superseded", "withheld"} <= set(events(node, uid))
 
 
 def test_ct_and_pet_of_two_studies_are_paired_in_either_order(

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.assemble import assemble
 from dicom_node.errors import ROWS
+from inference.calibration import calibration_cautions
 from inference.facts import Refused, Volume
 from inference.instance import scan_folder
 from inference.load import load_ct, load_pet
@@ -23,7 +24,7 @@ from inference.plausibility import plausibility_cautions
 from inference.suv import suv_rule
 from inference.tracer import tracer_of
 from inference.volume import stack
-from tests.planted import CT_FAULTS, PET_FAULTS, UNSEEN, planted
+from tests.planted import CT_FAULTS, CT_UNSEEN, PET_FAULTS, UNSEEN, planted, set_value
 
 pytestmark = pytest.mark.data
 SAME_SUV = 2.1e-4  # relative: by the nuclide's half-life in place of the file's
@@ -49,6 +50,7 @@ def outcome(folder: Path) -> Outcome:
         suv, hu = load_pet(pet, rule), load_ct(ct)
         said = (*pair.cautions, *pet.cautions, *ct.cautions, *rule.cautions)
         said += plausibility_cautions(rule, tracer_of(pet.instances), ())
+        said += calibration_cautions(pet.instances, rule, suv)
     except Refused as refused:
         return Outcome(refused=refused.code)
     return Outcome("", frozenset((c.code, c.text) for c in said), suv, hu)
@@ -99,11 +101,12 @@ def test_one_fault_in_the_ct_is_seen_or_changes_nothing(
     assert seen(found, baseline), "other HU or another place, and nothing is said"
 
 
-@pytest.mark.parametrize("name", UNSEEN)
-def test_what_nobody_can_see(name: str, baseline: Outcome, shared_data: Path, tmp_path: Path) -> None:
-    """Were one of these seen, it would belong into the list above."""
+@pytest.mark.parametrize(("where", "name"), [*(("pet", n) for n in UNSEEN), *(("ct", n) for n in CT_UNSEEN)])
+def test_what_nobody_can_see(where: str, name: str, baseline: Outcome, shared_data: Path, tmp_path: Path) -> None:
+    """Were one of these seen, it would belong into the lists above."""
+    change = (UNSEEN if where == "pet" else CT_UNSEEN)[name]
     source = shared_data / "geometry" / "baseline"
-    assert seen(outcome(planted(source, tmp_path / "study", "pet", UNSEEN[name])), baseline) == ""
+    assert seen(outcome(planted(source, tmp_path / "study", where, change)), baseline) == ""
 
 
 KEYWORDS = sorted(

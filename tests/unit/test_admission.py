@@ -6,8 +6,8 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import sop_class
 
-from dicom_node.config import Peer
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES, check_command, is_admitted
+from dicom_node.sections import Peer
 from inference.facts import Refused
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

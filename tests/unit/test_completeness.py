@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.assemble import Complete, GiveUp, Traffic, Verdict, Wait, judge
-from dicom_node.config import Assemble
+from dicom_node.assemble import Before, Complete, GiveUp, Traffic, Verdict, Wait, assemble, judge, not_before
+from dicom_node.sections import Assemble
 from inference.facts import Instance
 from tests.images import CT_IMAGE
 from tests.studies import STUDY, ct, one, pet, rtstruct
@@ -113,3 +115,60 @@ def test_a_region_that_comes_with_the_study_is_part_of_it() -> None:
     said = verdict([*pet(), *ct(), rtstruct()], 1.0)
     assert isinstance(said, Complete)
     assert said.pair.region is not None
+
+
+def after(before: Before, instances: list[Instance], quiet_s: float, open_associations: int = 0) -> Verdict:
+    """What is said of a study that was decided before, ``quiet_s`` after the last arrival."""
+    return judge(instances, Traffic(LAST, {}, open_associations), LAST + quiet_s, RULES, before=before)
+
+
+DECIDED = Before(1, assemble([*pet(), *ct()]).digest)
+
+
+@pytest.mark.parametrize(("times", "patience_s"), [(1, 15.0), (2, 30.0), (4, 120.0), (7, 600.0), (2000, 600.0)])
+def test_images_after_a_decision_are_waited_for_longer_each_time(times: int, patience_s: float) -> None:
+    before, grown = replace(DECIDED, times=times), [*pet(), *ct(9)]
+    waits = after(before, grown, patience_s - 0.1)
+    assert isinstance(waits, Wait)
+    assert waits.until == pytest.approx(LAST + patience_s)
+    assert waits.pair == assemble(grown)
+    assert isinstance(after(before, grown, patience_s + 0.1), Complete)
+
+
+def test_a_new_region_and_what_changes_nothing_are_not_waited_for() -> None:
+    for instances in ([*pet(), *ct(), rtstruct()], [*pet(), *ct()], [*pet(), *ct(), *ct(40)[30:]]):
+        before = replace(DECIDED, times=5)
+        doubt = len(instances) > 17  # the far slices leave a hole in the Instance Numbers
+        assert isinstance(after(before, instances, 15.1 if doubt else 0.4), Complete)
+
+
+def test_a_first_pair_after_a_refusal_is_not_waited_for() -> None:
+    assert isinstance(after(Before(), [*pet(), *ct()], 0.31), Complete)
+
+
+def test_what_is_no_pair_at_the_moment_waits_without_one() -> None:
+    waits = after(DECIDED, [*pet()[:4], *pet()[5:], *ct()], 1.0)
+    assert isinstance(waits, Wait)
+    assert waits.pair is None
+
+
+def test_the_ct_of_another_study_is_no_evidence_that_the_pets_own_will_not_come() -> None:
+    rules = RULES.model_copy(update={"two_studies": True})
+    instances = [*pet(), *(replace(i, study_instance_uid=f"{STUDY}.9") for i in ct())]
+    assert isinstance(judge(instances, Traffic(LAST), LAST + 14.0, rules), Wait)
+    assert isinstance(judge(instances, Traffic(LAST), LAST + 16.0, rules), Complete)
+
+
+STUDIES = [[*pet(), *ct()], pet(), ct(), [*pet(7), *ct()], [*pet(), *ct(PatientID="Other")], [*pet(20), *ct(19)]]
+
+
+@given(
+    st.sampled_from(STUDIES),
+    st.floats(0, 700),
+    st.integers(0, 2),
+)
+def test_nothing_is_said_before_it_can_be(instances: list[Instance], quiet_s: float, open_associations: int) -> None:
+    traffic = Traffic(LAST, {}, open_associations)
+    if LAST + quiet_s < not_before(traffic, RULES):
+        assert isinstance(judge(instances, traffic, LAST + quiet_s, RULES), Wait)
+    assert not_before(Traffic(LAST), RULES) <= LAST

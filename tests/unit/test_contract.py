@@ -190,6 +190,7 @@ def test_the_results_are_written_without_the_probability(shared_data: Path, tmp_
     assert answer["status"] == "done"
     assert answer["prediction"]["status"] == "withheld"
     assert "psma-11 or psma-1007" in answer["prediction"]["applicability_reasons"][0]
+    assert answer["tracer"]["name"] == "fdg"
     assert answer["lesions"]
     assert {"seg", "sr", "sr_viewer", "key_image"} <= {r["kind"] for r in answer["results"]}
 

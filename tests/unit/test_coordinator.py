@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.config import Settings
+from dicom_node.coordinate import Coordinator
 from inference.facts import Instance
 from tests.site import Site, make_queue
 from tests.studies import STUDY, ct, pet, rtstruct, seg
@@ -319,3 +320,34 @@ def test_what_came_to_the_other_study_before_a_kill_is_not_forgotten(joining: Si
     refused, result = joining.runs()
     assert joining.ledger.work(refused).is_refusal
     assert not joining.ledger.work(result).is_refusal
+
+
+def test_one_bundle_under_two_names_runs_once(tmp_path: Path) -> None:
+    rules = [{"name": "by name", "bundle": "demo"}, {"name": "by path", "bundle": "/bundles/demo"}]
+    made = Site(Settings(node={"data_dir": tmp_path}, route=rules))
+    made.arrive([*pet(), *ct()], at=100.0)
+    made.coordinator.tick(101.0)
+    assert [run["lane"] for run in made.ledger.runs(STUDY)] == ["demo"]
+    made.close()
+
+
+def test_each_rule_that_matches_gives_a_run_and_none_gives_a_story(tmp_path: Path) -> None:
+    rules = [
+        {"name": name, "bundle": name, "when": {"pet_slices": {"max": most}}} for name, most in (("a", 8), ("b", 7))
+    ]
+    made = Site(Settings(node={"data_dir": tmp_path}, route=[*rules, {"name": "c", "bundle": "c"}]))
+    made.coordinator = Coordinator(made.settings, {name: name * 64 for name in "abc"})
+    made.arrive([*pet(), *ct()], at=100.0)
+    made.coordinator.tick(101.0)
+    assert sorted(run["lane"] for run in made.ledger.runs(STUDY)) == ["a", "c"]
+    made.close()
+    none = Site(Settings(node={"data_dir": tmp_path / "none"}, route=rules[1:]))
+    none.arrive([*pet(), *ct()], at=100.0)
+    none.coordinator.tick(101.0)
+    assert none.runs() == []
+    (event,) = none.ledger.timeline(STUDY)
+    assert (event.event, event.text) == (
+        "not-routed",
+        "Rule 'b' does not match: the number of PET slices is not at most 7.",
+    )
+    none.close()

@@ -16,6 +16,7 @@ from dicom_node.config import Settings
 from dicom_node.decode import Decoder
 from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
+from dicom_node.node import _Supervisor
 from dicom_node.work.job import Work
 from inference.decoded import folder_of_study, with_decoded
 from inference.facts import Instance, Refused
@@ -229,6 +230,16 @@ def test_a_successor_goes_on_and_clears_up(
     run_until(successor, lambda: ready(settings, waiting) == 3)
     run_until(successor, lambda: is_idle(successor))
     assert ready(settings, decided) == 0
+
+
+def test_without_space_there_is_no_decoder(settings: Settings) -> None:
+    names = []
+    for space in (1, 0):
+        given = settings.model_copy(update={"receive": settings.receive.model_copy(update={"decoded_mb": space})})
+        supervisor = _Supervisor(given, ("decode",), {})
+        supervisor._appoint()
+        names.append([post.name for post in supervisor.posts])
+    assert names == [["decoder"], []]
 
 
 def test_it_ends_when_it_is_told(settings: Settings, index: Index, make_decoder: Callable[[Settings], Decoder]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, itemize_fragment
 from pydicom.uid import (
@@ -248,6 +251,47 @@ def test_a_pet_without_attenuation_correction_stays_one(pet: Dataset, tmp_path: 
 def test_uncorrected_decay_is_said(pet: Dataset, tmp_path: Path) -> None:
     pet.DecayCorrected = "NO"
     assert {i.get("DecayCorrection") for i in stack([one(pet, tmp_path)]).instances} == {"NONE"}
+
+
+def test_uncorrected_decay_is_reckoned_from_each_frame_s_own_time(baseline: Path, pet: Dataset, tmp_path: Path) -> None:
+    pet.DecayCorrected = "NO"
+    del pet.DecayCorrectionDateTime
+    for number, group in enumerate(pet.PerFrameFunctionalGroupsSequence):
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = f"20060409125{number}00"
+    found = suv_rule(stack([one(pet, tmp_path)]).instances)
+    singles = [
+        replace(i, attributes={**i.attributes, "DecayCorrection": "NONE", "AcquisitionTime": f"125{number}00"})
+        for number, i in enumerate(sorted(scan_folder(baseline / "pet").instances, key=lambda i: i.path))
+    ]
+    wanted = suv_rule(stack(singles).instances)
+    assert found.factors == pytest.approx(wanted.factors, rel=1e-12)
+    assert len(set(found.factors)) == 8
+
+
+def test_a_maker_s_own_word_in_a_converted_image_type_is_no_reason_to_refuse(shared_data: Path) -> None:
+    legacy = read_instance(shared_data / "geometry" / "legacy_converted_enhanced" / "ct.dcm")
+    shared = legacy.attributes["SharedFunctionalGroupsSequence"][0]
+
+    def of_type(word: str) -> Instance:
+        frame_type = [{"FrameType": ["ORIGINAL", "PRIMARY", "AXIAL", word]}]
+        groups = [{**shared, "CTImageFrameTypeSequence": frame_type}]
+        return replace(legacy, attributes={**legacy.attributes, "SharedFunctionalGroupsSequence": groups})
+
+    assert stack([of_type("CT_SOM5 SPI")]).shape[0] == 8
+    with pytest.raises(Refused, match="not-slices"):
+        stack([of_type("MAXIMUM")])
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_macro_says_the_same_whether_shared_or_of_each_frame(enhanced_folder: Path, data: st.DataObject) -> None:
+    instance = read_instance(enhanced_folder / data.draw(st.sampled_from(["ct.dcm", "pet.dcm"])))
+    shared = dict(instance.attributes["SharedFunctionalGroupsSequence"][0])
+    moved = {name: shared.pop(name) for name in data.draw(st.sets(st.sampled_from(sorted(shared))))}
+    groups = [{**group, **moved} for group in instance.attributes["PerFrameFunctionalGroupsSequence"]]
+    functional = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": groups}
+    other = replace(instance, attributes={**instance.attributes, **functional})
+    assert single_frames([other]) == single_frames([instance])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sqlite3
 import threading
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import dicom_node.migrations
 from dicom_node import database
 from dicom_node.index import Arrival, Association, Fault, Index
+from dicom_node.ledger import Ledger
 from dicom_node.receive.arrivals import ArrivalWriter, add, recover, recover_until_done
 from dicom_node.receive.spool import Meta, Spool
 from inference.facts import Instance, Refused
@@ -226,6 +230,46 @@ def test_migrations_make_the_tables_that_the_code_uses(index: Index) -> None:
     with index.engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), database.metadata)
     assert [d for d in differences if "alembic_version" not in str(d)] == []
+
+
+def test_what_an_older_version_wrote_is_kept_and_completed(tmp_path: Path) -> None:
+    """Runs are numbered, all but the last superseded; deliveries that had begun have; frames are found again."""
+    file = tmp_path / "index.sqlite"
+    config = Config()
+    config.set_main_option("script_location", str(Path(dicom_node.migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("sqlalchemy.url", f"sqlite:///{file}")
+    command.upgrade(config, "0002")
+    (image,) = instances(tmp_path, 1)
+    content = json.dumps({name: getattr(image, name) for name in Instance.__slots__})
+    with sqlite3.connect(file) as connection:
+        for run in ("first", "second"):
+            row = (run, STUDY, '{"digest": "d"}', "done", None, "", "")
+            connection.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        for run, state in (("first", "confirmed"), ("second", "waiting")):
+            connection.execute("INSERT INTO outbox VALUES (?, 'pacs', ?, 1, '', 5.0)", (run, state))
+        row = (image.sop_instance_uid, STUDY, SERIES, image.sha256, image.path, content, 1.0, None)
+        connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", ("1.9", "2.9", "2.9.1", *row[3:]))
+    connection.close()
+
+    opened = Index(file)
+    assert opened.studies_sharing_frame(STUDY) == ["2.9"]
+    opened.close()
+    ledger = Ledger(file)
+    first, second = ledger.runs(STUDY)
+    assert (first["run_id"], second["run_id"]) == ("first", "second")
+    assert first["superseded"] is not None
+    assert second["superseded"] is None
+    assert ledger.begin_delivery("first", "pacs")
+    assert ledger.deliveries("second")[0].state == "waiting"
+    assert ledger.withdraw(STUDY, None, 9.0) == ("second",)
+    ledger.close()
+    with sqlite3.connect(file) as connection:
+        begun = dict(connection.execute("SELECT run_id, begun FROM outbox").fetchall())
+    connection.close()
+    assert begun == {"first": 5.0, "second": None}
+    command.downgrade(config, "0002")
 
 
 def test_head_is_the_newest_migration() -> None:

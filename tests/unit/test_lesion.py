@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from inference.body import body_of
-from inference.facts import Volume
+from inference.facts import Tracer, Volume
 from inference.lesion import MOST_LESIONS, Proposal, find_lesions
+from inference.organs import organs_of
 from tests.images import ball, grid
 
 Point = tuple[float, float, float]
@@ -20,6 +21,11 @@ MIDDLE = (300.0, 300.0)
 LUNGS_Z = (480.0, 700.0)
 LIVER, LUNG_SPOT, BACK = (230.0, 300.0, 420.0), (220.0, 300.0, 600.0), (300.0, 350.0, 300.0)
 BLADDER, LEFT_KIDNEY, RIGHT_KIDNEY = (300.0, 270.0, 100.0), (360.0, 340.0, 380.0), (240.0, 345.0, 390.0)
+
+
+def proposed(suv: Volume, ct: Volume, tracer: str = "fdg") -> Proposal:
+    body = body_of(ct)
+    return find_lesions(suv, body, None if body is None else organs_of(body), Tracer(tracer, "F-18"))
 
 
 class Patient:
@@ -48,7 +54,7 @@ class Patient:
         return inside
 
     def proposal(self) -> Proposal:
-        return find_lesions(self.suv, self.ct)
+        return proposed(self.suv, self.ct)
 
     def found(self) -> list[np.ndarray[Any, Any]]:
         return [r.full(self.suv.array.shape) for r in self.proposal().regions]
@@ -169,7 +175,7 @@ def test_without_lungs_nothing_is_taken_for_an_organ(patient: Patient) -> None:
     cut = slice(0, 88)
     patient.hot(BLADDER, 30.0, 20.0, 5)
     legs = Volume(patient.suv.array[cut], patient.suv.affine, "")
-    proposal = find_lesions(legs, Volume(patient.ct.array[cut], patient.ct.affine, ""))
+    proposal = proposed(legs, Volume(patient.ct.array[cut], patient.ct.affine, ""))
     assert len(proposal.regions) == 1
     assert "physiologic-uptake-not-assessed" in codes(proposal)
 
@@ -181,7 +187,7 @@ def test_sagittal_slices_give_a_proposal_without_organs(patient: Patient) -> Non
         affine = volume.affine[:, [2, 1, 0, 3]]
         return Volume(np.ascontiguousarray(volume.array.transpose(2, 1, 0)), affine, "")
 
-    proposal = find_lesions(turned(patient.suv), turned(patient.ct))
+    proposal = proposed(turned(patient.suv), turned(patient.ct))
     assert [r.mask.sum() for r in proposal.regions] == [lesion.sum()]
     assert "physiologic-uptake-not-assessed" in codes(proposal)
 
@@ -191,7 +197,7 @@ def test_a_whole_body_takes_tenths_of_a_second(patient: Patient) -> None:
     suv = grid((300, 200, 200), (3.27, 4.07, 4.07))
     suv.array[:] = 0.8 + 0.2 * rng.standard_normal(suv.array.shape, np.float32)
     suv.array[100:120, 90:110, 90:110] += 6.0
-    find_lesions(patient.suv, patient.ct)  # imports
+    proposed(patient.suv, patient.ct)  # imports
     began = process_time()
-    find_lesions(suv, patient.ct)
+    proposed(suv, patient.ct)
     assert process_time() - began < 1.5

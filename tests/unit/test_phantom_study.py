@@ -177,7 +177,8 @@ def test_whole_body_has_a_scanners_matrices(tmp_path: Path) -> None:
         tmp_path, seed=1, preset="whole-body", progress=lambda done, total: told.append((done, total))
     )
     assert told == [(n + 1, 600) for n in range(600)]
-    assert len(truth.lesions) == 6
+    assert 1 <= len(truth.lesions) <= 3
+    assert truth.physiology["height"] != 1.0
     ct = pydicom.dcmread(tmp_path / "CT" / "CT0150.dcm", stop_before_pixels=True)
     pet = pydicom.dcmread(tmp_path / "PET" / "PT0150.dcm", stop_before_pixels=True)
     assert (ct.Rows, ct.Columns, pet.Rows, pet.Columns) == (512, 512, 200, 200)

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from inference.facts import FloatArray, Refused, Region, Volume
 from inference.instance import scan_folder
-from inference.load import load_ct
+from inference.load import load_ct, load_pet
 from inference.measure import measure
 from inference.pixels import stored_slices
+from inference.region import given_regions
 from inference.regrid import NOT_MEASURED_HU
+from inference.suv import suv_rule
 from inference.volume import Stack, stack
-from tests.images import ball, grid, image, with_pixels
+from tests.images import ball, grid, image, structures, with_pixels
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 EDGE = 48  # pixels of 1 mm
@@ -145,6 +147,24 @@ def test_voxels_beside_every_slice_do_not_count(tmp_path: Path) -> None:
     nowhere = Volume(np.full_like(ct.array, NOT_MEASURED_HU), ct.affine, ct.frame_of_reference_uid)
     with pytest.raises(Refused, match="region-outside-ct"):
         measure(1, Region.of(corner), "SEG", suv, nowhere)
+
+
+@pytest.mark.data
+def test_a_contour_drawn_on_tilted_slices_is_where_it_was_drawn(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "geometry" / "gantry_tilt_pair"
+    made, pet = (stack(scan_folder(folder / part).instances) for part in ("ct", "pet"))
+    contours = []
+    for instance in made.instances:
+        row, column = np.reshape(instance.attributes["ImageOrientationPatient"], (2, 3))
+        corners = [(10, 10), (10, 24), (24, 24), (24, 10)]
+        points = [0.976562 * (c * row + r * column) + instance.attributes["ImagePositionPatient"] for r, c in corners]
+        contours.append(np.ravel(points).tolist())
+    drawn = structures(tmp_path / "drawn.dcm", contours, frame=made.frame_of_reference_uid)
+    suv = load_pet(pet, suv_rule(pet.instances))
+    (found,) = given_regions(drawn, suv, (), load_ct(made))
+    assert found.on_ct is not None
+    assert np.count_nonzero(found.on_ct.mask) == 8 * 14 * 14
+    assert np.count_nonzero(found.region.mask) > 50  # on the PET's upright slices too
 
 
 @pytest.mark.data

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
 from inference.nuclide import HALF_LIVES_S
@@ -128,10 +132,94 @@ def test_a_series_half_a_day_before_its_acquisition_is_not_its_start() -> None:
     assert refusal(pet(SeriesDate="20251231", SeriesTime="220000")) == "time-missing"
 
 
+def test_the_private_start_of_ge_counts_up_to_a_minute_after_the_first_slice() -> None:
+    late = {"SeriesTime": "140000"}
+    expected = pytest.approx(factor_after(3660), rel=1e-9)
+    assert found(pet(**late, GEScanDateTime="20260101110100.00")) == (expected, [])
+    assert refusal(pet(**late, GEScanDateTime="20260101110101.00")) == "time-missing"
+
+
+def test_a_day_before_the_first_of_the_calendar_is_no_crash() -> None:
+    first = {"SeriesDate": "00010101", "AcquisitionDate": "00010101"}
+    assert refusal(pet({"RadiopharmaceuticalStartTime": "2350"}, **first)) == "time-missing"
+
+
 def test_the_waiting_time_is_known_without_a_dose() -> None:
     rule = suv_rule(pet({"RadionuclideTotalDose": None}, Units="GML"))
     assert rule.inputs["uptake_time_min"] == 60
     late = suv_rule(pet(start_date_time("20260101120000"), Units="GML"))
     assert late.inputs["uptake_time_min"] == -60
+    unnamed = {"RadionuclideHalfLife": None, "RadionuclideCodeSequence": None}
+    assert suv_rule(pet(unnamed, Units="GML")).inputs["uptake_time_min"] == 60
     untold = suv_rule(pet(start_date_time("soon"), Units="GML"))
     assert "uptake_time_min" not in untold.inputs
+
+
+def test_frame_reference_time_zero_is_absent() -> None:
+    """GE writes 0; taken at its word it would move the reference by half a frame."""
+    cut_away = pet(SeriesTime="140000", FrameReferenceTime=0.0)
+    assert refusal(cut_away) == "time-missing"
+    given_ge = pet(SeriesTime="140000", FrameReferenceTime=0.0, GEScanDateTime="20260101110000.00")
+    assert suv_rule(given_ge).factors == pytest.approx((factor_after(3600),) * 3, rel=1e-12)
+
+
+def test_a_private_start_after_the_first_acquisition_is_not_believed() -> None:
+    later = pet(SeriesTime="140000", GEScanDateTime="20260101123000.00")
+    assert refusal(later) == "time-missing"
+    instances = pet(SeriesTime="140000", GEScanDateTime="20260101110000.00")
+    other = {**instances[1].attributes, "GEScanDateTime": "20260101103000.00"}
+    instances[1] = replace(instances[1], attributes=other)
+    assert refusal(instances) == "pet-header-mixed"
+
+
+def test_back_computed_start_of_a_whole_body_scan() -> None:
+    """Beds acquired later, corrected to the scan's start: each slice's times must lead back to it."""
+    rate = math.log(2) / HALF_LIFE_S
+    instances = []
+    for n, later_s in enumerate((0.0, 180.0, 360.0)):
+        mean_s = math.log(rate * 180 / (1 - math.exp(-rate * 180))) / rate
+        acquired = datetime(2026, 1, 1, 11) + timedelta(seconds=later_s)
+        instances.append(
+            image(
+                n,
+                (0.0, 0.0, 3.0 * n),
+                "PT",
+                SeriesTime="150000",
+                AcquisitionTime=acquired.strftime("%H%M%S.%f"),
+                FrameReferenceTime=(later_s + mean_s) * 1000,
+            )
+        )
+    assert suv_rule(instances).factors == pytest.approx((factor_after(3600),) * 3, rel=1e-9)
+
+
+@settings(deadline=None)
+@given(
+    start=st.datetimes(datetime(1960, 1, 1), datetime(2099, 1, 1)),
+    wait_s=st.integers(0, 5 * int(HALF_LIFE_S)),
+    dated=st.booleans(),
+)
+def test_midnight_changes_nothing(start: datetime, wait_s: int, dated: bool) -> None:
+    scan = start + timedelta(seconds=wait_s)
+    injection: dict[str, Any] = {"RadiopharmaceuticalStartTime": start.strftime("%H%M%S.%f")}
+    if dated:
+        injection["RadiopharmaceuticalStartDateTime"] = start.strftime("%Y%m%d%H%M%S.%f")
+    day, time = scan.strftime("%Y%m%d"), scan.strftime("%H%M%S.%f")
+    series = pet(injection=injection, SeriesDate=day, SeriesTime=time, AcquisitionDate=day, AcquisitionTime=time)
+    rule = suv_rule(series)
+    wanted = WEIGHT_KG * 1000 / (DOSE_BQ * 0.5 ** (wait_s / HALF_LIFE_S))
+    assert rule.factors == pytest.approx((wanted,) * 3, rel=1e-9)
+    guessed = not dated and start.date() != scan.date()
+    assert ("injection-day-before" in [c.code for c in rule.cautions]) == guessed
+
+
+def test_zones_are_compared_only_where_both_are_known() -> None:
+    injected = {"RadiopharmaceuticalStartDateTime": "20260101090000+0000", "RadiopharmaceuticalStartTime": None}
+    with_zone = pet(injection=injected, TimezoneOffsetFromUTC="+0100")
+    assert suv_rule(with_zone).factors[0] == pytest.approx(factor_after(3600), rel=1e-12)
+    without = pet(injection={**injected, "RadiopharmaceuticalStartDateTime": "20260101100000+0000"})
+    assert suv_rule(without).factors[0] == pytest.approx(factor_after(3600), rel=1e-12)
+    assert (found(with_zone)[1], found(without)[1]) == ([], ["injection-zone-unconfirmed"])
+    confirmed = {"RadiopharmaceuticalStartDateTime": "20260101100000+0000"}
+    assert found(pet(injection=confirmed))[1] == []
+    universal = {"RadiopharmaceuticalStartDateTime": "20260101090000+0000"}
+    assert refusal(pet(injection=universal)) == "injection-ambiguous"

@@ -82,7 +82,7 @@ def test_analyse_honours_the_setting(tmp_path: Path, shared_data: Path) -> None:
         ds = pydicom.dcmread(path)
         if ds.Modality == "CT":
             ds.StudyInstanceUID = OTHER
-        ds.save_as(tmp_path / path.name)
+        ds.save_as(tmp_path / f"{ds.Modality}_{path.name}")
     refused = analyse_folder(tmp_path, tmp_path / "out", Settings())
     assert (refused["status"], refused["reason_code"]) == ("refused", "several-studies")
     done = analyse_folder(tmp_path, tmp_path / "out", Settings(assemble={"two_studies": True}))

@@ -17,6 +17,7 @@ import numpy as np
 from inference.body import body_of
 from inference.facts import FloatArray, ReferenceUptake, Region, Tracer, Volume
 from inference.lesion import find_lesions
+from inference.organs import organs_of
 from inference.reference import reference_uptake
 from training.phantom.lesion import PlantedLesion
 from training.phantom.whole_body import whole_body
@@ -50,8 +51,9 @@ def evaluate(seed: int, *, healthy: bool = False) -> Finding:
     """Look for the lesions of one phantom."""
     patient = whole_body(seed, healthy=healthy)
     body = body_of(patient.ct)
-    references = reference_uptake(patient.suv, body)
-    proposal = find_lesions(patient.suv, body, FDG, references)
+    organs = None if body is None else organs_of(body)
+    references = reference_uptake(patient.suv, body, organs)
+    proposal = find_lesions(patient.suv, body, organs, FDG, references)
     hits = [[is_lesion(region, patient.suv, p.lesion) for p in patient.lesions] for region in proposal.regions]
     return Finding(
         seed,

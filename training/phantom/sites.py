@@ -71,8 +71,8 @@ def plant(
 ) -> tuple[Planted, ...]:
     """One to ``most`` lesions at different places of a patient who is ``scale`` times the figure along x, y, z.
 
-    Uptake before blur: log-normal round 9, at most 20 and at least 2.75 times the liver's (PERCIST calls measurable what
-    reaches 1.5 times after it); semi-axes: 0.8 to 1.25 times a common one.
+    Uptake before blur: log-normal round 9, at most 20 and at least 2.75 times the liver's (PERCIST calls measurable
+    what reaches 1.5 times after it); semi-axes: 0.8 to 1.25 times a common one.
     """
     count = int(rng.integers(1, most + 1))
     planted = []

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ from training.phantom.lesion import (
     paint_hounsfield,
     paint_uptake,
 )
+from training.phantom.physiology import STANDARD, Physiology
+from training.phantom.sites import Site, plant
 from training.phantom.solids import Grid, Organ, Triple, paint
 
 FloatArray = npt.NDArray[np.float32]
@@ -65,25 +67,12 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A place for a lesion in the 75 kg figure, with its usual size."""
-
-    name: str
-    centre_mm: Triple
-    radius_mm: float
-    hu: float = 40.0
-
-
-SITES = (
-    Site("right upper lobe", (-70.0, -2.0, 648.0), 16.0),
-    Site("left lower lobe", (88.0, 26.0, 520.0), 11.0),
-    Site("right paratracheal node", (-21.0, 4.0, 622.0), 9.0),
-    Site("liver segment VIII", (-84.0, -2.0, 462.0), 12.0, 45.0),
-    Site("L3 vertebral body", (0.0, 44.0, 288.0), 10.0, 60.0),
-    Site("left neck node", (40.0, 2.0, 742.0), 8.0),
+# Of "small", which has chest and upper abdomen only; the whole body's are ``training.phantom.sites.PLACES``.
+SMALL_SITES = (
+    Site("right upper lobe", (-70.0, -2.0, 648.0), (3.0, 3.0, 3.0), (15.2, 17.6)),
+    Site("left lower lobe", (88.0, 26.0, 520.0), (3.0, 3.0, 3.0), (10.45, 12.1)),
+    Site("right paratracheal node", (-21.0, 4.0, 622.0), (3.0, 3.0, 3.0), (8.55, 9.9)),
 )
-DEFAULT_SITES: dict[PresetName, int] = {"small": 3, "whole-body": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +110,7 @@ class Truth:
     bqml_per_suv: float
     psf_fwhm_mm: float
     uptake: dict[str, float]
+    physiology: dict[str, Any]
     lesions: tuple[LesionTruth, ...]
 
 
@@ -135,22 +125,28 @@ def write_phantom_study(
     """Write ``out/CT``, ``out/PET`` and ``out/truth.json``; ``progress`` is told (files written, files in all).
 
     ``lesions``: those to plant, in LPS mm; without them the preset's own, all with the subject's hidden score.
-    "small" is chest and upper abdomen in 90 slices (seconds), "whole-body" thigh to vertex in 300.
+    "small" is chest and upper abdomen in 90 slices (seconds), always of the same build and physiology; "whole-body" is
+    thigh to vertex in 300, and patients differ (``training.phantom.physiology``, ``sites``).
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
     rng = np.random.default_rng([seed, PRESETS[preset].slices])
     # other content must have other UIDs
-    exam, uptake = Examination.draw(seed, f"{preset} {lesions}", rng), Uptake.draw(rng)
+    exam = Examination.draw(seed, f"{preset} {lesions}", rng)
+    physiology = Physiology.draw(rng) if preset == "whole-body" else STANDARD
+    uptake = Uptake.draw_widely(physiology, rng) if preset == "whole-body" else Uptake.draw(rng)
     model = CohortSettings(subjects=1, seed=seed)
     hidden = draw(model)[0]
     score = hidden.score
     width = math.sqrt(exam.weight_kg / 75.0)
     names: Sequence[str] = [f"lesion {n + 1}" for n in range(len(lesions or ()))]
-    if lesions is None:
-        sites = SITES[: DEFAULT_SITES[preset]]
-        names, lesions = [site.name for site in sites], [_plant(site, score, width, rng) for site in sites]
-    subject = _Subject(exam, PRESETS[preset], tuple(organs(uptake, rng)), width, tuple(lesions))
+    if lesions is None and preset == "whole-body":
+        planted = plant(score, (width, width, physiology.height), uptake.liver, rng)
+        names, lesions = [p.site.name for p in planted], [p.lesion for p in planted]
+    elif lesions is None:
+        names, lesions = [s.name for s in SMALL_SITES], [_plant(site, score, width, rng) for site in SMALL_SITES]
+    body = tuple(organs(uptake, rng, physiology))
+    subject = _Subject(exam, PRESETS[preset], body, width, physiology.height, tuple(lesions))
     total = 2 * subject.preset.slices
     for index in _write_ct(out / "CT", subject, rng):
         _tell(progress, index + 1, total)
@@ -171,6 +167,7 @@ def write_phantom_study(
         exam.bqml_per_suv,
         PSF_FWHM_MM,
         asdict(uptake),
+        asdict(physiology),
         tuple(_lesion_truth(name, lesion, suv, grid) for name, lesion in zip(names, lesions, strict=True)),
     )
     (out / "truth.json").write_text(json.dumps(asdict(truth), indent=1) + "\n")
@@ -179,10 +176,11 @@ def write_phantom_study(
 
 def _plant(site: Site, score: float, width: float, rng: np.random.Generator) -> PlantedLesion:
     """A lesion at the site of this patient, moved and stretched a little."""
-    x, y, z = (float(c + d) for c, d in zip(site.centre_mm, rng.uniform(-3.0, 3.0, 3), strict=True))
+    moved = np.multiply(site.spread_mm, rng.uniform(-1.0, 1.0, 3))
+    x, y, z = (float(c + d) for c, d in zip(site.centre_mm, moved, strict=True))
     a, b, c = (float(axis) for axis in rng.uniform(0.85, 1.15, 3))
     suv = float(np.clip(np.exp(rng.normal(math.log(9.0), 0.3)), 6.0, 15.0))
-    radius_mm = site.radius_mm * float(rng.uniform(0.95, 1.1))
+    radius_mm = float(rng.uniform(*site.radius_mm))
     centre = (x * width, y * width, z)
     return lesion_of_score(score, centre, radius_mm, suv, hu=site.hu, shape=(a, b, c))
 
@@ -194,17 +192,18 @@ def _tell(progress: Progress | None, done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What both series picture.  ``width``: how much wider the patient is than the 75 kg figure of ``body``."""
+    """What both series picture.  ``width``, ``height``: how much larger the patient is than the figure of ``body``."""
 
     exam: Examination
     preset: Preset
     body: tuple[Organ, ...]
     width: float
+    height: float
     lesions: tuple[PlantedLesion, ...]
 
     def paint(self, grid: Grid) -> tuple[FloatArray, FloatArray]:
         """HU and SUVbw of the whole grid, (slice, row, column), without lesions."""
-        figure = Grid(grid.x_mm / self.width, grid.y_mm / self.width, grid.z_mm)
+        figure = Grid(grid.x_mm / self.width, grid.y_mm / self.width, grid.z_mm / self.height)
         hu, suv = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.float32)
         for index in range(grid.shape[0]):
             hu[index], suv[index] = paint(self.body, figure, index)

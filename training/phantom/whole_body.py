@@ -37,7 +37,7 @@ class WholeBody:
     def inside(self, planted: Planted) -> BoolArray:
         """The lesion's voxels: those whose centre lies in its ellipsoid, (slice, row, column)."""
         whole = tuple(slice(0, n) for n in self.suv.array.shape)
-        return np.asarray(ellipsoid_radius(planted.lesion, self.suv.affine, whole) <= 1.0)
+        return np.asarray(ellipsoid_radius(planted.lesion, np.asarray(self.suv.affine, np.float64), whole) <= 1.0)
 
 
 def whole_body(seed: int, *, healthy: bool = False) -> WholeBody:
