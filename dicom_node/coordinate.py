@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.1
 TRY_AGAIN_S = 1.0
 NEVER = Before()
+USED_ELSEWHERE = "used-with-another-study"  # the story of a study whose CT belongs to the PET of another
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ class Coordinator:
             event, works = "refused", []
             if _answer_is_expected(images):
                 works = [Work.of_refusal(images, verdict.refused, self._bundle_digest)]
-            else:
+            elif not self._is_used_elsewhere(study):
                 self._tell_not_answered(study, event, why, now)
         decision = self._ledger.decide(study, works, now)
         for run_id in decision.superseded:
@@ -222,8 +223,11 @@ class Coordinator:
             self._ledger.tell(study, event, run_id=run_id, at=now, text=why)
             for other in seen.studies[1:]:
                 text = "Its CT belongs to the PET of another study, where the results go."
-                self._ledger.tell(other, "used-with-another-study", run_id=run_id, at=now, text=text)
+                self._ledger.tell(other, USED_ELSEWHERE, run_id=run_id, at=now, text=text)
         self._unqueued[study] = _Unqueued(decision.runs, seen.arrived)
+
+    def _is_used_elsewhere(self, study: str) -> bool:
+        return any(event.event == USED_ELSEWHERE for event in self._ledger.timeline(study))
 
     def _tell_not_answered(self, study: str, event: str, why: str, now: float) -> None:
         log.info(event, study_instance_uid=study, why=why)

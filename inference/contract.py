@@ -42,9 +42,10 @@ def subject_of(pet: Sequence[Instance], ct: Sequence[Instance]) -> Subject:
 def breaches(served: Served, subject: Subject) -> tuple[str, ...]:
     """Why the model must not look at this subject, as sentences without patient data; none where it may."""
     found = []
-    if served.tracers and subject.tracer.name not in served.tracers:
+    tracers = served.admitted_tracers
+    if tracers and subject.tracer.name not in tracers:
         told = f"was injected: {subject.tracer.name}" if subject.tracer.name else "was injected is not known"
-        found.append(f"the model is for {' or '.join(served.tracers)}, and what {told}")
+        found.append(f"the model is for {' or '.join(tracers)}, and what {told}")
     if served.age_years is not None and not _inside(subject.age_years, served.age_years):
         low, high = served.age_years
         told = "is not known" if subject.age_years is None else "is another"

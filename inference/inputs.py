@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from inference.facts import BoolArray, Caution, FloatArray, Refused, Region, Volume
+from inference.regrid import NOT_MEASURED_HU
 from inference.resample import resample
 
 REVISION = 1  # raise it whenever this module computes something else from the same settings
@@ -136,7 +137,7 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
             assert_never(settings)
 
     lost = 1.0 - _inside_fraction(points_mm, grid, shape)
-    without_ct = 1.0 - _inside_fraction(points_mm, ct.affine, ct.array.shape)
+    without_ct = 1.0 - _measured_fraction(points_mm, ct)
     suv_max = float(suv.array[tuple(region_index.T)].max())
     return NetworkInput(array, grid, region_ml, lost, without_ct, suv_max, _cautions(lost, without_ct))
 
@@ -203,6 +204,14 @@ def _inside_fraction(points_mm: FloatArray, affine: FloatArray, shape: tuple[int
     inverse = np.linalg.inv(affine)
     index = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
     return float(((index >= -0.5) & (index <= np.array(shape) - 0.5)).all(axis=1).mean())
+
+
+def _measured_fraction(points_mm: FloatArray, ct: Volume) -> float:
+    """Share of the points that lie in a voxel of the CT which some slice of it reaches."""
+    index = np.rint(ct.to_index(points_mm)).astype(int)
+    inside = ((index >= 0) & (index < ct.array.shape)).all(axis=1)
+    measured = ct.array[tuple(index[inside].T)] > NOT_MEASURED_HU
+    return float(np.count_nonzero(measured) / len(points_mm))
 
 
 def _cautions(lost: float, without_ct: float) -> tuple[Caution, ...]:

@@ -18,9 +18,9 @@ import numpy as np
 from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import BoolArray, Caution, ReferenceUptake, Region, Tracer, Volume
+from inference.facts import Caution, ReferenceUptake, Region, Tracer, Volume
 from inference.measure import MTV_FRACTION
-from inference.organs import Organs
+from inference.organs import Organs, within
 from inference.physiology import Judge, Verdict, pattern_of
 from inference.uptake import LEAST_ML, Core, Grown, cores, cut_at_organs, grow, together
 
@@ -87,7 +87,7 @@ def find_lesions(
     ``body``, ``organs``: of ``body_of`` and ``organs_of`` for the CT of the same Frame of Reference.
     ``references``: of ``reference_uptake``.
     """
-    cautions = [*_not_assessed(body, organs), *_about_pattern(tracer)]
+    cautions = [*_not_assessed(body, organs), *_about_pattern(tracer, organs)]
     thresholds = _thresholds(tracer, references)
     for threshold in (*thresholds, *_faint(suv, body)):
         image = _smoothed(suv) if threshold.smoothed else suv
@@ -226,12 +226,13 @@ def _not_assessed(body: Body | None, organs: Organs | None) -> list[Caution]:
     return [Caution("physiologic-uptake-not-assessed", text)]
 
 
-def _about_pattern(tracer: Tracer) -> list[Caution]:
-    if tracer.name == "fdg":
+def _about_pattern(tracer: Tracer, organs: Organs | None) -> list[Caution]:
+    if tracer.name == "fdg" or organs is None:
         return []
-    kinds = ", ".join(pattern_of(tracer))
     if not tracer.name:
-        return []
+        text = "The tracer is not known; organs were told from lesions as if it were FDG."
+        return [Caution("physiologic-pattern-assumed", text)]
+    kinds = ", ".join(pattern_of(tracer))
     text = f"The tracer is not FDG: only uptake in {kinds} was set aside, by rules that were made for FDG."
     return [Caution("physiologic-pattern-differs", text)]
 
@@ -255,16 +256,11 @@ def _beyond(
         points = [c.points(suv) for c, v in zip(found, verdicts, strict=True) if v.organ == name]
         if place is None or not points:
             continue
-        far = ~body.at(_wider(place, body), np.concatenate(points), outside=False).astype(bool)
+        far = ~body.at(within(place, body, BEYOND_MM), np.concatenate(points), outside=False).astype(bool)
         if (ml := float(far.sum()) * suv.voxel_ml) >= BEYOND_ML:
             text = f"{ml:.0f} ml of uptake taken as {name} lie beyond the {name} on the CT; a lesion may hide there."
             cautions.append(Caution("organ-uptake-beyond-organ", text))
     return cautions
-
-
-def _wider(place: BoolArray, body: Body) -> BoolArray:
-    steps = max(1, round(BEYOND_MM / float(np.mean(body.volume.spacing_mm))))
-    return np.asarray(ndimage.binary_dilation(place, ndimage.generate_binary_structure(3, 1), steps))
 
 
 def _outside(outside: Sequence[Core], suv: Volume) -> list[Caution]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.body import Body
-from inference.facts import BoolArray, Region
+from inference.facts import BoolArray, FloatArray, Region
 
 BONE_ABOVE_HU, SOFT_HU = 200.0, (-20.0, 100.0)
 # An adult's cranial cavity holds 1100 to 1700 ml; a part of it will do.  The head's section with arms beside it.
@@ -33,6 +33,8 @@ KIDNEY_BELOW_BASE, KIDNEY_OFF_X, KIDNEY_BEHIND = (-40.0, 220.0), (25.0, 110.0), 
 # The thickest soft tissue right below the right lung, fatty without contrast agent to portal venous phase.
 LIVER_HU, LIVER_CORE_MM, LIVER_CORE_ML = (15.0, 160.0), 22.0, 40.0
 LIVER_OFF_X, LIVER_BELOW_BASE = (-150.0, -20.0), (-90.0, 130.0)
+# Round a place so much is looked at too, or the picture would end there; and no limit to a side.
+RIM_MM, ANYWHERE = 30.0, (-np.inf, np.inf)
 HEART_MARGIN_MM = 4.0
 
 
@@ -66,7 +68,7 @@ def _cranium(body: Body) -> BoolArray | None:
         head &= body.z_mm > body.lungs_mm[1]
     if not head.any():
         return None
-    box = _run(head)
+    box = _box(body, head, ANYWHERE, ANYWHERE)
     hu, inside = body.hu[box], body.volume.array[box]
     bone = hu > BONE_ABOVE_HU
     disc = ndimage.generate_binary_structure(2, 1)
@@ -90,9 +92,9 @@ def _bladder(body: Body) -> BoolArray | None:
         return None
     if not pelvis.any():
         return None
-    box = _run(pelvis)
+    box = _box(body, pelvis, (-2 * BLADDER_OFF_MIDDLE, 2 * BLADDER_OFF_MIDDLE), ANYWHERE)
     hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
-    near = np.broadcast_to(np.abs(x[box]) < 2 * BLADDER_OFF_MIDDLE, hu.shape)
+    near = np.abs(x[box[0], :, box[2]]) < 2 * BLADDER_OFF_MIDDLE
     water = (hu > URINE_HU[0]) & (hu < URINE_HU[1]) & body.volume.array[box] & near
     core = _depth(water, body) > URINE_CORE_MM
     labels, count = ndimage.label(core)
@@ -100,7 +102,7 @@ def _bladder(body: Body) -> BoolArray | None:
     for n in range(1, count + 1):
         pool = labels == n
         ml = float(pool.sum()) * body.cell_ml
-        middle = abs(float((x[box] * pool).sum()) / float(pool.sum()))
+        middle = abs(float((x[box[0], :, box[2]] * pool).sum()) / float(pool.sum()))
         fits = BLADDER_ML[0] / 4 < ml < BLADDER_ML[1] and middle < BLADDER_OFF_MIDDLE
         if fits and (best is None or pool.sum() > best.sum()):
             best = pool
@@ -114,11 +116,11 @@ def _heart(body: Body) -> BoolArray | None:
     low, high = body.lungs_mm
     height = (body.z_mm - low) / max(high - low, 1.0)
     slices = (height > HEART_HEIGHT[0]) & (height < HEART_HEIGHT[1])
-    box = _run(slices)
-    x, y = body.offsets()
+    box = _box(body, slices, HEART_OFF_X, (-np.inf, HEART_OFF_Y))
+    x, y = _in_box(body, box)
     dense = (body.hu[box] > HEART_ABOVE_HU) & body.volume.array[box]
     thick = within(_depth(dense, body) > HEART_CORE_MM, body, HEART_CORE_MM + HEART_MARGIN_MM)
-    there = (x[box] > HEART_OFF_X[0]) & (x[box] < HEART_OFF_X[1]) & (y[box] < HEART_OFF_Y)
+    there = (x > HEART_OFF_X[0]) & (x < HEART_OFF_X[1]) & (y < HEART_OFF_Y)
     return _in(body, box, thick & there)
 
 
@@ -130,38 +132,59 @@ def _kidneys(body: Body) -> BoolArray | None:
     slices = (body.z_mm < body.base_mm - low) & (body.z_mm > body.base_mm - high)
     if not slices.any():
         return None
-    box = _run(slices)
-    x, y = body.offsets()
+    box = _box(body, slices, (-KIDNEY_OFF_X[1], KIDNEY_OFF_X[1]), (KIDNEY_BEHIND, np.inf))
+    x, y = _in_box(body, box)
     hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
     soft = (hu > KIDNEY_HU[0]) & (hu < KIDNEY_HU[1]) & body.volume.array[box]
     thick = within(_depth(soft, body) > KIDNEY_CORE_MM, body, KIDNEY_CORE_MM)
-    off = np.abs(x[box])
-    return _in(body, box, thick & (off > KIDNEY_OFF_X[0]) & (off < KIDNEY_OFF_X[1]) & (y[box] > KIDNEY_BEHIND))
+    off = np.abs(x)
+    return _in(body, box, thick & (off > KIDNEY_OFF_X[0]) & (off < KIDNEY_OFF_X[1]) & (y > KIDNEY_BEHIND))
 
 
 def _liver_core(body: Body) -> BoolArray | None:
     """The inside of the right lobe."""
     if body.base_mm is None:
         return None
-    x, _ = body.offsets()
     low, high = LIVER_BELOW_BASE
     slices = (body.z_mm < body.base_mm - low) & (body.z_mm > body.base_mm - high)
     if not slices.any():
         return None
-    box = _run(slices)
+    box = _box(body, slices, LIVER_OFF_X, ANYWHERE)
+    x, _ = _in_box(body, box)
     hu = ndimage.uniform_filter(body.hu[box], 3, mode="nearest")
     tissue = (hu > LIVER_HU[0]) & (hu < LIVER_HU[1]) & body.volume.array[box]
-    right = (x[box] > LIVER_OFF_X[0]) & (x[box] < LIVER_OFF_X[1])
+    right = (x > LIVER_OFF_X[0]) & (x < LIVER_OFF_X[1])
     core = _largest((_depth(tissue, body) > LIVER_CORE_MM) & right, body, (LIVER_CORE_ML, np.inf))
     return None if core is None else _in(body, box, core)
 
 
-def _run(slices: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The box of these slices, from the first to the last of the longest run."""
+def _box(
+    body: Body, slices: npt.NDArray[np.bool_], off_x: tuple[float, float], off_y: tuple[float, float]
+) -> tuple[slice, slice, slice]:
+    """The longest run of these slices; the rows and columns within ``off_x``, ``off_y`` of the middle, and a rim."""
     labels, _ = ndimage.label(slices)
     longest = 1 + int(np.argmax(np.bincount(labels)[1:]))
     at = np.flatnonzero(labels == longest)
-    return slice(int(at[0]), int(at[-1]) + 1), slice(None), slice(None)
+    k = slice(int(at[0]), int(at[-1]) + 1)
+    inside = Region.of(body.volume.array[k])
+    x, y = body.offsets()
+    columns = ((x[k] > off_x[0] - RIM_MM) & (x[k] < off_x[1] + RIM_MM)).any(axis=(0, 1))
+    rows = ((y[k] > off_y[0] - RIM_MM) & (y[k] < off_y[1] + RIM_MM)).any(axis=(0, 2))
+    return k, _span(rows, inside.slices[1]), _span(columns, inside.slices[2])
+
+
+def _span(wanted: npt.ArrayLike, body: slice) -> slice:
+    """From the first to the last that is wanted, within the body and one cell round it."""
+    at = np.flatnonzero(wanted)
+    if not len(at):
+        return slice(0, 0)
+    return slice(max(int(at[0]), body.start - 1, 0), min(int(at[-1]) + 1, body.stop + 1))
+
+
+def _in_box(body: Body, box: tuple[slice, slice, slice]) -> tuple[FloatArray, FloatArray]:
+    """x and y of the box's cells from the body's middle."""
+    x, y = body.offsets()
+    return x[box[0], :, box[2]], y[box[0], box[1]]
 
 
 def _cut(body: Body) -> npt.NDArray[np.bool_]:

@@ -108,7 +108,7 @@ def _section(body: Body, k: int, x: FloatArray, y: FloatArray) -> FloatArray | N
     lung = (plane[r] < LUNG_BELOW_HU) & (x[0] > x[0, c]) & (x[0] < x[0, c] + widest + AORTA_TO_LUNG_MM)
     if not AORTA_SECTION_MM[0] < widest < AORTA_SECTION_MM[1] or float(around.max()) > widest or not lung.any():
         return None  # too thin or thick, part of something thicker, or not beside the lung
-    return body.volume.to_lps([k, r, c])
+    return body.volume.to_lps([k, int(r), int(c)])
 
 
 def _evenest(

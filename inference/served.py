@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from inference.facts import Code
 from inference.inputs import InputSettings
-from inference.tracer import NAMES
+from inference.tracer import NAMES, tracer_named
 
 Range = tuple[float, float]
 ShortText = Annotated[str, Field(min_length=1, max_length=16)]  # a CS (PS3.5 6.2)
@@ -70,7 +70,8 @@ class Served(Frozen):
     probability.  ``conformal_quantile``: 90 % quantile of 1 − p(true label) on the validation subjects.
 
     ``tracers`` (names of ``inference.tracer``), ``body_parts`` (Body Part Examined), ``units`` (of the stored PET) and
-    ``age_years`` (lowest and highest): what the model is for, empty for any (``inference.contract``).
+    ``age_years`` (lowest and highest): what the model is for, empty for any (``inference.contract``).  Where
+    ``tracers`` is empty, those that ``tracer``, the text for people, names are meant.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
@@ -98,6 +99,11 @@ class Served(Frozen):
     body_parts: tuple[ShortText, ...] = ()
     units: tuple[ShortText, ...] = ()
     age_years: Range | None = None
+
+    @property
+    def admitted_tracers(self) -> tuple[str, ...]:
+        """The tracers that the model is for; none: any."""
+        return self.tracers or tracer_named(self.tracer)
 
     @model_validator(mode="after")
     def _ages_in_order(self) -> Self:

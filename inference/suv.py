@@ -185,8 +185,9 @@ def _voxel_ml(instances: Sequence[Instance]) -> float:
         spacing = heights = np.empty((0, 3))
     if spacing.size and (spacing > 0).all() and np.allclose(spacing, spacing[0], rtol=SAME_DISTANCE, atol=0):
         row, column, thickness = spacing[0]
-        if np.allclose(np.diff(heights), thickness, rtol=SAME_DISTANCE, atol=0):
-            return float(row * column * thickness / 1000.0)
+        millilitres = float(row * column * thickness / 1000.0)
+        if millilitres >= LEAST_SCALE and np.allclose(np.diff(heights), thickness, rtol=SAME_DISTANCE, atol=0):
+            return millilitres
     raise Refused(
         "counts-not-quantitative",
         "PET values are counts per second (Units CPS) and the volume of a voxel is not clear: Pixel Spacing is "

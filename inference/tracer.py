@@ -88,7 +88,10 @@ _NUCLIDE_FIRST = re.compile(rf"(?<!\w)({'|'.join(_NUCLIDE_WORDS)})(?=[a-z])")
 _ELEMENT = "|".join(sorted({*_ELEMENTS, *_ELEMENTS.values()}))
 _SPLIT_NUCLIDE = re.compile(rf"(?<!\w)(?:({_ELEMENT}) (\d{{2,3}}m?)|(\d{{2,3}}m?) ({_ELEMENT}))(?!\w)")
 # What a text may say without naming a tracer.
-_SAYS_NOTHING = {"solution", "injection", "unknown", "other", "none", "radiopharmaceutical", "tracer", "pet", "mbq"}
+_SAYS_NOTHING = frozenset(
+    {"solution", "injection", "unknown", "other", "none", "default", "standard", "radiopharmaceutical", "tracer", "pet"}
+    | {"dose", "activity", "syringe", "iv", "bq", "mbq", "mci", "ml"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,8 @@ def _of_item(item: Mapping[str, Any]) -> _Told:
     if len(names) > 1:
         return _Told(Tracer("", nuclide, shown), f"its header names {' and '.join(sorted(names))}")
     name = names.pop() if names else ""
-    if name and any(not tracer_named(t) and not _says_nothing(t) for t in texts):
+    free = [text, *(m for m, code in zip(meanings, codes, strict=True) if _code(code) not in _BY_CODE)]
+    if name and any(not tracer_named(t) and not _says_nothing(t) for t in free):
         return _Told(Tracer("", nuclide, shown), f"its header names {name} and something else that we do not know")
     if name and nuclide and nuclide not in _BY_NAME[name].nuclides:
         return _Told(Tracer("", nuclide, shown), f"its header names {name}, but {nuclide} as the nuclide")
@@ -200,7 +204,10 @@ def _nuclide_in(text: str) -> str:
 
 
 def _says_nothing(text: str) -> bool:
-    return all(word in _SAYS_NOTHING or word.isdigit() for word in _words(text).split())
+    """Not even in letters that we cannot read."""
+    words = _words(text).split()
+    legible = all(c.isascii() or not c.isalpha() for c in unicodedata.normalize("NFKD", text))
+    return legible and all(word in _SAYS_NOTHING or word in _ELEMENTS or word.isdigit() for word in words)
 
 
 def _words(text: str) -> str:

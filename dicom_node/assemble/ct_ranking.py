@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _thickness_mm(group: Group) -> float | None:
         thickness = float(group[0].get("SliceThickness"))
     except (TypeError, ValueError):
         return None
-    return thickness if thickness > 0 else None
+    return thickness if 0 < thickness < math.inf else None
 
 
 def _is_thick(ct: Group, _pet: Group) -> bool:
@@ -100,9 +101,10 @@ def _missing_field_cm(ct: Group, pet: Group) -> float:
 
 def _field_mm(instance: Instance) -> float:
     try:
-        return float(instance.get("PixelSpacing")[0]) * float(instance.get("Rows"))
-    except (TypeError, ValueError, IndexError):
+        field = float(instance.get("PixelSpacing")[0]) * float(instance.get("Rows"))
+    except (TypeError, ValueError, IndexError, KeyError):
         return 0.0
+    return field if math.isfinite(field) else 0.0
 
 
 def _has_contrast(ct: Group, _pet: Group) -> bool:

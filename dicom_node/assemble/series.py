@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.agreement import FARTHEST_MM
 from inference.facts import FloatArray, Instance, Refused
 from inference.frames import single_frames
 
@@ -86,14 +87,16 @@ def series_number(instances: Sequence[Instance]) -> int | None:
 
 
 def normal(instance: Instance) -> FloatArray | None:
-    """Unit normal of the image plane in LPS, None where the orientation is missing (PS3.3 C.7.6.2.1.1)."""
+    """Unit normal of the image plane in LPS, None where the orientation is missing or none (PS3.3 C.7.6.2.1.1)."""
     try:
-        row, column = np.asarray(instance.get("ImageOrientationPatient"), float).reshape(2, 3)
+        cosines = np.asarray(instance.get("ImageOrientationPatient"), float).reshape(2, 3)
     except (TypeError, ValueError):
         return None
-    out: FloatArray = np.cross(row, column)
+    if not (np.abs(cosines) <= 1.1).all():  # NaN is not
+        return None
+    out: FloatArray = np.cross(*cosines)
     length = float(np.linalg.norm(out))
-    return out / length if length > 0.5 and np.isfinite(length) else None
+    return out / length if length > 0.5 else None
 
 
 def extent_mm(instances: Sequence[Instance], along: FloatArray | None) -> tuple[float, float] | None:
@@ -107,7 +110,7 @@ def extent_mm(instances: Sequence[Instance], along: FloatArray | None) -> tuple[
         positions = np.array([i.get("ImagePositionPatient") for i in instances], float)
     except (TypeError, ValueError):
         return None
-    if positions.shape != (len(instances), 3) or not np.isfinite(positions).all():
+    if positions.shape != (len(instances), 3) or not (np.abs(positions) <= FARTHEST_MM).all():
         return None
     heights = positions @ along
     return float(heights.min()), float(heights.max())

@@ -133,7 +133,10 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     folders = prepare(options.work, options.seed)
     wanted = [(e, w) for e, w in product(OPTIONS, WAYS) if options.only in f"{e}, {w}"]
-    found = [measure(options.work, folders[encoding], encoding, way) for encoding, way in wanted]
+    found = []
+    for encoding, way in wanted:
+        found.append(measure(options.work, folders[encoding], encoding, way))
+        print(f"{encoding}, {way}: started {found[-1].started_s:.2f} s after the last slice", file=sys.stderr)
     if options.json:
         print(json.dumps({"measured": [asdict(m) for m in found], "faults": faults(found)}, indent=1))
     else:

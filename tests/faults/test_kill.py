@@ -18,6 +18,7 @@ from dicom_node.demo.node_process import NodeProcess
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.ledger import Ledger
 from dicom_node.work.result_set import read_set
+from tests.late import more_ct, replaced, reports, runs, wait_until_confirmed
 from tests.node_run import KINDS, dicom_files, events, objects, send_until_done, wait_for
 from training.phantom.study import write_phantom_study
 
@@ -157,3 +158,23 @@ def run_of(node: NodeProcess, study: str) -> Mapping[str, object]:
         return run
     finally:
         ledger.close()
+
+
+def test_a_successor_names_what_it_replaces_whoever_is_killed_meanwhile(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    study = write_phantom_study(folder, seed=31).study_instance_uid
+    send_until_done(node, dicom_files(folder))
+    wait_until_confirmed(node, study, 1)
+    (first,) = reports(orthanc, study)
+    send_until_done(node, more_ct(folder, 1, 2))
+    kill_coordinator(node, study)
+    wait_for(lambda: events(node, study).count("analysis-started") == 2)
+    kill(pids(node)["worker"])
+    wait_until_confirmed(node, study, 2)
+    assert [(r["state"], r["superseded"] is None) for r in runs(node, study)] == [("done", False), ("done", True)]
+    assert len(objects(orthanc.http_url, study)) == 2 * len(KINDS)
+    found = reports(orthanc, study)
+    (successor,) = found.keys() - {first}
+    assert replaced(found[successor]) == [first]

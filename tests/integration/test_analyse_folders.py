@@ -12,6 +12,7 @@ from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import Settings
 from dicom_node.errors import ROWS
 from tests.conftest import SHARED
+from tests.integration.decisions_table import rows
 
 pytestmark = pytest.mark.data
 FOLDERS = sorted(p.parent for kind in ("geometry", "robustness") for p in (SHARED / kind).glob("*/case.json"))
@@ -30,6 +31,14 @@ def usual(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> set[st
 
 def test_all_77_cases_are_there(shared_data: Path) -> None:
     assert len(list(shared_data.glob("*/*/case.json"))) == 77
+
+
+def test_the_table_says_what_was_decided(shared_data: Path) -> None:
+    folders = [shared_data / "geometry" / "baseline", shared_data / "robustness" / "dose_in_mbq"]
+    assert list(rows(folders)) == [
+        ("geometry/baseline", "used", "used", "", ""),
+        ("robustness/dose_in_mbq", "used_with_flag", "used_with_flag", "", "dose-in-mbq"),
+    ]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: f"{p.parent.name}/{p.name}")

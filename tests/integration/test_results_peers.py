@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -13,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from dicom_node.report import write_refusal, write_results
-from inference.facts import Analysis, Refused, Result
+from inference.facts import Analysis, Predecessor, Refused, Result
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, TURNS, WITHHELD, make_analysis, real_analysis
 
 pytestmark = pytest.mark.peers
@@ -121,3 +122,20 @@ def test_a_real_patient(shared_data: Path, tmp_path: Path) -> None:
     assert sum(r.path.stat().st_size for r in results.values()) < 40_000_000
     heatmap = pydicom.dcmread(results["heatmap"].path)
     assert heatmap.NumberOfFrames == 59
+
+
+def test_reports_that_replace_others_and_rest_on_two_studies_are_valid(tmp_path: Path) -> None:
+    earlier = tuple(Predecessor("1.2.3", f"1.2.4.{n}", "1.2.840.10008.5.1.4.1.1.88.34", f"1.2.5.{n}") for n in (1, 2))
+    run = replace(RUN, predecessors=earlier)
+    analysis = make_analysis(tmp_path / "in", balls=TWO, prediction=REPORTED)
+    elsewhere = tuple(replace(image, study_instance_uid="1.2.9") for image in analysis.pair.ct.instances)
+    pair = replace(analysis.pair, ct=replace(analysis.pair.ct, study_instance_uid="1.2.9", instances=elsewhere))
+    written = [
+        *write_results(replace(analysis, pair=pair), run, tmp_path / "results"),
+        *write_refusal(pair.pet.instances, Refused("no-ct", "There is no CT."), MODEL, run, tmp_path / "refusal"),
+    ]
+    for result in written:
+        assert_valid(result.path)
+    replacing = [r for r in written if "PredecessorDocumentsSequence" in pydicom.dcmread(r.path)]
+    assert [r.kind for r in replacing] == ["sr", "sr"]
+    assert "PertinentOtherEvidenceSequence" in pydicom.dcmread(replacing[0].path)

@@ -99,6 +99,16 @@ def test_another_model_setting_or_node_gives_other_uids(
         assert result.series_instance_uid != results[result.kind].series_instance_uid
 
 
+def test_where_several_models_look_each_series_names_its_model(analysis: Analysis, tmp_path: Path) -> None:
+    named = replace(analysis, model=replace(MODEL, name="a-name-of-forty-letters-that-is-as-long-as-allowed"[:40]))
+    for result in write_results(named, replace(RUN, names_model=True), tmp_path):
+        description = str(pydicom.dcmread(result.path).SeriesDescription)
+        assert len(description) <= 64
+        assert "research use only" in description
+        assert description.endswith("]")
+        assert "[a-name-of-forty-le" in description
+
+
 def test_a_late_slice_gives_other_uids(analysis: Analysis, results: dict[str, Result], tmp_path: Path) -> None:
     ct = analysis.pair.ct
     fewer = replace(analysis, pair=replace(analysis.pair, ct=replace(ct, instances=ct.instances[:-1])))

@@ -59,6 +59,10 @@ class Untouched:
         ({"tracers": ("psma-1007",)}, FDG_SUBJECT, "for psma-1007, and what was injected: fdg"),
         ({"tracers": ("psma-11",)}, replace(FDG_SUBJECT, tracer=Tracer("psma", "Ga-68")), "injected: psma"),
         ({"tracers": ("fdg",)}, NOBODY, "is not known"),
+        ({"tracer": "[18F]FDG"}, NOBODY, "is not known"),  # a bundle whose author only wrote it for people
+        ({"tracer": "[18F]FDG"}, FDG_SUBJECT, ""),
+        ({"tracer": "[18F]FDG", "tracers": ("psma-11",)}, FDG_SUBJECT, "for psma-11"),
+        ({"tracer": "none (simulated uptake)"}, NOBODY, ""),
         ({"age_years": (18, 90)}, FDG_SUBJECT, ""),
         ({"age_years": (18, 63)}, FDG_SUBJECT, "is another"),
         ({"age_years": (18, 63)}, NOBODY, "age is not known"),

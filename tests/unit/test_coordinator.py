@@ -278,8 +278,10 @@ def test_a_ct_of_another_study_is_used_where_that_is_allowed(joining: Site, site
             node.arrive(part, at=100.0 + 10.0 * n)
             node.tick_until(100.0 + 10.0 * n, 109.5 + 10.0 * n)
         node.tick_until(120.0, 140.0)
+        node.coordinator.tick(720.0)  # nobody waits for a PET of the CT's study any more
     (run,) = joining.runs()
-    assert site.runs() == joining.runs(OTHER) == []
+    assert [site.ledger.work(r).refusal().code for r in site.runs()] == ["no-ct"]
+    assert site.runs(OTHER) == joining.runs(OTHER) == []
     work = joining.ledger.work(run)
     assert (work.study_instance_uid, work.studies) == (STUDY, (STUDY, OTHER))
     pair = work.pair([*pet(), *elsewhere(ct())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.assemble import assemble
+from dicom_node.errors import ROWS
 from dicom_node.work.job import Work
 from inference.decoded import decode, with_decoded
 from inference.facts import Instance, Refused
@@ -333,6 +334,48 @@ def test_both_parts_of_a_concatenation_are_one_volume(baseline: Path, tmp_path: 
         ds.InConcatenationNumber, ds.InConcatenationTotalNumber = number, 2
         parts.append(read_instance(save(ds, tmp_path / f"{number}.dcm")))
     assert stack(parts).shape == (8, 9, 9)
+
+
+WEIRD = st.sampled_from(
+    [None, 0, -1, 1e308, "", "x", "NO", [], [None], [1, 2], [{}], {}, "9" * 70, [1e308] * 3, [0] * 6]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to everything inside nested attributes."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inside in entries:
+        yield (*path, key)
+        yield from places(inside, (*path, key))
+
+
+@given(data=st.data(), spoiled=st.sampled_from(["ct.dcm", "pet.dcm"]), weird=WEIRD, remove=st.booleans())
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_spoiled_value_is_refused_with_a_code_or_leaves_a_volume(
+    enhanced_folder: Path, data: st.DataObject, spoiled: str, weird: Any, remove: bool
+) -> None:
+    pair = []
+    for name in ("ct.dcm", "pet.dcm"):
+        instance = read_instance(enhanced_folder / name)
+        attributes = json.loads(json.dumps(dict(instance.attributes)))
+        if name == spoiled:
+            *path, last = data.draw(st.sampled_from(list(places(attributes))))
+            within = attributes
+            for key in path:
+                within = within[key]
+            if remove:
+                del within[last]
+            else:
+                within[last] = weird
+        pair.append(replace(instance, attributes=attributes))
+    try:
+        found = assemble(pair)
+        suv_rule(found.pet.instances)
+        assert stack(found.ct.instances).shape[0] == stack(found.pet.instances).shape[0] == 8
+        said = ""
+    except Refused as refused:
+        said = refused.code
+    assert said in {"", *ROWS}
 
 
 # -------------------------------------------------------------------------------------------------------------- pixels

@@ -64,11 +64,15 @@ def test_placed_by_position_on_an_oblique_grid(tmp_path: Path) -> None:
 def test_axial_contours_on_a_tilted_pet_are_placed_point_by_point(tmp_path: Path) -> None:
     pet = moved(grid((20, 24, 24), (2.0, 2.0, 2.0)), 15.0)
     pet.affine[:3, 3] = 0.0
-    instance = structures(tmp_path / "s.dcm", [square(z, 10.1, 30.3) for z in (20.0, 23.0, 26.0)])
+    """With a hole, which is a contour inside the other."""
+    sides = [(10.1, 30.3), (16.1, 24.3)]
+    instance = structures(tmp_path / "s.dcm", [square(z, *side) for z in (20.0, 23.0, 26.0) for side in sides])
     (found,) = given_regions(instance, pet)
     x, y, z = np.moveaxis(pet.to_lps(np.moveaxis(np.indices(pet.array.shape), 0, -1)), -1, 0)
-    inside = (x > 10.1) & (x < 30.3) & (y > 10.1) & (y < 30.3) & (z > 18.5) & (z < 27.5)
+    outer, hole = ((x > a) & (x < b) & (y > a) & (y < b) for a, b in sides)
+    inside = outer & ~hole & (z > 18.5) & (z < 27.5)
     assert inside.sum() > 300
+    assert (outer & hole & (z > 18.5) & (z < 27.5)).sum() > 50
     assert np.array_equal(found.region.full(pet.array.shape), inside)
 
 
@@ -227,6 +231,11 @@ def test_which_regions_are_lesions(regions: list[tuple[str, str]], chosen: list[
     found, cautions = lesions_among([label(n, *r) for n, r in enumerate(regions, 1)])
     assert [r.name for r in found] == chosen
     assert [c.code for c in cautions] == said
+
+
+def test_a_coded_tumour_needs_no_name_that_is_known() -> None:
+    coded, other = Label(1, "Herd", "Neubildung", "tumour"), Label(2, "Segment_2")
+    assert lesions_among([other, coded])[0] == (coded,)
 
 
 @pytest.mark.parametrize(

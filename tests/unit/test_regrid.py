@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from inference.facts import FloatArray, Refused, Region, Volume
+from inference.inputs import CanonicalRoi, network_input
 from inference.instance import scan_folder
 from inference.load import load_ct, load_pet
 from inference.measure import measure
@@ -139,14 +140,19 @@ def test_voxels_beside_every_slice_do_not_count(tmp_path: Path) -> None:
         return np.full(points.shape[:-1], 40.0)
 
     ct = load_ct(sampled(tmp_path, forty, [(0.0, 0.0, 3.0 * n) for n in range(12)], tilted(20.0)))
-    assert (ct.array == NOT_MEASURED_HU).any()
-    suv = grid((12, 24, 24), (3.0, 2.0, 2.0), fill=1.0)
-    corner = ball(suv, (24.0, 2.0, 30.0), 8.0)
-    suv.array[corner] = 5.0
-    assert measure(1, Region.of(corner), "SEG", suv, ct).mean_hu == 40.0
+    edge = int(np.flatnonzero(ct.array[6, :, 24] > NOT_MEASURED_HU)[0])
+    assert edge > 0
+    suv = grid((30, 40, 40), (3.0, 2.0, 2.0), fill=1.0)
+    suv.affine[:3, 3] = -20.0
+    half = ball(suv, ct.to_lps((6, edge, 24)), 6.0)
+    suv.array[half] = 5.0
+    assert measure(1, Region.of(half), "SEG", suv, ct).mean_hu == 40.0
+    seen = network_input(suv, ct, Region.of(half), CanonicalRoi())
+    assert 0.2 < seen.without_ct_fraction < 0.8
+    assert "region-without-ct" in {c.code for c in seen.cautions}
     nowhere = Volume(np.full_like(ct.array, NOT_MEASURED_HU), ct.affine, ct.frame_of_reference_uid)
     with pytest.raises(Refused, match="region-outside-ct"):
-        measure(1, Region.of(corner), "SEG", suv, nowhere)
+        measure(1, Region.of(half), "SEG", suv, nowhere)
 
 
 @pytest.mark.data

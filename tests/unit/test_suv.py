@@ -210,6 +210,7 @@ def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, 
         ("counts-not-quantitative", {"Units": "CPS", **CPS, "SliceThickness": 5.0}),  # slices 3 mm apart
         ("counts-not-quantitative", {"Units": "CPS", **CPS, "SliceThickness": None}),
         ("counts-not-quantitative", {"Units": "CPS", **CPS, "PixelSpacing": "wide"}),
+        ("counts-not-quantitative", {"Units": "CPS", **CPS, "PixelSpacing": [1e-200, 1e-200]}),
         ("counts-without-factor", {"Units": "CPS", **CPS, "DoseCalibrationFactor": None}),
         ("counts-without-factor", {"Units": "CPS", **CPS, "DoseCalibrationFactor": 1.0}),  # none was applied
         ("counts-without-factor", {"Units": "CNTS", **CPS, "CorrectedImage": [*QUANTITATIVE, "DCAL"]}),

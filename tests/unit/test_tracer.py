@@ -162,6 +162,11 @@ def test_texts_of_vendors(text: str, name: str) -> None:
     [
         (item("Solution", FDG, F18, 6588.0), "fdg"),  # the text says nothing: the code speaks
         (item(None, ("35321007", "SCT", "Fluorodeoxyglucose F^18^")), "fdg"),
+        (item("Fluorine 18F 370 MBq", FDG, F18), "fdg"),
+        (
+            item(None, ("35321007", "SCT", "フルデオキシグルコース"), F18),
+            "fdg",
+        ),  # the code's own meaning, in any language
         (item("FDG -- fluorodeoxyglucose", ("Y-X1743", "99SDM", "FDG -- fluorodeoxyglucose")), "fdg"),
         (item("F-18 choline", None, F18), "fluorocholine"),
         (item("FDG", None, None, 6588.0), "fdg"),
@@ -184,6 +189,8 @@ def test_code_text_and_nuclide_together(what: dict[str, Any], name: str) -> None
         item("FDG", FDG, F18, 4062.6),  # two nuclides
         item("Somethingumab", FDG, F18, 6588.0),  # the console's default code beside a new tracer's name
         item("FDG PSMA"),
+        item("前列腺特异性膜抗原", FDG, F18),  # says something, and not to us
+        item(None, ("C-B1031", "SRT", "PSMA-1007"), F18),
     ],
 )
 def test_a_contradiction_leaves_the_name_open_and_is_said(what: dict[str, Any]) -> None:
