@@ -36,19 +36,20 @@ def _tags(keywords: Iterable[str]) -> frozenset[int]:
     return frozenset(t for t in map(tag_for_keyword, keywords) if t is not None)
 
 
+@dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Tags to keep: the keywords, and private blocks of the two groups above."""
+    """Tags to keep: those of the keywords, and private blocks of the two groups above."""
 
-    tags = _tags(KEYWORDS)
-    groups = frozenset(p.group for p in PRIVATE)
+    tags: frozenset[int]
+    groups: frozenset[int] = frozenset(p.group for p in PRIVATE)
 
     def __contains__(self, tag: object) -> bool:
         return tag in self.tags or (isinstance(tag, int) and tag >> 16 in self.groups)
 
 
-WANTED = _Wanted()
 GROUPS = _tags(FUNCTIONAL_GROUPS)
-SOP_CLASS, PER_FRAME = 0x00080016, 0x52009230
+WANTED_OF_FRAMES = _Wanted(_tags(KEYWORDS))
+WANTED = _Wanted(WANTED_OF_FRAMES.tags - GROUPS)  # a segmentation may have a hundred thousand frames
 WITHIN = dict.fromkeys(GROUPS | _tags(FRAME_MACROS), _tags(FRAME_KEYWORDS))
 CODINGS = {
     "1.2.840.10008.1.2": Coding("<", explicit=False),
@@ -89,8 +90,10 @@ def read_buffer(buffer: Buffer, path: str) -> Instance:
     found: list[Element] = []
     data, begin, size = (buffer, start, len(buffer)) if syntax != DEFLATED else _inflated(buffer, start)
     coding = CODINGS.get(syntax, EXPLICIT)
+    may_have_frames = meta.get("MediaStorageSOPClassUID") in (None, *MULTIFRAME_CLASSES)
+    wanted = WANTED_OF_FRAMES if may_have_frames else WANTED
     try:
-        walk(data, begin, coding, WANTED, found, WITHIN, size)
+        walk(data, begin, coding, wanted, found, WITHIN, size)
     except Refused as refused:
         raise Refused(refused.code, refused.reason, **_known(_values(data, found))) from None
     attributes = _values(data, found)
@@ -126,7 +129,8 @@ def _inflated(buffer: Buffer, start: int) -> tuple[bytes, int, int]:
 def _values(data: Buffer, found: Sequence[Element]) -> dict[str, Any]:
     """The attributes as plain JSON types, as ``facts.Instance`` and ``KEYWORDS`` describe them."""
     values = Values(data)
-    passed_over = PIXELS if _has_frames(data, found) else PIXELS | GROUPS
+    frames = max((len(e.items or ()) for e in found if e.tag in GROUPS), default=0)
+    passed_over = PIXELS if frames <= MOST_FRAMES else PIXELS | GROUPS
     attributes = values.of([e for e in found if e.tag not in passed_over])
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         # "US or SS" by Pixel Representation (PS3.5 6.2): implicit VR cannot say which
@@ -139,13 +143,6 @@ def _values(data: Buffer, found: Sequence[Element]) -> dict[str, Any]:
         "WithoutPrivateCreator": without_creator,
     }
     return attributes | {name: keywords for name, keywords in notes.items() if keywords}
-
-
-def _has_frames(data: Buffer, found: Sequence[Element]) -> bool:
-    """Whether this is a CT or PET whose functional groups are kept; of segmentations and captures nobody asks them."""
-    sop_class = next((bytes(data[e.start : e.start + min(e.length, 66)]) for e in found if e.tag == SOP_CLASS), b"")
-    frames = next((len(e.items or ()) for e in found if e.tag == PER_FRAME), 0)
-    return sop_class.rstrip(b"\0 ").decode("latin-1") in MULTIFRAME_CLASSES and frames <= MOST_FRAMES
 
 
 def _add_private(attributes: dict[str, Any], values: Values, found: Sequence[Element]) -> list[str]:

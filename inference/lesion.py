@@ -67,12 +67,14 @@ class _Candidate:
     doubt: str
 
     @property
-    def rank(self) -> tuple[bool, float, tuple[int, int, int]]:
+    def rank(self) -> tuple[int, float, tuple[int, int, int]]:
         """Certain before doubtful.  Certain ones by total lesion glycolysis, which weighs size and uptake.
 
-        What is doubtful is often a piece of an organ, whose size says nothing: the hottest first.
+        What is doubtful is often a piece of an organ, whose size says nothing: the hottest first, and urine, which is
+        hotter than most lesions, last.
         """
-        return bool(self.doubt), -(self.suv_max if self.doubt else self.ml * self.suv_mean), self.grown.region.start
+        level = 2 if self.doubt in ("kidney", "ureter") else int(bool(self.doubt))
+        return level, -(self.suv_max if self.doubt else self.ml * self.suv_mean), self.grown.region.start
 
 
 def find_lesions(

@@ -17,28 +17,32 @@ import numpy as np
 from inference.body import Body
 from inference.facts import BoolArray, FloatArray, Tracer, Volume
 from inference.organs import Organs, within
-from inference.uptake import MARGIN_MM, Core, is_lump
+from inference.uptake import MARGIN_MM, Core, is_lump, surroundings
 
 # The wall of the left ventricle is hollow at this share of its maximum, whatever the threshold.
 HEART_LEAST_ML, HEART_SHARE, HEART_NEAR_MM = 8.0, 0.55, 15.0
 # Two kidneys: hot at mirrored places; what lies this far (x, y, z mm) round them is theirs.
 KIDNEYS_APART_X, KIDNEYS_APART_Z, KIDNEY_REACH = 40.0, 60.0, (38.0, 34.0, 62.0)
-LIVER_LEAST_ML, SPLEEN_ML, SOLID_ORGAN_HU, SOLID_ORGAN_CV = 300.0, (60.0, 900.0), (15.0, 170.0), 0.35
-SOLID_ORGAN_BELOW_BASE = (-100.0, 150.0)
+# The liver's own uptake fills it; the spleen's is even, and lies at the left side of the back under the lung.
+LIVER_FILLED, SPLEEN_ML, SPLEEN_CV = 0.6, (60.0, 900.0), 0.35
+SPLEEN_BELOW_BASE, SPLEEN_OFF_X, SPLEEN_OFF_Y = (-100.0, 150.0), 30.0, -10.0
 # The cavity of the abdomen: so far below the lungs, within the skin, in front of the spine; bowel is not bone.
 CAVITY_BELOW_BASE, CAVITY_DEPTH_MM, CAVITY_HU, BONE_HU, BONE_SHARE = (0.0, 430.0), 22.0, 70.0, 200.0, 0.05
 CAVITY_FRONT_OF, PELVIS_BELOW_BASE, PELVIS_FRONT_OF = 32.0, 250.0, 60.0
 # A lump among the bowel in front is no certain lesion unless it is so many times hotter than the threshold.
-AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_HOT = 12.0, 3.0
+AMONG_BOWEL_FRONT_OF, AMONG_BOWEL_BESIDE, AMONG_BOWEL_HOT = 12.0, 60.0, 3.0
+# Round a lesion of the liver is liver, and PERCIST's threshold is 1.5 times that and more; round bowel is fat.
+LIVER_TO_THRESHOLD = 0.4
 BOWEL_LEAST_ML, BOWEL_PIECE_ML, BOWEL_NEAR_MM, GAS_HU = 8.0, 2.0, 25.0, -300.0
 # In hot bowel a lump that is so much hotter than the bowel's other peaks may be a lesion.
 LUMP_HOTTER, LUMP_LEAST_ML = 1.5, 2.0
-URETER_MOST_ML, URETER_OFF_X, URETER_SLENDER = 6.0, (12.0, 70.0), 1.6
+URETER_MOST_ML, URETER_SPOT_ML, URETER_OFF_X, URETER_SLENDER, URETER_BELOW_BASE = 6.0, 2.0, (12.0, 70.0), 1.6, 60.0
 GLANDS_MOST_ML, GLANDS_APART_MM, GLANDS_OFF_X, GLANDS_ALIKE = 14.0, 10.0, (8.0, 80.0), 0.65
 # A brain without its skull in the picture.
 BRAIN_ABOVE_LUNGS, BRAIN_LEAST_ML, BRAIN_SHARE_OF_BODY = 60.0, 100.0, 0.2
 
-FDG_LIKE = ("brain", "heart", "liver", "spleen", "bowel", "kidney", "bladder", "ureter", "glands")
+# Liver and spleen are not among FDG's: what is above PERCIST's threshold, or SUVbw 4, is not their usual uptake.
+FDG_LIKE = ("brain", "heart", "bowel", "kidney", "bladder", "ureter", "glands")
 # Prostate-specific membrane antigen and somatostatin receptor ligands: none in brain and heart.
 PEPTIDE_LIKE = ("liver", "spleen", "bowel", "kidney", "bladder", "ureter", "glands")
 PSMA_NAMES = ("dcfpyl", "dcfbc")
@@ -180,23 +184,39 @@ class Judge:
                     self._take(group, "heart")
 
     def _liver_and_spleen(self) -> None:
+        """What fills the liver on the CT; an even uptake of a spleen's size at its place."""
         base = self.body.base_mm
         if base is None:
             return
         for group in self._by_component(self._open()):
             points = np.concatenate([self.spots[n].points for n in group])
             centre = points.mean(axis=0)
-            below, (x, y) = base - float(centre[2]), self.body.off_middle(centre[None])[0]
-            ml = len(points) * self.suv.voxel_ml
-            hu = float(np.mean([self.spots[n].mean_hu for n in group]))
-            if not (SOLID_ORGAN_BELOW_BASE[0] < below < SOLID_ORGAN_BELOW_BASE[1]):
-                continue
-            if not (SOLID_ORGAN_HU[0] < hu < SOLID_ORGAN_HU[1]) or self._variation(points) > SOLID_ORGAN_CV:
-                continue
-            if ml > LIVER_LEAST_ML and x < 0:
+            x, y = self.body.off_middle(centre[None])[0]
+            low, high = SPLEEN_BELOW_BASE
+            in_place = low < base - float(centre[2]) < high and SPLEEN_OFF_X < x and SPLEEN_OFF_Y < y
+            if self._fills_liver(group):
                 self._take(group, "liver")
-            elif SPLEEN_ML[0] < ml < SPLEEN_ML[1] and x > 30 and y > -10:
+            elif in_place and SPLEEN_ML[0] < self._ml(group) < SPLEEN_ML[1] and self._variation(points) < SPLEEN_CV:
                 self._take(group, "spleen")
+
+    def _fills_liver(self, group: Sequence[int]) -> bool:
+        if self.organs.liver_core is None:
+            return False
+        cells = self.body.volume.to_lps(np.argwhere(self.organs.liver_core))
+        index = np.rint(self.suv.to_index(cells)).astype(int)
+        box, start = self._union(group)
+        local = index - start
+        inside = ((local >= 0) & (local < box.shape)).all(axis=1)
+        return bool(box[tuple(local[inside].T)].sum() > LIVER_FILLED * len(cells))
+
+    def _union(self, which: Sequence[int]) -> tuple[BoolArray, FloatArray]:
+        """The cores' voxels in their common box, and where that begins."""
+        regions = [self.spots[n].core.region for n in which]
+        low = np.min([r.start for r in regions], axis=0)
+        box = np.zeros(tuple(np.max([np.add(r.start, r.mask.shape) for r in regions], axis=0) - low), bool)
+        for r in regions:
+            box[tuple(slice(s.start - a, s.stop - a) for s, a in zip(r.slices, low, strict=True))] |= r.mask
+        return box, low
 
     def _variation(self, points: FloatArray) -> float:
         """Standard deviation of the uptake to its mean."""
@@ -208,16 +228,16 @@ class Judge:
         for n in self._open():
             s = self.spots[n]
             down, across = s.size_mm
-            if (
-                self._below(s.peak_mm) > 0
-                and s.ml < URETER_MOST_ML
-                and URETER_OFF_X[0] < abs(s.off_mm[0]) < URETER_OFF_X[1]
-                and down > URETER_SLENDER * across
-            ):
+            beside_spine = URETER_OFF_X[0] < abs(s.off_mm[0]) < URETER_OFF_X[1]
+            if self._below(s.peak_mm) < URETER_BELOW_BASE or not beside_spine:
+                continue
+            if s.ml < URETER_MOST_ML and down > URETER_SLENDER * across:
                 self._take([n], "ureter")
+            elif s.ml < URETER_SPOT_ML:
+                self.verdicts[n] = Verdict(doubt="ureter")
 
     def _bowel(self) -> None:
-        liver = set(self._in_place(self.organs.liver))
+        liver = {n for n in self._in_place(self.organs.liver) if self._in_liver(self.spots[n])}
         inside = [n for n in self._open() if n not in liver and self._in_cavity(self.spots[n])]
         fragments: list[int] = []
         for group in self._by_component(inside):
@@ -261,8 +281,13 @@ class Judge:
         """mm below the lungs; -inf where they are not in the picture."""
         return -np.inf if self.body.base_mm is None else self.body.base_mm - float(peak_mm[2])
 
+    def _in_liver(self, s: _Spot) -> bool:
+        return surroundings(self.suv, s.core.region) > LIVER_TO_THRESHOLD * self.threshold
+
     def _among_bowel(self, s: _Spot) -> bool:
-        there = s.off_mm[1] < AMONG_BOWEL_FRONT_OF or self._below(s.peak_mm) > PELVIS_BELOW_BASE
+        x, y = s.off_mm
+        beside = y < AMONG_BOWEL_FRONT_OF or abs(x) > AMONG_BOWEL_BESIDE
+        there = beside or self._below(s.peak_mm) > PELVIS_BELOW_BASE
         return bool(there and s.core.suv < AMONG_BOWEL_HOT * self.threshold)
 
     def _holds_gas(self, s: _Spot) -> bool:

@@ -160,7 +160,7 @@ def grow(suv: Volume, core: Core, closed: BoolArray) -> Grown:
         hotter = float(suv.array[part.slices][part.mask].max()) > core.suv
         if flooded or hotter or _leaves(part, low, high, suv):
             continue
-        if share * core.suv >= CONTRAST * _surroundings(values, part, start, suv.spacing_mm, free):
+        if share * core.suv >= CONTRAST * surroundings(suv, part, closed):
             return Grown(part, share * core.suv, share)
     return Grown(core.region, lowest, 0.0)
 
@@ -172,19 +172,18 @@ def _leaves(grown: Region, low: npt.NDArray[np.integer[Any]], high: npt.NDArray[
     return bool(at_low.any() or ((end >= high) & (high < suv.array.shape)).any())
 
 
-def _surroundings(
-    values: npt.NDArray[np.floating],
-    region: Region,
-    start: tuple[int, int, int],
-    spacing_mm: tuple[float, float, float],
-    free: BoolArray,
-) -> float:
-    """Median SUV of the shell round the region in a box of ``values`` at ``start``; 0 where the box holds none."""
+def surroundings(suv: Volume, region: Region, closed: BoolArray | None = None) -> float:
+    """Median SUV of the shell 10 to 20 mm round the region, without what is ``closed``; 0 where there is none."""
+    reach = [int(np.ceil(SURROUNDINGS_MM[1] / s)) for s in suv.spacing_mm]
+    low = np.maximum(np.subtract(region.start, reach), 0)
+    high = np.add(region.start, region.mask.shape) + reach
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    values = suv.array[box]
     inside = np.zeros(values.shape, bool)
-    inside[tuple(slice(s.start - a, s.stop - a) for s, a in zip(region.slices, start, strict=True))] = region.mask
-    distance_mm = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
+    inside[tuple(slice(s.start - a, s.stop - a) for s, a in zip(region.slices, low, strict=True))] = region.mask
+    distance_mm = ndimage.distance_transform_edt(~inside, sampling=suv.spacing_mm)
     near = (distance_mm > SURROUNDINGS_MM[0]) & (distance_mm <= SURROUNDINGS_MM[1])
-    shell = values[near & free]
+    shell = values[near if closed is None else near & ~closed[box]]
     return float(np.median(shell)) if shell.size else 0.0
 
 

@@ -28,6 +28,7 @@ def as_toml(settings: Settings) -> str:
 def as_json(settings: Settings) -> dict[str, Any]:
     """The same as plain JSON types; pydantic masks secrets itself."""
     dumped: dict[str, Any] = settings.model_dump(mode="json")
+    dumped["route"] = [rule.model_dump(mode="json", by_alias=True, exclude_unset=True) for rule in settings.route]
     return dumped
 
 

@@ -207,7 +207,7 @@ def _refusal_results(
 
 def _blank_answer() -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(("pet", "ct", "suv", "tracer", "prediction", "model"))
-    lists: dict[str, Any] = {"warnings": [], "story": [], "lesions": [], "results": []}
+    lists: dict[str, Any] = {"warnings": [], "story": [], "references": [], "lesions": [], "results": []}
     return {"status": "failed", "reason_code": None, "reason": None} | empty | lists
 
 
@@ -233,6 +233,7 @@ def _describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
         "also": [asdict(scale) for scale in analysis.also_suv],
     }
     answer["tracer"] = asdict(analysis.tracer)
+    answer["references"] = [asdict(reference) for reference in analysis.references]
     answer["lesions"] = [_describe_lesion(lesion, analysis.also_suv) for lesion in analysis.lesions]
     answer["prediction"] = {
         "target": model.target,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.report import codes
-from inference.facts import Analysis, Caution, Lesion, Prediction, Saliency
+from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Saliency
 
 APPLICABILITY_WORDS = {
     "inside": "the model applies to this study",
@@ -101,6 +101,13 @@ def lesion_count(found: int, shown: int) -> str:
         return "No lesion was found"
     text = f"{found} lesion{'s' if found > 1 else ''} found"
     return text if shown == found else f"{text}; the {shown} largest are reported, {found - shown} left out"
+
+
+def reference(uptake: ReferenceUptake) -> str:
+    """A reference organ's uptake and where it was measured."""
+    x, y, z = uptake.centre_lps_mm
+    where = f"{uptake.volume_ml:.1f} ml round ({x:.0f}, {y:.0f}, {z:.0f}) mm LPS"
+    return f"Reference uptake, {uptake.site}: SUVbw mean {uptake.suv_mean:.2f}, SD {uptake.suv_sd:.2f} g/ml, {where}."
 
 
 def cautions(analysis: Analysis) -> tuple[Caution, ...]:

@@ -105,6 +105,7 @@ def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path, monkeypa
     printed = as_toml(settings)
     assert read_settings(_file(tmp_path, printed)) == settings
     assert set(tomllib.loads(printed)) == set(Settings.model_fields)
+    assert as_json(settings)["route"][0]["when"]["any"] == [{"pet_slices": {"max": 90.5}}, {"not": {"tracer": [""]}}]
 
 
 def test_every_key_says_what_it_is() -> None:

@@ -489,3 +489,19 @@ def test_decoded_frames_that_were_removed_are_decoded_from_the_object_read_once(
     monkeypatch.setattr(pydicom, "dcmread", lambda *a, **k: opened.append(a) or read(*a, **k))
     assert np.array_equal(np.stack(list(stored_slices(made.instances))), wanted)
     assert len(opened) == 1
+
+
+def test_the_functional_groups_of_a_segmentation_are_passed_over(pet: Dataset, tmp_path: Path) -> None:
+    pet.SOPClassUID = pet.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+    assert "PerFrameFunctionalGroupsSequence" not in one(pet, tmp_path).attributes
+
+
+def test_more_frames_than_any_volume_has_are_refused_before_their_groups_are_read(
+    pet: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.instance.MOST_FRAMES", 7)
+    monkeypatch.setattr("inference.frames.MOST_FRAMES", 7)
+    instance = one(pet, tmp_path)
+    assert "PerFrameFunctionalGroupsSequence" not in instance.attributes
+    with pytest.raises(Refused, match="at most 7 frames"):
+        stack([instance])

@@ -10,7 +10,7 @@ import pytest
 from dicom_node.report import codes, verdict
 from dicom_node.report.canvas import BACKGROUND, MARGIN, Canvas
 from dicom_node.report.picture import key_image
-from inference.facts import Analysis, Caution, Code, Prediction
+from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake
 from tests.report_case import MODEL, NO_LESION, REPORTED, WITHHELD, make_analysis
 
 
@@ -82,3 +82,8 @@ def test_private_codes_are_unique_and_short_enough() -> None:
 
 def test_a_models_long_meaning_is_cut_to_what_dicom_allows() -> None:
     assert len(codes.concept(Code("X", "99X", "long " * 40)).meaning) == 64
+
+
+def test_a_reference_organ_is_told_with_its_place() -> None:
+    said = verdict.reference(ReferenceUptake("liver", 2.204, 0.196, 14.13, (-61.2, 12.0, 431.6)))
+    assert said == ("Reference uptake, liver: SUVbw mean 2.20, SD 0.20 g/ml, 14.1 ml round (-61, 12, 432) mm LPS.")

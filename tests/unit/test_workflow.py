@@ -18,6 +18,7 @@ from dicom_node.assemble import assemble
 from dicom_node.config import Settings
 from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
+from dicom_node.report import read_result
 from dicom_node.succession import Decision
 from dicom_node.work.analyst import AnalysisEnded, Analyst, _Desk
 from dicom_node.work.job import Work
@@ -28,6 +29,7 @@ from inference.facts import Refused, Result
 from inference.instance import scan_folder
 from tests.site import make_queue
 from tests.studies import STUDY, ct, pet, rtstruct
+from tests.unit.test_contract import remade
 
 BUNDLE = "b" * 64
 ROOT = Path(__file__).parents[2]
@@ -273,6 +275,26 @@ def test_an_analysis_is_ended_at_its_limit_and_the_next_one_works(settings: Sett
             analyst.close()
         index.close()
         ledger.close()
+
+
+@pytest.mark.data
+def test_a_run_is_answered_by_the_model_it_was_made_for(settings: Settings, shared_data: Path, tmp_path: Path) -> None:
+    """Also where the configuration names others by now; where its bundle is gone the run is refused, not held up."""
+    instances = scan_folder(shared_data / "geometry" / "baseline").instances
+    other = remade(tmp_path / "bundles", "other")
+    works = [Work.of_pair(assemble(instances), digit * 64, name) for digit, name in (("c", str(other)), ("d", "gone"))]
+    index, ledger = Index(settings.index_file), Ledger(settings.index_file)
+    index.add([Arrival(i, 1.0) for i in instances])
+    ledger.decide(works[0].study_instance_uid, works, 1.0)
+    analyst = Analyst(settings)
+    try:
+        done, refused = (analyst.analyse(w.run_id, "20260101120000.000000+0000") for w in works)
+    finally:
+        for opened in (analyst, index, ledger):
+            opened.close()
+    assert (done.state, refused.state, refused.code) == ("done", "refused", "bundle-not-found")
+    report = next(r.path for r in done.results if r.kind == "sr")
+    assert read_result(report).model.startswith("other ")
 
 
 def test_a_model_that_cannot_be_loaded_is_no_studys_fault(settings: Settings, ledger: Ledger) -> None:
