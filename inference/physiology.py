@@ -193,7 +193,7 @@ class Judge:
             centre = points.mean(axis=0)
             x, y = self.body.off_middle(centre[None])[0]
             low, high = SPLEEN_BELOW_BASE
-            in_place = low < base - float(centre[2]) < high and SPLEEN_OFF_X < x and SPLEEN_OFF_Y < y
+            in_place = low < base - float(centre[2]) < high and x > SPLEEN_OFF_X and y > SPLEEN_OFF_Y
             if self._fills_liver(group):
                 self._take(group, "liver")
             elif in_place and SPLEEN_ML[0] < self._ml(group) < SPLEEN_ML[1] and self._variation(points) < SPLEEN_CV:
