@@ -21,6 +21,7 @@ from dicom_node.assemble import (
     not_before,
     with_ct_of_other_studies,
 )
+from dicom_node.assemble.regions import REGION_CLASSES
 from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
@@ -34,16 +35,11 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.1
 TRY_AGAIN_S = 1.0
+TURN_S = 0.5  # then whatever is new comes first again, however many studies are due at once
+CLOCK_WAS_SET_S = 1.0  # between two looks; less is the drift that time servers even out
+COUNTS = {*PET_CLASSES, *CT_CLASSES, *REGION_CLASSES}  # an MR or a dose report delays nothing
 NEVER = Before()
 USED_ELSEWHERE = "used-with-another-study"  # the story of a study whose CT belongs to the PET of another
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A study that is not decided: look again at ``until`` (Unix time), or when an association ends."""
-
-    until: float
-    open_associations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +56,7 @@ class _Seen:
 
     ``instances``: those of the study, not ours; ``candidates``: the same, and the CT of another study where that may
     be used.  ``studies``: where they come from.  ``arrived``: how many had come to all of ``studies``.
+    ``last``: when the last of them came, by the clock of then (Unix time).
     """
 
     study: str
@@ -67,6 +64,7 @@ class _Seen:
     instances: list[Instance]
     candidates: list[Instance]
     arrived: int
+    last: float
     traffic: Traffic
 
 
@@ -83,35 +81,55 @@ class Coordinator:
         self._ledger = Ledger(settings.index_file)
         self._queue = WorkQueue(settings)
         self._cursor = 0
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, float] = {}  # studies that are not decided → when to look again, Unix time
         self._unqueued: dict[str, _Unqueued] = {}
         self._queue_at = 0.0
+        self._clock_from = 0.0
+        self._ahead: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Tick until ``stop`` is set."""
         while not stop.wait(LOOK_EVERY_S):
+            self.watch_clock(time.time(), time.monotonic())
             self.tick(time.time())
         self._queue.close()
 
+    def watch_clock(self, now: float, steady: float) -> None:
+        """Silence is measured from here where this process has just started, or the clock (``now``) was set.
+
+        ``steady``: seconds that nobody sets.  Else an hour that the node was down, or that the clock jumped, would
+        count as an hour in which nobody sent.
+        """
+        ahead = now - steady
+        if self._ahead is None or abs(ahead - self._ahead) > CLOCK_WAS_SET_S:
+            if self._ahead is not None:
+                log.warning("the clock was set; silence is measured anew", by_s=round(ahead - self._ahead, 1))
+            self._clock_from, self._queue_at = now, 0.0
+            self._waiting = dict.fromkeys(self._waiting, now)
+        self._ahead = ahead
+
     def tick(self, now: float) -> None:
-        """Judge every study in which something has changed, or whose time has come.  ``now``: Unix time."""
+        """Judge the studies in which something has changed, then those whose time has come; some may have to wait for
+        the next tick.  ``now``: Unix time.
+        """
         starting = self._cursor == 0
         changed, self._cursor = self._index.studies_changed_since(self._cursor)
         if starting:
             changed = [study for study in changed if not self._is_settled(study)]
-        due = [study for study, waiting in self._waiting.items() if self._is_due(study, waiting, now)]
-        for study in dict.fromkeys([*self._with_partners(changed), *due]):
+        fresh = dict.fromkeys(self._with_partners(changed))
+        due = [study for study, until in self._waiting.items() if until <= now and study not in fresh]
+        todo = [*fresh, *sorted(due, key=self._waiting.__getitem__)]
+        end_of_turn = time.monotonic() + TURN_S
+        for done, study in enumerate(todo, 1):
             self._look_at(study, now)
+            if time.monotonic() > end_of_turn:
+                self._waiting |= dict.fromkeys(todo[done:], now)
+                break
         if now >= self._queue_at:
             self._submit(now)
 
     def _is_settled(self, study: str) -> bool:
         return self._ledger.is_settled(study, self._arrived((study, *self._partners(study))))
-
-    def _is_due(self, study: str, waiting: _Waiting, now: float) -> bool:
-        if now >= waiting.until:
-            return True
-        return waiting.open_associations > 0 and self._index.open_associations(study) != waiting.open_associations
 
     # ------------------------------------------------------------------------------------------------- two studies
 
@@ -132,15 +150,14 @@ class Coordinator:
         """Judge one study, and act on it.  What goes wrong with one study must not stop the others."""
         try:
             before = self._before(study)
-            if before is NEVER and (until := self._not_before(study)) > now:
-                self._waiting[study] = _Waiting(until, self._index.open_associations(study))
+            if before is NEVER and self._is_too_early(study, now):
                 return None
-            seen = self._see(study)
+            seen = self._see(study, now)
             if seen is None:
                 return self._forget(study)
             verdict = self._judge(seen, now, before)
             if isinstance(verdict, Wait):
-                self._waiting[study] = _Waiting(verdict.until, self._index.open_associations(study))
+                self._waiting[study] = verdict.until
                 if before is not NEVER:
                     self._withdraw(study, verdict.pair, now)
                 log.debug("waiting", study_instance_uid=study, why=verdict.why)
@@ -149,20 +166,32 @@ class Coordinator:
                 self._forget(study)
         except Exception:  # noqa: BLE001 - whatever it is, it is this study's; the log says it, and we try again
             log.exception("the study could not be judged", study_instance_uid=study)
-            self._waiting[study] = _Waiting(now + TRY_AGAIN_S, 0)
+            self._waiting[study] = now + TRY_AGAIN_S
 
-    def _not_before(self, study: str) -> float:
-        """When it is worth reading all of the study; judging 600 slices at each look would take half a core."""
-        traffic = Traffic(self._index.last_arrival(study), open_associations=self._index.open_associations(study))
-        return not_before(traffic, self._settings.assemble)
+    def _is_too_early(self, study: str, now: float) -> bool:
+        """Whether it is not worth reading all of the study: judging 600 slices at each look would take half a core.
 
-    def _see(self, study: str) -> _Seen | None:
+        What arrives meanwhile does not put the next look off: it may be of no interest.
+        """
+        last = self._believed(self._index.last_arrival(study), now)
+        traffic = Traffic(last, open_associations=self._index.open_associations(study))
+        until = not_before(traffic, self._settings.assemble)
+        if until <= now:
+            return False
+        self._waiting[study] = min(until, self._waiting.get(study, until))
+        return self._waiting[study] > now
+
+    def _believed(self, arrival: float, now: float) -> float:
+        """When something came, as far as this clock can tell: what it does not know counts as come when it was set."""
+        return arrival if self._clock_from <= arrival <= now else self._clock_from
+
+    def _see(self, study: str, now: float) -> _Seen | None:
         """What is there of the study; None where there is nothing but what we wrote ourselves."""
         partners = self._partners(study)
         open_associations = self._index.open_associations(study)
         arrived = self._arrived((study, *partners))  # first: what comes between the two counts as undecided
         own = [i for i in self._index.study_instances(study) if not is_ours(i)]
-        if not own:
+        if not own and not self._index.study_set_aside(study):
             return None
         candidates = own
         if partners and frames_without_ct(own):
@@ -170,10 +199,11 @@ class Coordinator:
             candidates = with_ct_of_other_studies(own, others)
         studies = tuple(dict.fromkeys((study, *(i.study_instance_uid for i in candidates))))
         open_associations += sum(self._index.open_associations(other) for other in studies[1:])
-        last = max(self._index.last_arrival(one) for one in studies)
-        series = {i.series_instance_uid for i in candidates}
-        traffic = Traffic(last, {uid: self._index.arrivals(uid) for uid in series}, open_associations)
-        return _Seen(study, studies, own, candidates, arrived, traffic)
+        arrivals = {uid: self._index.arrivals(uid) for uid in _series_that_count(candidates)}
+        last = max((times[-1] for times in arrivals.values()), default=self._index.last_arrival(study))
+        by_series = {uid: sorted(t if t <= now else self._clock_from for t in times) for uid, times in arrivals.items()}
+        traffic = Traffic(self._believed(last, now), by_series, open_associations)
+        return _Seen(study, studies, own, candidates, arrived, last, traffic)
 
     def _before(self, study: str) -> Before:
         decided = self._ledger.history(study)
@@ -194,7 +224,7 @@ class Coordinator:
 
     def _decide(self, seen: _Seen, verdict: Complete | GiveUp, now: float) -> None:
         """Register the runs of a pair, or of a refusal somebody waits for; ``tick`` then queues them."""
-        study, last = seen.study, seen.traffic.last
+        study, last = seen.study, seen.last
         if isinstance(verdict, Complete):
             senders = [sender for one in seen.studies for sender in self._index.senders(one)]
             routed = self._router.models(verdict.pair, senders)
@@ -244,6 +274,11 @@ class Coordinator:
 
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)
+
+
+def _series_that_count(instances: Iterable[Instance]) -> set[str]:
+    """Series whose arrival says that the study is still coming."""
+    return {i.series_instance_uid for i in instances if i.sop_class_uid in COUNTS}
 
 
 def _answer_is_expected(images: list[Instance]) -> bool:

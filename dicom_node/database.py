@@ -36,6 +36,7 @@ instances = sa.Table(
     sa.Column("received", sa.Float, nullable=False),
     sa.Column("association", sa.String, index=True),
     sa.Column("frame_of_reference_uid", sa.String, index=True),
+    sa.Column("reading", sa.String, nullable=False, default=""),
 )
 set_aside = sa.Table(
     "set_aside",

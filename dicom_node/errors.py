@@ -110,6 +110,7 @@ _STUDY = {
     "pet-not-static": (215, "PET not static", "Send the static or whole-body PET."),
     "pet-reprojection": (216, "PET is a reprojection", "Send the slices."),
     "pet-not-attenuation-corrected": (217, "PET not attenuation-corrected", "Send the attenuation-corrected PET."),
+    "not-routed": (220, "No routing rule wants the study", "Change the rules ([[route]]), or name a model."),
     "not-slices": (218, "Images are no slices", OTHER),
     # geometry
     "frame-of-reference-missing": (301, "Frame of Reference absent", HEADER),
@@ -140,6 +141,8 @@ _STUDY = {
     "value-malformed": (407, "Header value malformed", CORRECT),
     "ct-not-hu": (408, "CT not in Hounsfield units", OTHER),
     "ct-rescale-missing": (409, "CT without rescale values", HEADER),
+    "pixel-bits-disagree": (412, "Bits of pixel data unclear", CORRECT),
+    "ct-values-out-of-range": (413, "CT values are no HU", CORRECT),
     # SUV
     "pet-header-mixed": (501, "PET slices disagree in their header", CORRECT),
     "pet-intercept-not-zero": (502, "PET rescale intercept not zero", CORRECT),

@@ -18,8 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from dicom_node.database import associations, changes, instances, open_engine, set_aside
+from dicom_node.headers import header_columns, identity, read_again
 from dicom_node.migrations import upgrade
 from inference.facts import Instance, Refused
+from inference.keywords import READING
 
 CONFLICT = "sop-instance-conflict"
 
@@ -101,13 +103,29 @@ class Index:
     # ------------------------------------------------------------------------------------------------ what is asked for
 
     def study_instances(self, study_instance_uid: str) -> list[Instance]:
-        """All instances of the study, in the order of arrival."""
+        """All instances of the study, in the order of arrival.
+
+        Rows that an earlier version wrote may lack what this one needs of a header: it is read again from the file.
+        """
         query = (
-            sa.select(instances.c.content)
+            sa.select(instances.c.content, instances.c.reading)
             .where(instances.c.study_instance_uid == study_instance_uid)
             .order_by(instances.c.received)
         )
-        return [Instance(**json.loads(content)) for content in self._column(query)]
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        found = [Instance(**json.loads(content)) for content, _ in rows]
+        old = [n for n, (_, reading) in enumerate(rows) if reading != READING]
+        read = {n: again for n in old if (again := read_again(found[n]))}
+        self._keep_readings(list(read.values()))
+        return [read.get(n, instance) for n, instance in enumerate(found)]
+
+    def _keep_readings(self, read: Sequence[Instance]) -> None:
+        if not read:
+            return
+        update = sa.update(instances).where(instances.c.sop_instance_uid == sa.bindparam("uid"))
+        with self.engine.begin() as connection:
+            connection.execute(update, [{"uid": i.sop_instance_uid} | header_columns(i) for i in read])
 
     def study_set_aside(self, study_instance_uid: str) -> list[tuple[Path, Refused]]:
         """What came for the study and cannot be used, with the reasons; the path is that of the file kept, if any.
@@ -152,9 +170,12 @@ class Index:
         return int(self._column(query)[0])
 
     def last_arrival(self, study_instance_uid: str) -> float:
-        """When the last instance of the study came, Unix time; 0 where there is none."""
-        query = sa.select(sa.func.max(instances.c.received)).where(instances.c.study_instance_uid == study_instance_uid)
-        return float(self._column(query)[0] or 0.0)
+        """When the last of the study came, or was set aside, Unix time; 0 where there is none."""
+        times = [
+            sa.select(sa.func.max(table.c.received)).where(table.c.study_instance_uid == study_instance_uid)
+            for table in (instances, set_aside)
+        ]
+        return max(float(self._column(time)[0] or 0.0) for time in times)
 
     def arrived(self, study_instance_uid: str) -> int:
         """How many instances and files set aside have come for the study, ever: it only grows."""
@@ -207,26 +228,21 @@ def _sift(
     query = sa.select(instances.c.sop_instance_uid, instances.c.content).where(
         instances.c.sop_instance_uid.in_(sa.bindparam("wanted", expanding=True))
     )
-    here = {uid: _identity(Instance(**json.loads(c))) for uid, c in connection.execute(query, {"wanted": wanted})}
+    here = {uid: identity(Instance(**json.loads(c))) for uid, c in connection.execute(query, {"wanted": wanted})}
     new: list[Arrival] = []
     known: list[Arrival] = []
     rejected: list[Instance] = []
     for arrival in arrivals:
-        identity = _identity(arrival.instance)
+        mine = identity(arrival.instance)
         first = here.get(arrival.instance.sop_instance_uid)
         if first is None:
-            here[arrival.instance.sop_instance_uid] = identity
+            here[arrival.instance.sop_instance_uid] = mine
             new.append(arrival)
-        elif first == identity:
+        elif first == mine:
             known.append(arrival)
         else:
             rejected.append(arrival.instance)
     return new, known, rejected
-
-
-def _identity(instance: Instance) -> tuple[str, ...]:
-    uids = (instance.study_instance_uid, instance.series_instance_uid, instance.transfer_syntax_uid)
-    return (*uids, instance.sha256)
 
 
 def _upsert_instances() -> sa.Executable:
@@ -236,6 +252,7 @@ def _upsert_instances() -> sa.Executable:
         set_={
             "path": new.excluded.path,
             "content": new.excluded.content,
+            "reading": new.excluded.reading,
             "association": sa.func.coalesce(instances.c.association, new.excluded.association),
         },
     )
@@ -249,11 +266,9 @@ def _row(arrival: Arrival) -> dict[str, Any]:
         "series_instance_uid": instance.series_instance_uid,
         "sha256": instance.sha256,
         "path": instance.path,
-        "content": json.dumps({name: getattr(instance, name) for name in Instance.__slots__}, ensure_ascii=False),
         "received": arrival.received,
         "association": arrival.association.id if arrival.association else None,
-        "frame_of_reference_uid": str(instance.get("FrameOfReferenceUID", "")).strip() or None,
-    }
+    } | header_columns(instance)
 
 
 def _fault_row(fault: Fault) -> dict[str, Any]:

@@ -100,8 +100,8 @@ class Assemble(Section):
     """When a study is complete (design: evidence first, timers last)."""
 
     ct_quiet_s: Seconds = Field(0.3, description="shortest pause after the last CT slice before the pair is tested")
-    quiet_s: Seconds = Field(15.0, description="pause after release, where no evidence says complete")
-    quiet_open_s: Seconds = Field(60.0, description="the same while an association is still open")
+    quiet_s: Seconds = Field(15.0, description="pause after release where no evidence says complete, or before it where all does")
+    quiet_open_s: Seconds = Field(60.0, description="pause before release, where no evidence says complete")
     give_up_s: Seconds = Field(600.0, description="a study with holes is refused after this pause")
     margin_mm: float = Field(
         20.0, ge=0, le=500, description="CT slices this far beyond the PET still belong to the pair"

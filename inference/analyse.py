@@ -53,8 +53,7 @@ def analyse(
     """
     clock = _Clock(progress)
     with clock.stage("geometry"):
-        pet_stack, ct_stack = stack(pair.pet.instances), stack(pair.ct.instances)
-        _check_same_space(pet_stack, ct_stack)
+        pet_stack, ct_stack = stacks(pair)
     with clock.stage("SUV rule"):
         rule = suv_rule(pet_stack.instances)
         scales, scale_cautions = suv_scales(also_suv, pet_stack.instances)
@@ -112,7 +111,12 @@ def analyse(
     )
 
 
-def _check_same_space(pet: Stack, ct: Stack) -> None:
+def stacks(pair: Pair) -> tuple[Stack, Stack]:
+    """PET and CT as volumes in one space, by their headers alone.
+
+    Raises ``Refused``: frame-of-reference-differs, and those of ``volume.stack``.
+    """
+    pet, ct = stack(pair.pet.instances), stack(pair.ct.instances)
     if pet.frame_of_reference_uid != ct.frame_of_reference_uid:
         raise Refused(
             "frame-of-reference-differs",
@@ -120,6 +124,7 @@ def _check_same_space(pet: Stack, ct: Stack) -> None:
             pet=pet.frame_of_reference_uid,
             ct=ct.frame_of_reference_uid,
         )
+    return pet, ct
 
 
 def _regions(

@@ -17,8 +17,10 @@ from inference.nuclide import DAY, HALF_LIVES_S, HOUR, NUCLIDE_OF_CODE, nuclide_
 # 4e2 and 4e8); between the two it is neither.
 LEAST_DOSE_BQ, MOST_DOSE_BQ, MBQ_BELOW = 1e6, 1e11, 1e4
 # A number that gives less than this, read as MBq, may be millicuries instead: 10 mCi of FDG are 370 MBq.  Read as MBq
-# and above it, it would be at least 37 MBq/kg as millicuries, which no tracer is given in.
-LEAST_MBQ_PER_KG = 1.0
+# and above it, it would be at least 37 MBq/kg as millicuries, which no tracer is given in.  Of those that live for days
+# 37 MBq are a usual dose (Zr-89: Dijkers et al., Clin Pharmacol Ther 2010;87:586), and 7 MBq/kg are far above any.
+LEAST_MBQ_PER_KG, LEAST_MBQ_PER_KG_LASTING = 1.0, 0.2
+LASTING = ("Zr-89", "I-124")
 # From O-14's 71 s to Na-22's 2.6 years there is room to both sides.
 LEAST_HALF_LIFE_S, MOST_HALF_LIFE_S = 30.0, 1e9
 # F-18 decays by 0.6 % in a minute: two statements of one time that lie farther apart contradict each other.  Injections
@@ -26,6 +28,8 @@ LEAST_HALF_LIFE_S, MOST_HALF_LIFE_S = 30.0, 1e9
 SAME_TIME_S = 60.0
 # Clocks of two time zones differ by whole or half hours, and a quarter in Nepal and the Chathams: too rare to count.
 ZONE_STEP_S = 1800.0
+# Images of F-18 begin so long after the injection; of other tracers within MOST_HALF_LIVES_UNDATED.
+LIKELY_F18_S = (1800.0, 10800.0)
 # De-identification moves dates by weeks to years; a date that is off by less may as well be an error.
 DATES_MOVED_DAYS = 7
 # Where only the time of day is known: with a half-life from the first on the day before would do as well, and is said;
@@ -91,11 +95,13 @@ def injected_at(
     """The moment of injection: as stated (``at``), else its time of day on the scan's date, or on the day before.
 
     Where the stated date lies a week or more from the scan's, de-identification moved one of them: the time of day
-    counts, if it fits a tracer short-lived enough for the day to be in no doubt.
+    counts, if it fits a tracer short-lived enough for the day to be in no doubt.  Raises ``Refused`` where no time is
+    told, or two that differ as time zones do and of which the one beside ``at`` is as likely.
     """
     if at is None:
         placed, cautions = _last_before(scan, time_of_day)
         return placed, (*cautions, *_day_in_doubt(half_life_s))
+    _refuse_two_clocks(at, time_of_day, scan, half_life_s)
     if abs((scan.date() - at.date()).days) < DATES_MOVED_DAYS:
         return at, ()
     moved, _ = _last_before(scan, at.strftime("%H%M%S.%f"))
@@ -142,22 +148,38 @@ def _start(item: Mapping[str, Any], zone: Any) -> tuple[datetime | None, Any, tu
     if at is None or other is None:
         unplaced = at is not None and zone is None and time_of_day is None
         return at, time_of_day, _unplaced_zone(str(stated)) if unplaced else ()
-    apart_s = abs((at - other).total_seconds())
-    apart_s = min(apart_s, 86400.0 - apart_s)  # ten to and ten past midnight lie 20 minutes apart
+    apart_s = _apart_s(at, other)
     if apart_s <= SAME_TIME_S:
         return at, time_of_day, ()
-    if abs(apart_s - ZONE_STEP_S * round(apart_s / ZONE_STEP_S)) <= SAME_TIME_S:
-        raise Refused(
-            "injection-ambiguous",
-            f"Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) differ by {apart_s / 3600:.1f} "
-            "hours, as clocks of two time zones do; which is the scanner's cannot be known. Correct the series and "
-            "send it again.",
-        )
     text = (
         f"Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) differ by {apart_s / 60:.0f} "
         "minutes: the DateTime was used."
     )
     return at, time_of_day, (Caution("injection-times-differ", text),)
+
+
+def _refuse_two_clocks(at: datetime, time_of_day: Any, scan: datetime, half_life_s: float) -> None:
+    """The DateTime goes before the Time, unless they are clocks of two zones and the Time's fits the scan too."""
+    other = moment(at.strftime("%Y%m%d"), time_of_day)
+    apart_s = _apart_s(at, other) if other else 0.0
+    as_zones = abs(apart_s - ZONE_STEP_S * round(apart_s / ZONE_STEP_S)) <= SAME_TIME_S
+    if apart_s <= SAME_TIME_S or not as_zones:
+        return
+    waited_s = (scan - _last_before(scan, time_of_day)[0]).total_seconds()
+    likely_s = LIKELY_F18_S if same_half_life(half_life_s, "F-18") else (0.0, MOST_HALF_LIVES_UNDATED * half_life_s)
+    if likely_s[0] <= waited_s <= likely_s[1]:
+        raise Refused(
+            "injection-ambiguous",
+            f"Radiopharmaceutical Start DateTime (0018,1078) and Start Time (0018,1072) differ by {apart_s / 3600:.1f} "
+            "hours, as clocks of two time zones do, and the Time fits the scan as well; which is the scanner's cannot "
+            "be known. Correct the series and send it again.",
+        )
+
+
+def _apart_s(one: datetime, other: datetime) -> float:
+    """Between two times of one day, over midnight where that is shorter: 23:50 and 00:10 lie 20 minutes apart."""
+    apart_s = abs((one - other).total_seconds())
+    return min(apart_s, 86400.0 - apart_s)
 
 
 def _unplaced_zone(start: str) -> tuple[Caution, ...]:
@@ -178,7 +200,8 @@ def _dose_bq(item: Mapping[str, Any], weight_kg: float) -> tuple[float, tuple[Ca
             "or correct the series, and send it again.",
         )
     if dose < MBQ_BELOW:
-        if dose / weight_kg < LEAST_MBQ_PER_KG:
+        lasting = any(same_half_life(half_life(item)[0], nuclide) for nuclide in LASTING)
+        if dose / weight_kg < (LEAST_MBQ_PER_KG_LASTING if lasting else LEAST_MBQ_PER_KG):
             raise Refused(
                 "dose-implausible",
                 f"Radionuclide Total Dose (0018,1074) is {dose:g}: for this weight it may be MBq or millicuries, and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -222,3 +223,11 @@ PRIVATE = (
     PrivateElement("PhilipsActivityConcentrationScaleFactor", "Philips PET Private Group", 0x7053, 0x09, "DS"),
     PrivateElement("GEScanDateTime", "GEMS_PETD_01", 0x0009, 0x0D, "DT"),
 )
+
+READER = 1
+"""Raised when headers come out otherwise than before for another reason than the lists above."""
+
+READING = hashlib.sha256(
+    repr((READER, KEYWORDS, FRAME_KEYWORDS, sorted(MULTIFRAME_CLASSES), MOST_FRAMES, PRIVATE)).encode()
+).hexdigest()[:16]
+"""Names this way of reading headers: attributes that were kept under another name are read again from the file."""

@@ -90,17 +90,16 @@ def find_lesions(
     ``references``: of ``reference_uptake``.
     """
     cautions = [*_not_assessed(body, organs), *_about_pattern(tracer, organs)]
+    said: list[Caution] = []
     thresholds = _thresholds(tracer, references)
     for threshold in (*thresholds, *_faint(suv, body)):
         image = _smoothed(suv) if threshold.smoothed else suv
         found, said = _lesions_above(threshold, image, body, organs, tracer)
-        cautions += said
         if found:
-            return _proposal(found, cautions, threshold)
+            return _proposal(found, [*cautions, *said], threshold)
     lowest = thresholds[-1]
     text = f"No uptake of SUVbw {lowest.suv:.3g} ({lowest.why}) or more was found outside organs."
-    cautions.append(Caution("no-lesion-found", text))
-    return Proposal((), _once(cautions))
+    return Proposal((), _once([*cautions, *said, Caution("no-lesion-found", text)]))
 
 
 def _thresholds(tracer: Tracer, references: Sequence[ReferenceUptake]) -> tuple[Threshold, ...]:
@@ -171,14 +170,14 @@ def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume, *, f
             by_component[core.component].append((core, verdict))
     starts: list[tuple[Core, str]] = []
     for parts in by_component.values():
-        for doubt in {v.doubt for _, v in parts}:
+        for doubt in sorted({v.doubt for _, v in parts}):
             alike = [c for c, v in parts if v.doubt == doubt]
             starts += [(core, doubt) for core in (*together(suv, alike), *alike)]
     candidates: list[_Candidate] = []
     for core, doubt in sorted(starts, key=lambda s: (-s[0].suv, -s[0].voxels(), s[0].peak)):
         if closed[core.peak]:
             continue
-        grown = grow(suv, core, closed) if follow else Grown(core.region, float("nan"), 0.0)
+        grown = grow(suv, core, closed) if follow else Grown(core.region, 0.0, 0.0)
         closed[grown.region.slices] |= grown.region.mask
         ml = float(grown.region.mask.sum()) * suv.voxel_ml
         if ml >= LEAST_ML:
@@ -190,15 +189,17 @@ def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume, *, f
 def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Threshold) -> Proposal:
     lesions = sorted(lesions, key=lambda c: c.rank)
     kept = lesions[:MOST_LESIONS]
+    bounded = "there" if threshold.smoothed else "at 41 % of its maximum"
     text = (
-        f"The regions were found automatically (SUVbw ≥ {threshold.suv:.3g}, {threshold.why}; each bounded at 41 % of "
-        "its maximum): a proposal that needs confirmation."
+        f"The regions were found automatically (SUVbw ≥ {threshold.suv:.3g}, {threshold.why}; each bounded {bounded}): "
+        "a proposal that needs confirmation."
     )
     cautions.append(Caution("region-automatic", text))
     if threshold.lowered:
         text = f"No lesion reaches SUVbw {THRESHOLDS_SUV[0]:g}; {threshold.suv:g} ({threshold.why}) was used instead."
         cautions.append(Caution("threshold-lowered", text))
-    if stopped := [c.grown for c in kept if c.grown.share != MTV_FRACTION]:
+    stopped = [c.grown for c in kept if c.grown.share != MTV_FRACTION]
+    if stopped and not threshold.smoothed:
         bounds = ", ".join(sorted({f"{g.share:.0%}" if g.share else f"SUVbw {g.bound:.3g}" for g in stopped}))
         text = f"At 41 % of its maximum a region ran into its surroundings; it was bounded higher: {bounds}."
         cautions.append(Caution("region-growth-stopped", text))

@@ -17,6 +17,8 @@ from inference.volume import Stack
 # Nothing in a patient is thinner than air; scanners write lower values (-2000, -3024) where they measured nothing.
 AIR_HU = -1024
 MOST_HU = 32767
+# Hardly any metal is as dense; where more of a slice is, its values were not stored as the header says.
+MOST_AT_LIMIT = 0.01
 
 
 def load_pet(stack: Stack, rule: SuvRule) -> Volume:
@@ -39,7 +41,7 @@ def load_ct(stack: Stack) -> Volume:
     """Hounsfield units as int16, (slice, row, column); padding and anything below air becomes air (-1024).
 
     Where the stack is brought onto a grid, voxels beside every slice become ``regrid.NOT_MEASURED_HU`` (-1025).
-    Raises ``Refused`` where the values are not HU, or as ``pixels.stored_slices``.
+    Raises ``Refused`` where the values are not or cannot be HU, or as ``pixels.stored_slices``.
     """
     hu = np.empty(stack.shape, np.int16)
     if stack.regrid is not None:
@@ -62,6 +64,13 @@ def _hu(instance: Instance, values: Stored, hu: npt.NDArray[np.int16]) -> npt.ND
     _write_hu(values, slope, intercept, hu)
     if padded is not None:
         hu[padded] = AIR_HU
+    if np.count_nonzero(hu == MOST_HU) > MOST_AT_LIMIT * hu.size:
+        raise Refused(
+            "ct-values-out-of-range",
+            f"More than {MOST_AT_LIMIT:.0%} of a CT image lies at or above {MOST_HU} HU, as where values with a sign "
+            "are declared to have none (Pixel Representation (0028,0103)). Correct the series and send it again.",
+            sop_instance_uid=instance.sop_instance_uid,
+        )
     return hu
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from inference.body import Body
 from inference.facts import BoolArray, FloatArray, Region
 
-BONE_ABOVE_HU, SOFT_HU = 200.0, (-20.0, 100.0)
+BONE_ABOVE_HU, AIR_BELOW_HU = 200.0, -20.0
 # An adult's cranial cavity holds 1100 to 1700 ml; a part of it will do.  The head's section with arms beside it.
 CRANIUM_ML, HEAD_MM2 = (250.0, 2200.0), 60_000.0
 # Urine is water, seen through noise and partial volume; the bladder lies in the middle of the pelvis.
@@ -71,11 +71,17 @@ def _cranium(body: Body) -> BoolArray | None:
     box = _box(body, head, ANYWHERE, ANYWHERE)
     hu, inside = body.hu[box], body.volume.array[box]
     bone = hu > BONE_ABOVE_HU
-    disc = ndimage.generate_binary_structure(2, 1)
-    enclosed = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(b, disc, 2)) for b in bone])
-    soft = enclosed & inside & ~bone & (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
+    enclosed = np.stack([ndimage.binary_fill_holes(_closed(plane)) for plane in bone])
+    smooth = ndimage.uniform_filter(hu, 3, mode="nearest")
+    soft = enclosed & inside & ~bone & (smooth > AIR_BELOW_HU)
     cavity = _largest(ndimage.binary_opening(soft, iterations=2), body, CRANIUM_ML)
     return None if cavity is None else _in(body, box, cavity)
+
+
+def _closed(plane: BoolArray) -> BoolArray:
+    """The plane's bone with its gaps closed, at the border of the plane too."""
+    disc = ndimage.generate_binary_structure(2, 1)
+    return np.asarray(ndimage.binary_closing(np.pad(plane, 3), disc, 2)[3:-3, 3:-3])
 
 
 def _bladder(body: Body) -> BoolArray | None:
@@ -87,7 +93,7 @@ def _bladder(body: Body) -> BoolArray | None:
         cell_mm2 = float(np.prod(body.volume.spacing_mm[1:]))
         bone = (body.hu > BONE_ABOVE_HU) & body.volume.array
         hips = [(bone & (side * x > HIP_OFF_MIDDLE)).sum(axis=(1, 2)) * cell_mm2 > HIP_MM2 for side in (-1.0, 1.0)]
-        pelvis = hips[0] & hips[1] & (body.area_mm2 > PELVIS_MM2) & ~_cut(body)
+        pelvis = _spanned(hips[0] & hips[1] & (body.area_mm2 > PELVIS_MM2)) & ~_cut(body)
     else:
         return None
     if not pelvis.any():
@@ -185,6 +191,11 @@ def _in_box(body: Body, box: tuple[slice, slice, slice]) -> tuple[FloatArray, Fl
     """x and y of the box's cells from the body's middle."""
     x, y = body.offsets()
     return x[box[0], :, box[2]], y[box[0], box[1]]
+
+
+def _spanned(slices: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """All slices from the first to the last of these."""
+    return np.asarray(np.logical_or.accumulate(slices) & np.logical_or.accumulate(slices[::-1])[::-1])
 
 
 def _cut(body: Body) -> npt.NDArray[np.bool_]:

@@ -156,11 +156,16 @@ class Judge:
         left, right = ([n for n in there if side * self.spots[n].off_mm[0] > 0] for side in (1.0, -1.0))
         pairs = [(self._likeness(a, b), a, b) for a in left for b in right]
         score, *best = max(pairs, default=(-np.inf, 0, 0))
-        self.verdicts.update(dict.fromkeys(there, Verdict(doubt="kidney")))  # one alone may be a single kidney
-        for one in best if score > -np.inf else ():
+        if score == -np.inf:  # one alone may be a single kidney
+            self.verdicts.update(dict.fromkeys(there, Verdict(doubt="kidney")))
+            return
+        for one in best:
             middle = self.spots[one].peak_mm
             near = [n for n in there if ((np.abs(self.spots[n].peak_mm - middle) / KIDNEY_REACH) ** 2).sum() <= 1.0]
             self._take(near, "kidney")
+        theirs = {self.spots[n].core.component for n, v in self.verdicts.items() if v.organ == "kidney"}
+        rest = [n for n in there if n not in self.verdicts and self.spots[n].core.component in theirs]
+        self.verdicts.update(dict.fromkeys(rest, Verdict(doubt="kidney")))
 
     def _likeness(self, a: int, b: int) -> float:
         """How well two peaks go as a pair of kidneys: hot, and at mirrored places."""

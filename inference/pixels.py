@@ -150,7 +150,7 @@ def _raw(instance: Instance, form: Format) -> Stored:
         raise _unreadable(instance, fault) from None
     if got < form.length:
         raise _short(instance, form, got)
-    return _significant(values, form)
+    return _significant(instance, values, form)
 
 
 def _encoded(instance: Instance, form: Format, opened: dict[str, _Pieces]) -> Stored:
@@ -166,7 +166,7 @@ def _encoded(instance: Instance, form: Format, opened: dict[str, _Pieces]) -> St
         raise _short(instance, form, len(data))
     as_written = form.dtype.newbyteorder(">") if instance.transfer_syntax_uid == _BIG_ENDIAN else form.dtype
     values = np.frombuffer(data, as_written, form.rows * form.columns)
-    return _significant(values.astype(form.dtype).reshape(form.rows, form.columns), form)
+    return _significant(instance, values.astype(form.dtype).reshape(form.rows, form.columns), form)
 
 
 def _pieces(instance: Instance) -> _Pieces:
@@ -231,7 +231,8 @@ def _decoded(instance: Instance, form: Format, frame: bytes) -> Stored:
     except Exception as fault:  # noqa: BLE001 - codecs raise their own kinds; each means the image cannot be had
         raise _unreadable(instance, fault) from None
     _check_decoded(instance, form, decoded)
-    return _significant(decoded.astype(form.dtype, copy=decoded.base is not None or not decoded.flags.writeable), form)
+    values = decoded.astype(form.dtype, copy=decoded.base is not None or not decoded.flags.writeable)
+    return _significant(instance, values, form)
 
 
 def _ended(frame: bytes) -> bytes:
@@ -260,15 +261,34 @@ def _check_decoded(instance: Instance, form: Format, decoded: Stored) -> None:
         )
 
 
-def _significant(values: Stored, form: Format) -> Stored:
-    """Only Bits Stored count: the bits above may hold anything (once overlays); the sign is theirs."""
+def _significant(instance: Instance, values: Stored, form: Format) -> Stored:
+    """Only Bits Stored count, and the sign is theirs: in the bits above old CTs kept overlays (PS3.5 8.1.1).
+
+    Raises ``Refused`` where those bits tell that the header is wrong: a PET never had overlays there, and where they
+    repeat the highest stored bit the values have a sign.
+    """
     spare = form.bits_allocated - form.bits_stored
-    if spare and form.signed:
-        values <<= spare
-        values >>= spare
-    elif spare:
-        values &= (1 << form.bits_stored) - 1
-    return values
+    if not spare:
+        return values
+    significant = _extended(values, spare) if form.signed else values & ((1 << form.bits_stored) - 1)
+    if not np.array_equal(significant, values):
+        has_sign = not form.signed and np.array_equal(_extended(values, spare), values)
+        if has_sign or instance.modality == "PT":
+            raise Refused(
+                "pixel-bits-disagree",
+                f"Pixel values need more than Bits Stored (0028,0101), {form.bits_stored}, or have a sign that Pixel "
+                "Representation (0028,0103) denies: the header does not say how they are stored. Correct the series "
+                "and send it again.",
+                sop_instance_uid=instance.sop_instance_uid,
+                bits_stored=form.bits_stored,
+            )
+    return significant
+
+
+def _extended(values: Stored, spare: int) -> Stored:
+    """The values without the ``spare`` upper bits, which become copies of the sign; of the same type."""
+    signed = values.view(f"i{values.dtype.itemsize}")
+    return ((signed << spare) >> spare).view(values.dtype)
 
 
 def _short(instance: Instance, form: Format, found: int) -> Refused:

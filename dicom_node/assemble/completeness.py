@@ -2,8 +2,8 @@
 
 PET: as many positions as Number of Slices (0054,0081) says (it fitted 86 of 92 real series).  CT has no such count:
 no association of the study is open, Instance Numbers are without a hole, the spacing is even, the PET is covered.
-Where evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is
-refused.  Part of a volume is never analysed.  Images that come after a decision were not foreseen: from then on silence
+Archives keep associations open for hours: where all else says complete, an open one costs a short silence.  Where
+evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is refused.  Part of a volume is never analysed.  Images that come after a decision were not foreseen: from then on silence
 is asked for, and longer each time, so that a series that trickles in gives one successor and not ten.
 """
 
@@ -29,7 +29,7 @@ FINAL = frozenset({"patient-mismatch", "several-studies", "sop-instance-conflict
 class Traffic:
     """What the receivers know of a study, in seconds of one clock (Unix time).
 
-    ``last``: the last arrival of any instance.  ``by_series``: arrivals of each series, ascending.
+    ``last``: the last arrival of a PET, a CT or a region.  ``by_series``: arrivals of each series, ascending.
     ``open_associations``: how many that sent something of this study are still open.
     """
 
@@ -101,11 +101,17 @@ def judge(
         silence = _silence(traffic, rules) if refused.code in FINAL else rules.give_up_s
         return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
     patience = _patience(pair, before, rules)
-    if doubt := _doubt(pair, instances, traffic):
+    if doubt := _doubt(pair, instances):
         why = f"no evidence says complete ({doubt})"
         silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
         return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why, pair)
-    done = Complete(pair, "Number of Slices and an unbroken CT say complete")
+    evidence = "Number of Slices and an unbroken CT say complete"
+    done = Complete(pair, evidence)
+    if traffic.open_associations:
+        why = "all slices are here, but an association is still open"
+        silence = max(patience, _shortest_if_open(rules))
+        done = Complete(pair, f"{evidence}; an association is still open, but nothing came for {silence:g} s")
+        return _after(max(traffic.last + silence, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
     if patience:
         why = "images came after the study was decided: more may"
         return _after(max(traffic.last + patience, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
@@ -114,7 +120,7 @@ def judge(
 
 def not_before(traffic: Traffic, rules: Assemble) -> float:
     """The time before which ``judge`` says Wait, whatever the images are: an open association may bring more."""
-    return traffic.last + min(rules.quiet_open_s, rules.give_up_s) if traffic.open_associations else 0.0
+    return traffic.last + min(_shortest_if_open(rules), rules.give_up_s) if traffic.open_associations else 0.0
 
 
 def _after(when: float, now: float, then: Verdict, why: str, pair: Pair | None = None) -> Verdict:
@@ -135,10 +141,12 @@ def _silence(traffic: Traffic, rules: Assemble) -> float:
     return rules.quiet_open_s if traffic.open_associations else rules.quiet_s
 
 
-def _doubt(pair: Pair, instances: Sequence[Instance], traffic: Traffic) -> str:
+def _shortest_if_open(rules: Assemble) -> float:
+    return min(rules.quiet_s, rules.quiet_open_s)
+
+
+def _doubt(pair: Pair, instances: Sequence[Instance]) -> str:
     """What keeps the evidence from being enough; "" where nothing does."""
-    if traffic.open_associations:
-        return "an association is still open"
     if number_of_slices(pair.pet.instances) != len(pair.pet.instances):
         return "the PET's Number of Slices is missing or does not fit"
     if pair.ct.study_instance_uid != pair.pet.study_instance_uid:

@@ -28,7 +28,13 @@ from dicom_node.cli.shared import (
 def analyse(
     folder: Annotated[Path, typer.Argument(exists=True, help="The study's folder.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the result files.")],
-    bundle: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "demo",
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="A bundle's name or folder; without it the routing rules choose, or infer.bundle."),
+    ] = None,
+    aet: Annotated[
+        str | None, typer.Option(help="The sender's AE title, for rules that ask for it.", callback=maybe_ae_title)
+    ] = None,
     region: Annotated[
         Literal["given", "automatic"], typer.Option(help="given: a human's RTSTRUCT or SEG, if there is one.")
     ] = "given",
@@ -39,7 +45,7 @@ def analyse(
     json_: JsonFlag = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected failure.")] = False,
 ) -> None:
-    """Analyse one study from a folder and write its results as DICOM files."""
+    """Analyse one study from a folder and write its results as DICOM files, a set for each model that looks at it."""
     with answers():
         from dicom_node.commands.offline import analyse_folder
         from dicom_node.config import read_settings
@@ -50,10 +56,17 @@ def analyse(
             settings = settings.model_copy(update={"infer": infer})
         with err.status("analysing"):
             answer = analyse_folder(
-                folder, out_dir, settings, bundle=bundle, use_given_region=region == "given", debug=debug
+                folder,
+                out_dir,
+                settings,
+                bundle=bundle,
+                calling_ae_title=aet or "",
+                use_given_region=region == "given",
+                debug=debug,
             )
         print_json(answer) if json_ else _print_analysis(answer)
-        raise typer.Exit({"done": DONE, "refused": REFUSED}.get(answer["status"], FAILED))
+        codes = [{"done": DONE, "refused": REFUSED}.get(a["status"], FAILED) for a in (answer, *answer["further"])]
+        raise typer.Exit(max(codes))
 
 
 @app.command()
@@ -111,6 +124,6 @@ def report(
 
 
 def _print_analysis(answer: dict[str, Any]) -> None:
-    from dicom_node.commands.offline import print_analysis
+    from dicom_node.commands.analysis_text import print_analysis
 
     print_analysis(answer, out)

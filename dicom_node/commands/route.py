@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dicom_node.assemble import assemble
 from dicom_node.assemble.routing import Router, seen_of
-from dicom_node.commands.offline import one_study
+from dicom_node.commands.study_folder import one_study, pair_of
 from dicom_node.config import Settings
 from dicom_node.errors import row
 from inference.contract import Subject, breaches, subject_of
@@ -26,30 +25,48 @@ WOULD_RUN, NO_RULE, REFUSED = "would-run", "no-rule", "refused"
 def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = "") -> dict[str, Any]:
     """The object of `route --json`.
 
-    ``status``: "would-run", "no-rule" (no rule matches), or "refused" with code, reason and what to do.  ``rules``:
-    each rule's answer.  ``models``: the bundles that would look at the pair, with ``admitted`` and ``reasons`` by their
+    ``status``: "would-run", "no-rule" (no rule matches), or "refused" with code, reason and what to do, as far as
+    headers tell: pixels are not read.  ``rules``: each rule's answer.  ``models``: the bundles that would look at the pair, with ``admitted`` and ``reasons`` by their
     input contract as far as headers tell.  Raises ``Refused`` as reading the folder does.
     """
     scan = scan_folder(folder)
     answer: dict[str, Any] = {"status": REFUSED, "reason_code": None, "reason": None, "advice": None}
     answer |= {"study_instance_uid": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
-    answer |= {"tracer": None, "seen": None, "rules": [], "models": []}
+    answer |= {"suv": None, "tracer": None, "seen": None, "rules": [], "models": []}
     try:
         instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
         answer["study_instance_uid"] = instances[0].study_instance_uid
-        pair = assemble(
-            instances,
-            scan.set_aside,
-            margin_mm=settings.assemble.margin_mm,
-            two_studies=settings.assemble.two_studies,
-            region_names=settings.assemble.region_names,
-        )
+        pair = pair_of(instances, scan, settings)
     except Refused as refused:
-        answer |= {"reason_code": refused.code, "reason": refused.reason, "advice": row(refused.code).advice}
+        _refuse(refused, answer)
         answer["story"] = _choices(refused)
     else:
         _describe(pair, settings, calling_ae_title, answer)
+        if answer["status"] == WOULD_RUN:
+            _foretell(pair, answer)
     return answer
+
+
+def _refuse(refused: Refused, answer: dict[str, Any]) -> None:
+    answer |= {"status": REFUSED, "reason_code": refused.code, "reason": refused.reason}
+    answer["advice"] = row(refused.code).advice
+
+
+def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
+    """What the analysis would say before it reads a pixel."""
+    from inference.analyse import stacks
+    from inference.suv import suv_rule
+
+    try:
+        pet, ct = stacks(pair)
+        rule = suv_rule(pet.instances)
+    except Refused as refused:
+        return _refuse(refused, answer)
+    answer["suv"] = {"rule": rule.rule, "reference_time": rule.reference_time}
+    cautions = (*pet.cautions, *ct.cautions, *rule.cautions)
+    told = [asdict(c) for c in dict.fromkeys(cautions)]
+    answer["warnings"] += [caution for caution in told if caution not in answer["warnings"]]
+    return None
 
 
 def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dict[str, Any]) -> None:
@@ -109,23 +126,30 @@ def print_route(answer: dict[str, Any], console: Console) -> None:
     def say(text: str, style: str = "") -> None:
         console.print(Text(text, style), soft_wrap=True)
 
-    say(f"study {answer['study_instance_uid'] or 'not found'}", "bold")
+    if answer["study_instance_uid"]:
+        say(f"study {answer['study_instance_uid']}", "bold")
     for sentence in answer["story"]:
         say(f"  {sentence}")
     for caution in answer["warnings"]:
         say(f"  warning ({caution['code']}): {caution['text']}", "yellow")
+    if answer["tracer"]:
+        _say_rules(answer, say)
     if answer["status"] == REFUSED:
         say(f"refused ({answer['reason_code']}): {answer['reason']}", "red")
-        return say(f"  what to do: {answer['advice']}")
+        say(f"  what to do: {answer['advice']}")
+    elif answer["status"] == NO_RULE:
+        say("no rule matches: the study would be stored, and no model would look at it", "red")
+
+
+def _say_rules(answer: dict[str, Any], say: Callable[..., None]) -> None:
     tracer = answer["tracer"]
     text = f', the header says "{tracer["text"]}"' if tracer["text"] else ""
     say(f"tracer: {tracer['name'] or 'not known'} ({tracer['nuclide'] or 'nuclide not known'}{text})")
     for rule in answer["rules"]:
         say(f"  {'+' if rule['matched'] else '-'} {rule['why']}", "" if rule["matched"] else "dim")
-    for model in answer["models"]:
+    if answer["suv"]:
+        say(f"SUV: {answer['suv']['rule']}")
+    for model in answer["models"] if answer["status"] != REFUSED else ():
         say(f"runs {model['bundle']}" + (f" ({model['name']} {model['version']})" if model["name"] else ""), "green")
         for reason in model["reasons"]:
             say(f"  its probability would be withheld: {reason}", "yellow")
-    if answer["status"] == NO_RULE:
-        say("no rule matches: the study would be stored, and no model would look at it", "red")
-    return None

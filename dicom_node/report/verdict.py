@@ -13,6 +13,26 @@ APPLICABILITY_WORDS = {
     "outside": "the model does not apply to this study",
     "unknown": "unknown whether the model applies to this study",
 }
+# First what says that all numbers may be wrong, then what says that the lesion may be none, then what rests on a guess.
+_BY_IMPORTANCE = (
+    (
+        *("suv-implausible", "more-than-the-dose", "slice-scale-differs", "decay-factor-disagrees"),
+        *("decay-correction-contradicted", "reference-times-disagree", "counts-per-second-converted"),
+        *("weight-height-implausible", "height-implausible", "dose-per-weight-unusual", "liver-uptake-unusual"),
+        *("injection-day-assumed", "injection-zone-unconfirmed", "injection-times-differ", "lossy-compression"),
+    ),
+    (
+        *("no-lesion-found", "tracer-contradicted", "lesion-doubtful", "organ-uptake-beyond-organ"),
+        *("physiologic-pattern-differs", "physiologic-pattern-assumed", "physiologic-uptake-not-assessed"),
+        *("region-automatic", "region-not-named-tumour", "regions-overlap", "region-beyond-pet"),
+    ),
+    (
+        *("demonstration-does-not-apply", "applicability-unknown", "uptake-time", "dose-in-mbq", "weight-in-grams"),
+        *("half-life-from-nuclide", "half-life-not-checked", "injection-date-moved", "injection-day-before"),
+        *("scan-date-moved", "reference-time-from-acquisition", "normalisation-not-stated"),
+    ),
+)
+IMPORTANCE = {code: rank for rank, codes_of_rank in enumerate(_BY_IMPORTANCE) for code in codes_of_rank}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +131,12 @@ def reference(uptake: ReferenceUptake) -> str:
 
 
 def cautions(analysis: Analysis) -> tuple[Caution, ...]:
-    """All visible warnings of the analysis, each once, in the order they came up."""
-    return tuple(dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *analysis.rule.cautions)))
+    """All visible warnings of the analysis, each once, by importance and then in the order they came up.
+
+    A picture has room for a few; the rest stand in the structured report alone.
+    """
+    once = dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *analysis.rule.cautions))
+    return tuple(sorted(once, key=lambda caution: IMPORTANCE.get(caution.code, len(_BY_IMPORTANCE))))
 
 
 def model_line(analysis: Analysis) -> str:

@@ -7,10 +7,17 @@ were made on.
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
 
+from dicom_node.commands.offline import analyse_folder
+from dicom_node.config import Settings
 from training.evaluate.lesions import Finding, evaluate_all, table
+from training.phantom.study import write_phantom_study
 
 SEEDS = range(100)
 HEALTHY = range(900, 910)
@@ -53,3 +60,20 @@ def test_organs_alone_seldom_give_a_certain_lesion() -> None:
     certain = [f for f in findings if f.right and not any("come last" in text for text in f.cautions)]
     print([(f.seed, len(f.right)) for f in findings])
     assert len(certain) <= 3
+
+
+@pytest.mark.slow
+def test_a_written_study_names_its_references_and_threshold(tmp_path: Path) -> None:
+    """From DICOM of a scanner's matrices to the answer and the SR."""
+    truth = write_phantom_study(tmp_path / "study", seed=201, preset="whole-body")
+    answer: dict[str, Any] = analyse_folder(tmp_path / "study", tmp_path / "out", Settings())
+    assert answer["status"] == "done"
+    liver = next(r for r in answer["references"] if r["site"] == "liver")
+    assert liver["suv_mean"] == pytest.approx(truth.uptake["liver"], rel=0.08)
+    (automatic,) = [w["text"] for w in answer["warnings"] if w["code"] == "region-automatic"]
+    assert f"liver mean {liver['suv_mean']:.2f}" in automatic
+    (report,) = [r["path"] for r in answer["results"] if r["kind"] == "sr"]
+    said = " ".join(str(e.value) for e in pydicom.dcmread(report).iterall() if e.keyword == "TextValue")
+    assert f"Reference uptake, liver: SUVbw mean {liver['suv_mean']:.2f}" in said
+    centroid = answer["lesions"][0]["centroid_lps_mm"]
+    assert min(np.linalg.norm(np.subtract(centroid, x.centre_lps_mm)) - x.radius_mm for x in truth.lesions) < 0.0

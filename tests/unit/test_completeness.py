@@ -43,9 +43,13 @@ def test_a_slow_sender_is_given_five_of_its_gaps() -> None:
 
 
 def test_an_open_association_holds_it_back_but_not_for_ever() -> None:
-    whole = [*pet(), *ct()]
-    assert isinstance(verdict(whole, 59.0, open_associations=1), Wait)
-    assert isinstance(verdict(whole, 61.0, open_associations=1), Complete)
+    whole, unnumbered = [*pet(), *ct()], [*pet(), *ct(InstanceNumber=None)]
+    assert isinstance(verdict(whole, 14.9, open_associations=1), Wait)
+    said = verdict(whole, 15.1, open_associations=1)
+    assert isinstance(said, Complete)
+    assert "still open" in said.why
+    assert isinstance(verdict(unnumbered, 59.0, open_associations=1), Wait)
+    assert isinstance(verdict(unnumbered, 61.0, open_associations=1), Complete)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 
 from dicom_node.config import Settings
 from dicom_node.coordinate import Coordinator
-from inference.facts import Instance
+from dicom_node.index import Fault
+from inference.facts import Instance, Refused
 from tests.site import Site, make_queue
-from tests.studies import STUDY, ct, pet, rtstruct, seg
+from tests.studies import STUDY, ct, one, pet, rtstruct, seg
 
 
 @pytest.fixture
@@ -105,6 +106,110 @@ def test_a_row_that_comes_late_into_the_index_is_not_lost_in_a_restart(site: Sit
     site.start()
     site.coordinator.tick(200.0)
     assert len(site.runs()) == 2
+
+
+# ------------------------------------------------------------------------------------------- silence, clocks, crowds
+
+
+def test_an_archive_that_keeps_its_association_open_costs_a_short_silence(site: Site) -> None:
+    site.arrive([*pet(), *ct()], at=100.0, association="kept")
+    site.tick_until(100.5, 114.5)
+    assert site.runs() == []
+    site.tick_until(115.0, 115.5)
+    assert len(site.runs()) == 1
+    assert "still open" in site.ledger.timeline(STUDY)[-1].text
+
+
+def other_modality(number: int) -> Instance:
+    return one("1.2.840.10008.5.1.4.1.1.4", 7, number)
+
+
+@pytest.mark.parametrize("association", ["kept", ""])
+def test_an_mr_that_goes_on_arriving_delays_nothing(site: Site, association: str) -> None:
+    """Its series comes after PET and CT: over the association that brought them, or over others."""
+    site.arrive([*pet(), *(i for i in ct() if i.attributes.pop("InstanceNumber"))], at=100.0, association=association)
+    for n in range(140):
+        site.arrive([other_modality(n)], at=100.5 + 0.5 * n, association=association)
+        site.coordinator.tick(100.6 + 0.5 * n)
+    decided = {e.event: e.at for e in site.ledger.timeline(STUDY)}
+    assert decided["pair-complete"] == pytest.approx(160.1 if association else 115.1, abs=0.6)
+    assert decided["last-slice-stored"] == 100.0
+    site.release("kept")
+    site.arrive([other_modality(900)], at=300.0)
+    site.tick_until(300.0, 320.0)
+    assert site.states() == ["queued"]
+
+
+def test_a_clock_that_is_set_back_holds_no_study_up(site: Site) -> None:
+    site.coordinator.watch_clock(5000.0, 50.0)
+    site.arrive([*pet(NumberOfSlices=...), *ct()], at=5001.0)
+    site.coordinator.tick(5001.1)
+    site.coordinator.watch_clock(1402.0, 52.0)  # an hour back
+    site.tick_until(1402.0, 1416.5)
+    assert site.runs() == []
+    site.coordinator.tick(1417.0)
+    assert len(site.runs()) == 1
+
+
+def test_a_clock_that_jumps_ahead_is_no_silence(site: Site) -> None:
+    site.coordinator.watch_clock(1000.0, 50.0)
+    site.arrive([*pet()[1:], *ct()], at=1001.0)
+    site.coordinator.tick(1001.1)
+    for second in range(3):
+        site.coordinator.watch_clock(4602.0 + second, 52.0 + second)
+        site.coordinator.tick(4602.0 + second)
+    assert site.runs() == []
+    site.tick_until(5190.0, 5202.5)
+    assert site.ledger.work(*site.runs()).is_refusal
+
+
+def test_the_time_that_a_node_was_down_is_no_silence(site: Site) -> None:
+    site.arrive([*pet()[1:], *ct()], at=1000.0)
+    site.start()
+    site.coordinator.watch_clock(9000.0, 0.0)
+    site.tick_until(9000.0, 9590.0, every_s=10.0)
+    assert site.runs() == []
+    site.coordinator.tick(9601.0)
+    assert site.ledger.work(*site.runs()).is_refusal
+
+
+def test_what_is_new_does_not_wait_for_all_that_is_due(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicom_node.coordinate.TURN_S", 0.0)  # one study a turn
+    for n in range(5):
+        site.arrive(renamed([*pet()[1:], *ct()], f"{STUDY}.{n}"), at=100.0)
+        site.coordinator.tick(100.5)
+    site.arrive([*pet(), *ct()], at=800.0)
+    site.coordinator.tick(801.0)  # the five are to be refused
+    assert len(site.runs()) == 1
+    assert [site.runs(f"{STUDY}.{n}") for n in range(5)] == [[]] * 5
+    site.tick_until(801.5, 804.0)
+    assert all(site.runs(f"{STUDY}.{n}") for n in range(5))
+
+
+def renamed(instances: list[Instance], study: str) -> list[Instance]:
+    """The same as a study of its own."""
+    return [
+        replace(
+            i,
+            study_instance_uid=study,
+            series_instance_uid=i.series_instance_uid.replace(STUDY, study),
+            sop_instance_uid=i.sop_instance_uid.replace(STUDY, study),
+        )
+        for i in instances
+    ]
+
+
+def test_a_study_of_which_nothing_can_be_used_has_a_story(site: Site) -> None:
+    facts = {"study_instance_uid": STUDY, "series_instance_uid": f"{STUDY}.1", "modality": "PT"}
+    refused = Refused("header-unreadable", "Its header breaks off.", **facts)
+    site.index.add(faults=[Fault(refused, 100.0, Path("aside"))])
+    site.tick_until(100.0, 699.0, every_s=10.0)
+    assert site.ledger.timeline(STUDY) == ()
+    site.coordinator.tick(701.0)
+    (event,) = site.ledger.timeline(STUDY)
+    assert event.event == "refused"
+    assert "Its header breaks off." in event.text
+    assert site.runs() == []
 
 
 # ------------------------------------------------------------------------------------------------------------ late

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import sqlite3
 import threading
 import time
@@ -24,7 +25,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.arrivals import ArrivalWriter, add, recover, recover_until_done
 from dicom_node.receive.spool import Meta, Spool
 from inference.facts import Instance, Refused
-from inference.instance import read_instance
+from inference.instance import read_instance, scan_folder
+from inference.keywords import FUNCTIONAL_GROUPS, MULTIFRAME_CLASSES
 from tests.made_series import ct_image, write_ct_series
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
@@ -248,15 +250,21 @@ def test_what_an_older_version_wrote_is_kept_and_completed(tmp_path: Path) -> No
             connection.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         for run, state in (("first", "confirmed"), ("second", "waiting")):
             connection.execute("INSERT INTO outbox VALUES (?, 'pacs', ?, 1, '', 5.0)", (run, state))
+        enhanced = json.dumps(json.loads(content) | {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2.1"})
+        row = ("1.8", "2.8", "2.8.1", image.sha256, image.path, enhanced, 1.0, None)
+        connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.executemany("INSERT INTO settled VALUES (?, 1)", [(STUDY,), ("2.8",)])
         row = (image.sop_instance_uid, STUDY, SERIES, image.sha256, image.path, content, 1.0, None)
         connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", ("1.9", "2.9", "2.9.1", *row[3:]))
     connection.close()
 
     opened = Index(file)
-    assert opened.studies_sharing_frame(STUDY) == ["2.9"]
+    assert opened.studies_sharing_frame(STUDY) == ["2.8", "2.9"]
     opened.close()
     ledger = Ledger(file)
+    assert ledger.is_settled(STUDY, 1)
+    assert not ledger.is_settled("2.8", 1), "it had multi-frame images, which that version refused"
     first, second = ledger.runs(STUDY)
     assert (first["run_id"], second["run_id"]) == ("first", "second")
     assert first["superseded"] is not None
@@ -270,6 +278,30 @@ def test_what_an_older_version_wrote_is_kept_and_completed(tmp_path: Path) -> No
     connection.close()
     assert begun == {"first": 5.0, "second": None}
     command.downgrade(config, "0002")
+
+
+def test_what_an_older_reader_left_out_of_a_header_is_read_again_once(
+    index: Index, tmp_path: Path, shared_data: Path
+) -> None:
+    spool = tmp_path / "spool"
+    shutil.copytree(shared_data / "geometry" / "legacy_converted_enhanced", spool)
+    made = [i for i in scan_folder(spool).instances if i.sop_class_uid in MULTIFRAME_CLASSES]
+    assert len(made) == 2
+    index.add([Arrival(i, 1.0, association()) for i in made])
+    study = made[0].study_instance_uid
+    for keyword in FUNCTIONAL_GROUPS:
+        older = f"UPDATE instances SET reading = 'older', content = json_remove(content, '$.attributes.{keyword}')"
+        with index.engine.begin() as connection:
+            connection.exec_driver_sql(older)
+    Path(made[1].path).rename(tmp_path / "away")
+    first = {i.sop_instance_uid: i for i in index.study_instances(study)}
+    assert first[made[0].sop_instance_uid] == made[0]
+    assert FUNCTIONAL_GROUPS[1] not in first[made[1].sop_instance_uid].attributes  # its file is not there: as stored
+    (tmp_path / "away").rename(made[1].path)
+    assert index.study_instances(study) == made
+    shutil.rmtree(spool)
+    assert index.study_instances(study) == made
+    assert index.senders(study) == [("SCANNER", "127.0.0.1")]
 
 
 def test_head_is_the_newest_migration() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dicom_node
+import inference
 from dicom_node.report import codes, verdict
 from dicom_node.report.canvas import BACKGROUND, MARGIN, Canvas
 from dicom_node.report.picture import key_image
@@ -59,6 +62,19 @@ def test_inside_with_reasons_is_a_warning() -> None:
 def test_left_out_lesions_are_counted() -> None:
     assert verdict.lesion_count(2000, 20) == "2000 lesions found; the 20 largest are reported, 1980 left out"
     assert verdict.lesion_count(1, 1) == "1 lesion found"
+
+
+def test_what_makes_the_numbers_doubtful_is_said_first(analysis: Analysis) -> None:
+    came = ("gantry-tilt-regridded", "uptake-time", "region-automatic", "saliency-coarse", "decay-factor-disagrees")
+    said = verdict.cautions(replace(analysis, cautions=tuple(Caution(code, code) for code in came)))
+    ours = [c.code for c in said if c.text == c.code]
+    assert ours == [came[4], came[2], came[1], came[0], came[3]]
+
+
+def test_the_order_names_only_cautions_that_there_are() -> None:
+    rooms = [Path(room.__file__).parent for room in (inference, dicom_node)]
+    texts = [path.read_text() for room in rooms for path in room.rglob("*.py") if path.name != "verdict.py"]
+    assert [code for code in verdict.IMPORTANCE if not any(f'"{code}"' in text for text in texts)] == []
 
 
 @pytest.mark.parametrize("warnings", [0, 2, 30])

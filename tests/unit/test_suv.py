@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference.facts import Instance, Refused
+from inference.nuclide import HALF_LIVES_S
 from inference.suv import suv_rule
 from tests.images import DOSE_BQ, HALF_LIFE_S, WEIGHT_KG, image, pet_header
 
@@ -221,6 +222,18 @@ def test_a_guess_is_a_caution_and_changes_nothing(code: str, changed: dict[str, 
 )
 def test_what_cannot_be_known_is_refused(code: str, changed: dict[str, Any]) -> None:
     assert refusal(pet(**changed)) == code
+
+
+@pytest.mark.parametrize("nuclide", ["Zr-89", "I-124"])
+def test_tracers_that_live_for_days_are_given_in_few_megabecquerels(nuclide: str) -> None:
+    """37 MBq of Zr-89 are a usual dose; 37 mCi nobody gives."""
+    long_lived = {"RadionuclideHalfLife": HALF_LIVES_S[nuclide], "RadionuclideCodeSequence": None}
+    dated = {"RadiopharmaceuticalStartDateTime": "20260101100000"}
+    rule = suv_rule(pet(injection=long_lived | dated | {"RadionuclideTotalDose": 37.0}))
+    assert rule.inputs["dose_bq"] == 37e6
+    assert [c.code for c in rule.cautions] == ["dose-in-mbq"]
+    assert refusal(pet(injection=long_lived | dated | {"RadionuclideTotalDose": 2.0})) == "dose-implausible"  # mCi?
+    assert refusal(pet(injection={"RadionuclideTotalDose": 37.0})) == "dose-implausible"  # of F-18
 
 
 def test_a_half_life_of_no_nuclide_we_know_is_said() -> None:

@@ -97,7 +97,24 @@ def test_the_date_time_goes_before_the_time() -> None:
 @pytest.mark.parametrize("other", ["20260101080000", "20260101093000", "20260101053000", "20260101215930"])
 def test_times_that_differ_as_zones_do_are_refused(other: str) -> None:
     """With a clock two hours off, believing either one is wrong by half."""
-    assert refusal(pet({"RadiopharmaceuticalStartDateTime": other})) == "injection-ambiguous"
+    both = pet({"RadiopharmaceuticalStartDateTime": other})
+    assert refusal(both) == "injection-ambiguous"
+    administered = [replace(i, attributes={**i.attributes, "DecayCorrection": "ADMIN"}) for i in both]
+    assert found(administered)[0] == pytest.approx(factor_after(0), rel=1e-9)  # the dose needs no time there
+
+
+@pytest.mark.parametrize("other", ["110000", "103100", "073000", "113000", "220000"])
+def test_a_time_that_does_not_fit_the_scan_gives_way_to_the_date_time(other: str) -> None:
+    """Half an hour to three hours lie between the injection of FDG and its images."""
+    both = {"RadiopharmaceuticalStartDateTime": "20260101100000", "RadiopharmaceuticalStartTime": other}
+    assert found(pet(both)) == (AN_HOUR, ["injection-times-differ"])
+
+
+def test_without_a_rule_for_the_tracer_both_clocks_are_taken_to_fit() -> None:
+    """Images of other tracers begin at once, or after hours."""
+    gallium = {"RadionuclideHalfLife": 4062.6, "RadionuclideCodeSequence": [{"CodeMeaning": "Ga-68"}]}
+    both = {"RadiopharmaceuticalStartDateTime": "20260101100000", "RadiopharmaceuticalStartTime": "110000"}
+    assert refusal(pet(gallium | both)) == "injection-ambiguous"
 
 
 def test_a_scan_begun_with_the_injection_is_not_a_day_later() -> None:

@@ -1,4 +1,7 @@
-"""Which run of a study counts and what it replaces; when a delivery began; the Frame of Reference of each instance."""
+"""Which run of a study counts and what it replaces; when a delivery began; the Frame of Reference of each instance.
+
+Also how the header of each instance was read; studies with multi-frame images, which could not be, are judged again.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,12 @@ FRAME = """
     UPDATE instances
     SET frame_of_reference_uid = NULLIF(TRIM(json_extract(content, '$.attributes.FrameOfReferenceUID')), '')
 """
+UNSETTLE = """
+    DELETE FROM settled WHERE study_instance_uid IN (
+        SELECT study_instance_uid FROM instances WHERE json_extract(content, '$.sop_class_uid') IN (
+            '1.2.840.10008.5.1.4.1.1.2.1', '1.2.840.10008.5.1.4.1.1.2.2',
+            '1.2.840.10008.5.1.4.1.1.128.1', '1.2.840.10008.5.1.4.1.1.130'))
+"""
 
 
 def upgrade() -> None:
@@ -33,7 +42,8 @@ def upgrade() -> None:
     op.add_column("pairs", sa.Column("replaces", sa.String, nullable=False, server_default="[]"))
     op.add_column("outbox", sa.Column("begun", sa.Float))
     op.add_column("instances", sa.Column("frame_of_reference_uid", sa.String))
-    for statement in (NUMBER, SUPERSEDE, BEGUN, FRAME):
+    op.add_column("instances", sa.Column("reading", sa.String, nullable=False, server_default=""))
+    for statement in (NUMBER, SUPERSEDE, BEGUN, FRAME, UNSETTLE):
         op.execute(statement)
     op.create_index("ix_instances_frame_of_reference_uid", "instances", ["frame_of_reference_uid"])
 
@@ -41,6 +51,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """What replaced what is forgotten; every run goes on to be known."""
     op.drop_index("ix_instances_frame_of_reference_uid", "instances")
+    op.drop_column("instances", "reading")
     op.drop_column("instances", "frame_of_reference_uid")
     op.drop_column("outbox", "begun")
     for column in ("replaces", "superseded", "generation", "lane"):

@@ -1,0 +1,61 @@
+"""`analyse` for people: the object of `analyse --json` in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def print_analysis(answer: dict[str, Any], console: Console) -> None:
+    """`analyse` for people; one model after the other."""
+    looks = (answer, *answer["further"])
+    for number, one in enumerate(looks, 1):
+        if len(looks) > 1:
+            console.rule(f"model {number} of {len(looks)}", align="left")
+        _print_one(one, console)
+
+
+def _print_one(answer: dict[str, Any], console: Console) -> None:
+    if answer["status"] != "done":
+        console.print(
+            f"[red]{answer['status']}[/red] ({answer['reason_code']}): {escape(answer['reason'])}", highlight=False
+        )
+    else:
+        _print_done(answer, console)
+    for caution in answer["warnings"]:
+        console.print(f"[yellow]warning[/yellow] ({caution['code']}): {escape(caution['text'])}", highlight=False)
+    for result in answer["results"]:
+        console.print(f"  {result['kind']:10} {result['path']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_done(answer: dict[str, Any], console: Console) -> None:
+    prediction, model = answer["prediction"], answer["model"]
+    console.print(f"SUV: {answer['suv']['rule']}", highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False)
+    columns = {"lesion": "tracking_name", "source": "source", "SUVmax": "suv_max", "SUVmean": "suv_mean"}
+    columns |= {"SUVpeak": "suv_peak", "volume ml": "volume_ml", "MTV ml": "mtv_ml", "TLG g": "tlg"}
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading in ("lesion", "source") else "right")
+    for lesion in answer["lesions"]:
+        values = (lesion[key] for key in columns.values())
+        table.add_row(*(v if isinstance(v, str) else f"{v:.2f}" for v in values))
+    console.print(table if answer["lesions"] else "no lesion found")
+    if prediction["probability"] is None:
+        console.print(f"{prediction['target']}: {prediction['status']}", highlight=False)
+        for reason in prediction["applicability_reasons"]:
+            console.print(f"  {reason}", highlight=False, markup=False)
+    else:
+        # two decimals of a per cent first, as the SR holds them: every output then rounds alike
+        said, *low_high = (
+            f"{round(value, 4):.1%}" for value in (prediction["probability"], *(prediction["interval"] or ()))
+        )
+        interval = " to ".join(low_high) or "no interval: one member"
+        text = f"{prediction['target']}: {said} ({interval}), "
+        console.print(f"{text}{prediction['status']}, applicability {prediction['applicability']}", highlight=False)
+    console.print(
+        f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}", highlight=False
+    )
+    console.print("[bold]Research use only.[/bold]")
