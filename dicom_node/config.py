@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dicom_node.sections import Assemble, Database, Deliver, Infer, Node, Receiv
 ENVIRONMENT_PREFIX = "PETCT_NODE__"
 MOST_BUNDLES = 8  # every one is kept warm in the analysing process
 DEFAULT_FILE = Path("petct-node.toml")
+TABLES = ("receive.peers", "deliver.destinations")  # beside route: written [[…]]
 
 
 class Settings(BaseSettings):
@@ -40,7 +42,9 @@ class Settings(BaseSettings):
     infer: Infer = Infer()
     database: Database = Database()
     deliver: Deliver = Deliver()
-    route: tuple[Route, ...] = Field((), max_length=MOST_RULES, description="[[route]]; none: all go to infer.bundle")
+    route: tuple[Route, ...] = Field(
+        (), max_length=MOST_RULES, description="which model looks at what; none: infer.bundle"
+    )
 
     @model_validator(mode="after")
     def _outside_needs_peers(self) -> Settings:
@@ -156,11 +160,21 @@ def read_settings(given: Path | None = None) -> Settings:
 
 
 def _fault(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "configuration"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    key = _place(error["loc"]) or "configuration"
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key; {allowed_keys(error['loc']) or '`petct-node config` prints all keys'}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        tables = len(error["loc"]) == 1 or key in TABLES
+        message = f"several are possible: write [[{key}]]" if tables else "a list is wanted: [ … ]"
+    elif error["type"] in ("model_type", "model_attributes_type"):
+        message = "a table is wanted: { key = value }"
     found = error.get("input")
     secret = "password" in key or "password" in message
     shown = "" if isinstance(found, dict | BaseModel) or secret else f" (found {found!r})"
     return f"{key}: {message}{shown}"
+
+
+def _place(location: Sequence[str | int]) -> str:
+    """As people count: ``route #1.when.tracer``."""
+    return "".join(f" #{part + 1}" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")

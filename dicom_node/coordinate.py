@@ -126,7 +126,7 @@ class Coordinator:
                 self._waiting |= dict.fromkeys(todo[done:], now)
                 break
         if now >= self._queue_at:
-            self._submit(now)
+            self._submit(now, end_of_turn)
 
     def _is_settled(self, study: str) -> bool:
         return self._ledger.is_settled(study, self._arrived((study, *self._partners(study))))
@@ -263,7 +263,7 @@ class Coordinator:
         log.info(event, study_instance_uid=study, why=why)
         self._ledger.tell(study, event, at=now, text=why)
 
-    def _submit(self, now: float) -> None:
+    def _submit(self, now: float, end_of_turn: float) -> None:
         """Queue what is registered; a study counts as settled only once its runs are on the queue."""
         for study, decided in list(self._unqueued.items()):
             if not all(self._queue.submit(run_id) for run_id in decided.run_ids):
@@ -271,6 +271,8 @@ class Coordinator:
                 return
             self._ledger.settle(study, decided.arrived)
             del self._unqueued[study]
+            if time.monotonic() > end_of_turn:
+                return
 
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)

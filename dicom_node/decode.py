@@ -154,10 +154,9 @@ class Decoder:
 
     def tidy(self) -> None:
         """Leave studies alone whose analysis has begun; remove the files of those that are decided."""
-        runs = {study: self._ledger.runs(study) for study in self._studies}
-        waiting = {s: [r for r in found if r["state"] == "queued"] for s, found in runs.items()}
-        begun = {study for study, found in waiting.items() if any(r["started_at"] for r in found)}
-        over = {study for study, found in waiting.items() if not found and self._is_decided(study)}
+        queued, decided = self._look_up(self._studies)
+        begun = {study for study, has_begun in queued if has_begun}
+        over = {s for s in decided - {study for study, _ in queued} if self._is_decided(s)}
         self._backlog = deque(i for i in self._backlog if i.study_instance_uid not in begun | over)
         over -= {i.study_instance_uid for i in self._running.values()}  # next time: it would write again
         self._studies -= over
@@ -165,6 +164,16 @@ class Decoder:
             self._remove(self._folder / folder_of_study(study))
         if self._disk_is_low():
             self._remove_folders_but(())
+
+    def _look_up(self, studies: Iterable[str]) -> tuple[set[tuple[str, bool]], set[str]]:
+        """Of many studies at once: those with runs on the queue, and whether one has begun; those decided before."""
+        asked = sa.select(sa.func.json_each(json.dumps(list(studies))).table_valued("value").c.value)
+        runs = sa.select(pairs.c.study_instance_uid, pairs.c.started_at.is_not(None))
+        runs = runs.where(pairs.c.study_instance_uid.in_(asked), pairs.c.state == "queued")
+        decided = _decided.where(settled.c.study_instance_uid.in_(asked))
+        with self._reading() as connection:
+            queued = {(study, bool(begun)) for study, begun in connection.execute(runs)}
+            return queued, set(connection.execute(decided).scalars())
 
     def _is_decided(self, study: str) -> bool:
         return self._ledger.is_settled(study, self._index.arrived(study))

@@ -27,6 +27,7 @@ BUNDLE = "Install the model bundle again, or name another in infer.bundle."
 SEGMENTER = "Mend or update the segmenter's package, or empty infer.segmenter."
 SETTINGS = "Check the configuration with `petct-node doctor`."
 DISK = "Check the node's disk with `petct-node doctor`."
+SPOOL = "Find out what changed the files, restore them (on a node: its data folder), then analyse again."
 COMMAND = "Check the argument of the command."
 REPORT = "Report it with the log; it is a fault of the program."
 
@@ -110,7 +111,7 @@ _STUDY = {
     "pet-not-static": (215, "PET not static", "Send the static or whole-body PET."),
     "pet-reprojection": (216, "PET is a reprojection", "Send the slices."),
     "pet-not-attenuation-corrected": (217, "PET not attenuation-corrected", "Send the attenuation-corrected PET."),
-    "not-routed": (220, "No routing rule wants the study", "Change the rules ([[route]]), or name a model."),
+    "not-routed": (220, "No routing rule wants the study", "Change the routing rules ([[route]])."),
     "not-slices": (218, "Images are no slices", OTHER),
     # geometry
     "frame-of-reference-missing": (301, "Frame of Reference absent", HEADER),
@@ -186,9 +187,9 @@ _STUDY = {
     "nothing-to-answer-to": (701, "No image to attach a report to", WHOLE),
 }
 _OPERATOR = {
-    "source-changed": (702, "Source images changed meanwhile", "Run `petct-node repair`, then send the study again."),
-    "source-unreadable": (704, "Source image cannot be read", "Run `petct-node repair`, then send the study again."),
-    "content-changed": (703, "Stored study is not the one analysed", "Run `petct-node repair`, then send it again."),
+    "source-changed": (702, "Source images changed meanwhile", SPOOL),
+    "source-unreadable": (704, "Source image cannot be read", SPOOL),
+    "content-changed": (703, "Stored study is not the one analysed", SPOOL),
     "device-missing": (801, "Compute device missing", SETTINGS),
     "bundle-altered": (802, "Model bundle altered", BUNDLE),
     "bundle-manifest": (803, "Manifest of the model bundle invalid", BUNDLE),

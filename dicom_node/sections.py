@@ -100,7 +100,9 @@ class Assemble(Section):
     """When a study is complete (design: evidence first, timers last)."""
 
     ct_quiet_s: Seconds = Field(0.3, description="shortest pause after the last CT slice before the pair is tested")
-    quiet_s: Seconds = Field(15.0, description="pause after release where no evidence says complete, or before it where all does")
+    quiet_s: Seconds = Field(
+        15.0, description="pause after release where no evidence says complete, or before it where all does"
+    )
     quiet_open_s: Seconds = Field(60.0, description="pause before release, where no evidence says complete")
     give_up_s: Seconds = Field(600.0, description="a study with holes is refused after this pause")
     margin_mm: float = Field(
@@ -174,9 +176,7 @@ Destination = Annotated[OrthancDestination | DimseDestination, Field(discriminat
 class Deliver(Section):
     """Where results go, and how long we go on trying."""
 
-    destinations: tuple[Destination, ...] = Field(
-        (), description="[[deliver.destinations]]; none: results stay on disk"
-    )
+    destinations: tuple[Destination, ...] = Field((), description="where results go; none: they stay on disk")
     retry_first_s: Seconds = Field(1.0, description="first pause after a destination did not answer; doubles")
     retry_longest_s: Seconds = Field(60.0, description="longest pause between tries; we never give up")
     refusals: bool = Field(

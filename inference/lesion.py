@@ -21,7 +21,8 @@ from inference.body import Body
 from inference.facts import Caution, ReferenceUptake, Region, Tracer, Volume
 from inference.measure import MTV_FRACTION
 from inference.organs import Organs, within
-from inference.physiology import Judge, Verdict, pattern_of
+from inference.pattern import pattern_of
+from inference.physiology import Judge, Verdict
 from inference.uptake import LEAST_ML, Core, Grown, cores, cut_at_organs, grow, together
 
 THRESHOLDS_SUV = (4.0, 2.5)

@@ -17,6 +17,8 @@ import numpy as np
 from inference.body import Body
 from inference.facts import BoolArray, FloatArray, Tracer, Volume
 from inference.organs import Organs, within
+from inference.pattern import pattern_of
+from inference.spot import Spot, gap_mm, spot_of, union
 from inference.uptake import MARGIN_MM, Core, is_lump, surroundings
 
 # The wall of the left ventricle is hollow at this share of its maximum, whatever the threshold.
@@ -41,22 +43,6 @@ GLANDS_MOST_ML, GLANDS_APART_MM, GLANDS_OFF_X, GLANDS_ALIKE = 14.0, 10.0, (8.0, 
 # A brain without its skull in the picture.
 BRAIN_ABOVE_LUNGS, BRAIN_LEAST_ML, BRAIN_SHARE_OF_BODY = 60.0, 100.0, 0.2
 
-# Liver and spleen are not among FDG's: what is above PERCIST's threshold, or SUVbw 4, is not their usual uptake.
-FDG_LIKE = ("brain", "heart", "bowel", "kidney", "bladder", "ureter", "glands")
-# Prostate-specific membrane antigen and somatostatin receptor ligands: none in brain and heart.
-PEPTIDE_LIKE = ("liver", "spleen", "bowel", "kidney", "bladder", "ureter", "glands")
-PSMA_NAMES = ("dcfpyl", "dcfbc")
-# What is not known is excreted somehow.
-EXCRETED = ("kidney", "bladder", "ureter")
-
-
-def pattern_of(tracer: Tracer) -> tuple[str, ...]:
-    """The organs with uptake of their own; an unknown tracer's are taken as FDG's (said to the reader elsewhere)."""
-    if tracer.name in ("", "fdg"):
-        return FDG_LIKE
-    peptide = "psma" in tracer.name or tracer.name.startswith("dota") or tracer.name in PSMA_NAMES
-    return PEPTIDE_LIKE if peptide else EXCRETED
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -66,22 +52,6 @@ class Verdict:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """One core as the rules see it.
-
-    ``off_mm``: x, y from the body's middle.  ``size_mm``: extent along z and across.
-    """
-
-    core: Core
-    points: FloatArray
-    peak_mm: FloatArray
-    off_mm: FloatArray
-    ml: float
-    mean_hu: float
-    size_mm: tuple[float, float]
-
-
 class Judge:
     """Goes through the rules; what one has taken, the next does not see."""
 
@@ -89,7 +59,7 @@ class Judge:
         self, cores: Sequence[Core], threshold: float, suv: Volume, body: Body, organs: Organs, tracer: Tracer
     ) -> None:
         self.threshold, self.suv, self.body, self.organs = threshold, suv, body, organs
-        self.spots = [_spot(core, suv, body) for core in cores]
+        self.spots = [spot_of(core, suv, body) for core in cores]
         self.verdicts: dict[int, Verdict] = {}
         self.pattern = pattern_of(tracer)
 
@@ -182,7 +152,7 @@ class Judge:
                 self._take(group, "heart")
         taken = [self.spots[n].points for n, v in self.verdicts.items() if v.organ == "heart"]
         for group in self._by_component([n for n in there if n not in self.verdicts]):
-            if any(_gap_mm(self.spots[n], taken) < HEART_NEAR_MM for n in group):
+            if any(gap_mm(self.spots[n], taken) < HEART_NEAR_MM for n in group):
                 if self._is_lump(group):
                     self.verdicts.update(dict.fromkeys(group, Verdict(doubt="heart")))
                 else:
@@ -209,19 +179,10 @@ class Judge:
             return False
         cells = self.body.volume.to_lps(np.argwhere(self.organs.liver_core))
         index = np.rint(self.suv.to_index(cells)).astype(int)
-        box, start = self._union(group)
+        box, start = union([self.spots[n].core for n in group])
         local = index - start
         inside = ((local >= 0) & (local < box.shape)).all(axis=1)
         return bool(box[tuple(local[inside].T)].sum() > LIVER_FILLED * len(cells))
-
-    def _union(self, which: Sequence[int]) -> tuple[BoolArray, FloatArray]:
-        """The cores' voxels in their common box, and where that begins."""
-        regions = [self.spots[n].core.region for n in which]
-        low = np.min([r.start for r in regions], axis=0)
-        box = np.zeros(tuple(np.max([np.add(r.start, r.mask.shape) for r in regions], axis=0) - low), bool)
-        for r in regions:
-            box[tuple(slice(s.start - a, s.stop - a) for s, a in zip(r.slices, low, strict=True))] |= r.mask
-        return box, low
 
     def _variation(self, points: FloatArray) -> float:
         """Standard deviation of the uptake to its mean."""
@@ -257,7 +218,7 @@ class Judge:
         taken = [self.spots[n].points for n, v in self.verdicts.items() if v.organ == "bowel"]
         for n in fragments:
             s = self.spots[n]
-            if _gap_mm(s, taken) < BOWEL_NEAR_MM or self._holds_gas(s) or self._among_bowel(s):
+            if gap_mm(s, taken) < BOWEL_NEAR_MM or self._holds_gas(s) or self._among_bowel(s):
                 self.verdicts[n] = Verdict(doubt="bowel")
 
     def _lumps(self, group: list[int]) -> list[int]:
@@ -271,7 +232,7 @@ class Judge:
             if self.spots[n].core.suv > LUMP_HOTTER * usual and self.spots[n].ml > LUMP_LEAST_ML and self._is_lump([n])
         ]
 
-    def _in_cavity(self, s: _Spot) -> bool:
+    def _in_cavity(self, s: Spot) -> bool:
         low, high = CAVITY_BELOW_BASE
         below = self._below(s.peak_mm)
         back = PELVIS_FRONT_OF if below > PELVIS_BELOW_BASE else CAVITY_FRONT_OF
@@ -286,16 +247,16 @@ class Judge:
         """mm below the lungs; -inf where they are not in the picture."""
         return -np.inf if self.body.base_mm is None else self.body.base_mm - float(peak_mm[2])
 
-    def _in_liver(self, s: _Spot) -> bool:
+    def _in_liver(self, s: Spot) -> bool:
         return surroundings(self.suv, s.core.region) > LIVER_TO_THRESHOLD * self.threshold
 
-    def _among_bowel(self, s: _Spot) -> bool:
+    def _among_bowel(self, s: Spot) -> bool:
         x, y = s.off_mm
         beside = y < AMONG_BOWEL_FRONT_OF or abs(x) > AMONG_BOWEL_BESIDE
         there = beside or self._below(s.peak_mm) > PELVIS_BELOW_BASE
         return bool(there and s.core.suv < AMONG_BOWEL_HOT * self.threshold)
 
-    def _holds_gas(self, s: _Spot) -> bool:
+    def _holds_gas(self, s: Spot) -> bool:
         return bool((self.body.at(self.body.hu, s.points, outside=0.0) < GAS_HU).any())
 
     def _glands(self) -> None:
@@ -309,7 +270,7 @@ class Judge:
             if in_neck and self._mirrored_suv(s) > GLANDS_ALIKE * s.core.suv:
                 self.verdicts[n] = Verdict(doubt="salivary glands or tonsils")
 
-    def _mirrored_suv(self, s: _Spot) -> float:
+    def _mirrored_suv(self, s: Spot) -> float:
         """The highest uptake near the place that mirrors the peak's."""
         index = self.suv.to_index(s.peak_mm - [2.0 * s.off_mm[0], 0.0, 0.0])
         reach = np.divide(GLANDS_APART_MM, self.suv.spacing_mm)
@@ -328,24 +289,3 @@ class Judge:
             bound = share * max(self.spots[n].core.suv for n in which)
             points = points[self.suv.array[tuple(index.T)] >= bound]
         return is_lump(points, self.suv)
-
-
-def _spot(core: Core, suv: Volume, body: Body) -> _Spot:
-    points = np.asarray(core.points(suv))
-    peak_mm = np.asarray(suv.to_lps(core.peak))
-    shape = np.multiply(core.region.mask.shape, suv.spacing_mm)
-    hu = body.at(body.hu, points, outside=np.nan)
-    return _Spot(
-        core,
-        points,
-        peak_mm,
-        body.off_middle(peak_mm[None])[0],
-        len(points) * suv.voxel_ml,
-        float(np.nanmean(hu)) if np.isfinite(hu).any() else float("nan"),
-        (float(shape[0]), float(max(shape[1:]))),
-    )
-
-
-def _gap_mm(s: _Spot, others: Sequence[FloatArray]) -> float:
-    """From the peak to the nearest of the voxels."""
-    return min((float(np.linalg.norm(o - s.peak_mm, axis=1).min()) for o in others), default=np.inf)

@@ -236,6 +236,7 @@ PET_FAULTS: Mapping[str, Change] = {
     "intercept absent": put("RescaleIntercept", ...),
     "intercept no number": put("RescaleIntercept", "x"),
     "signed turned unsigned": put("PixelRepresentation", 0),
+    "bits stored 12 of 16": both(put("BitsStored", 12), put("HighBit", 11)),
     "high bit": put("HighBit", 7),
     "padding value 0": lambda ds, _: ds.add_new("PixelPaddingValue", "SS", 0),
     # place
@@ -295,6 +296,7 @@ CT_FAULTS: Mapping[str, Change] = {
     "slope zero": put("RescaleSlope", "0"),
     "slope no number": put("RescaleSlope", "one"),
     "rescale type": put("RescaleType", "OD"),
+    "signed turned unsigned": put("PixelRepresentation", 0),
     "position of one slice off by 1 mm along": only(3, moved(1.0, 2)),
     "position of one slice off by 4 mm across": only(3, moved(4.0, 0)),
     "position of the last slice off by a slice": only(7, moved(-STEP_MM, 2)),
@@ -323,10 +325,7 @@ UNSEEN: Mapping[str, Change] = {
     "slope of one slice 10 % off": only(3, scaled("RescaleSlope", 1.1)),
     "PET 5 mm off": moved(5.0, 0),
     "spacing 10 % off in all slices": put("PixelSpacing", [4.296875, 4.296875]),
-    # the bits above Bits Stored may hold something else (overlays, in old files) and are left out
-    "bits stored 12 of 16": both(put("BitsStored", 12), put("HighBit", 11)),
 }
 CT_UNSEEN: Mapping[str, Change] = {
     "intercept 24 HU off": put("RescaleIntercept", "-24"),
-    "signed turned unsigned": put("PixelRepresentation", 0),  # what lies below 0 is then clipped to the highest HU
 }

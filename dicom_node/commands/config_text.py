@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 
 from dicom_node.config import Settings
+
+EXAMPLES = {
+    "route": (
+        '# name = "FDG, adults"',
+        '# bundle = "demo"',
+        '# when = { tracer = "fdg", patient_age = { min = 18 } }',
+    ),
+}
 
 
 def as_toml(settings: Settings) -> str:
@@ -35,7 +43,7 @@ def as_json(settings: Settings) -> dict[str, Any]:
 def _keys(section: BaseModel) -> Iterator[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if isinstance(value, tuple) and (not value or isinstance(value[0], BaseModel)):
+        if _holds_tables(field.annotation):
             continue
         comment = f"  # {field.description}" if field.description else ""
         if isinstance(value, SecretStr):  # masked, and out of force: a masked password would be taken for the real one
@@ -47,13 +55,18 @@ def _keys(section: BaseModel) -> Iterator[str]:
 def _tables(name: str, section: BaseModel) -> Iterator[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if isinstance(value, tuple) and (not value or isinstance(value[0], BaseModel)):
+        if _holds_tables(field.annotation):
             yield from _array(f"{name}.{key}", value, str(field.description))
+
+
+def _holds_tables(annotation: Any) -> bool:
+    return any((isinstance(a, type) and issubclass(a, BaseModel)) or _holds_tables(a) for a in get_args(annotation))
 
 
 def _array(name: str, items: tuple[BaseModel, ...], meaning: str) -> Iterator[str]:
     if not items:
-        yield f"# [[{name}]]  {meaning}"
+        yield f"# [[{name}]]  # {meaning}"
+        yield from EXAMPLES.get(name, ())
     for item in items:
         yield ""
         yield f"[[{name}]]"

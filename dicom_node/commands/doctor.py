@@ -238,7 +238,7 @@ def print_findings(findings: Iterable[Finding], console: Console) -> None:
     mark = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "fault": "[red]fault[/red]"}
     table = Table(box=None, pad_edge=False)
     for heading in ("", "", "found", "what to do"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for finding in findings:
         table.add_row(mark[finding.state], *map(escape, (finding.thing, finding.found, finding.advice)))
     console.print(table)

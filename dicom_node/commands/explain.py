@@ -19,7 +19,7 @@ from dicom_node.chronicle import Chronicle, KnownStudy
 from dicom_node.config import Settings
 from dicom_node.errors import ROWS, row
 from dicom_node.index import Index
-from dicom_node.ledger import Ledger
+from dicom_node.ledger import Event, Ledger
 from dicom_node.work.job import Work
 from dicom_node.work.result_set import read_set
 from inference.facts import Refused
@@ -86,7 +86,7 @@ def _explain(study: str, settings: Settings, index: Index, ledger: Ledger) -> di
         "open_associations": index.open_associations(study),
         "set_aside": [asdict(a) | {"first": _time(a.first), "last": _time(a.last)} | _to_do(a.code) for a in aside],
         "not_answered": [
-            {"at": _time(e.at), "event": e.event, "text": e.text} | _to_do(e.text.partition(":")[0])
+            {"at": _time(e.at), "event": e.event, "text": e.text} | _to_do(_code(e))
             for e in events
             if not e.run_id and e.event in ("refused", "not-routed")
         ],
@@ -96,6 +96,10 @@ def _explain(study: str, settings: Settings, index: Index, ledger: Ledger) -> di
             for e in events
         ],
     }
+
+
+def _code(event: Event) -> str:
+    return event.event if event.event in ROWS else event.text.partition(":")[0]
 
 
 def _unknown(study: str, chronicle: Chronicle) -> Refused:

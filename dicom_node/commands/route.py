@@ -26,8 +26,8 @@ def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = ""
     """The object of `route --json`.
 
     ``status``: "would-run", "no-rule" (no rule matches), or "refused" with code, reason and what to do, as far as
-    headers tell: pixels are not read.  ``rules``: each rule's answer.  ``models``: the bundles that would look at the pair, with ``admitted`` and ``reasons`` by their
-    input contract as far as headers tell.  Raises ``Refused`` as reading the folder does.
+    headers tell: pixels are not read.  ``rules``: each rule's answer.  ``models``: the bundles that would look at the
+    pair, with ``admitted`` and ``reasons`` by their input contract.  Raises ``Refused`` as reading the folder does.
     """
     scan = scan_folder(folder)
     answer: dict[str, Any] = {"status": REFUSED, "reason_code": None, "reason": None, "advice": None}
@@ -61,6 +61,7 @@ def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
         pet, ct = stacks(pair)
         rule = suv_rule(pet.instances)
     except Refused as refused:
+        answer["models"] = []
         return _refuse(refused, answer)
     answer["suv"] = {"rule": rule.rule, "reference_time": rule.reference_time}
     cautions = (*pet.cautions, *ct.cautions, *rule.cautions)
@@ -149,7 +150,10 @@ def _say_rules(answer: dict[str, Any], say: Callable[..., None]) -> None:
         say(f"  {'+' if rule['matched'] else '-'} {rule['why']}", "" if rule["matched"] else "dim")
     if answer["suv"]:
         say(f"SUV: {answer['suv']['rule']}")
-    for model in answer["models"] if answer["status"] != REFUSED else ():
-        say(f"runs {model['bundle']}" + (f" ({model['name']} {model['version']})" if model["name"] else ""), "green")
+    for model in answer["models"]:
+        if model["name"] is None:
+            say(f"cannot run {model['bundle']}: {'; '.join(model['reasons'])}", "red")
+            continue
+        say(f"runs {model['bundle']} ({model['name']} {model['version']})", "green")
         for reason in model["reasons"]:
             say(f"  its probability would be withheld: {reason}", "yellow")

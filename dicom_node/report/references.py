@@ -82,8 +82,8 @@ def name_sources(ds: Dataset, shells: Sequence[Dataset], instances: Sequence[Ins
     meant = {shell.SOPInstanceUID: image_references([i])[0] for shell, i in zip(shells, instances, strict=True)}
     for group in ds.PerFrameFunctionalGroupsSequence:
         for derivation in group.get("DerivationImageSequence") or []:
-            for source in derivation.SourceImageSequence:
-                source.update(meant[source.ReferencedSOPInstanceUID])
+            for source in derivation.SourceImageSequence:  # one item for all segments of a slice: named once
+                source.update(meant.get(source.ReferencedSOPInstanceUID, {}))
 
 
 def orientation(volume: Volume) -> list[str]:

@@ -174,6 +174,7 @@ def _statements(analysis: Analysis, shown: int) -> list[sr.TextContentItem]:
         text(codes.SUV_RULE, f"{rule.suv_type}: {rule.rule}"),
         *(text(codes.SUV_RULE, f"{s.suv_type}: SUVbw × {s.factor:.9g}, {s.formula}") for s in analysis.also_suv),
         *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in _inputs(rule).items()),
+        text(codes.COMMENT, verdict.tracer(analysis.tracer)),
         *(text(codes.COMMENT, verdict.reference(r)) for r in analysis.references),
         *(text(codes.WARNING, f"{caution.code}: {caution.text}") for caution in verdict.cautions(analysis)),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicom_node.report import codes
-from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Saliency
+from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Saliency, Tracer
 
 APPLICABILITY_WORDS = {
     "inside": "the model applies to this study",
@@ -121,6 +121,13 @@ def lesion_count(found: int, shown: int) -> str:
         return "No lesion was found"
     text = f"{found} lesion{'s' if found > 1 else ''} found"
     return text if shown == found else f"{text}; the {shown} largest are reported, {found - shown} left out"
+
+
+def tracer(injected: Tracer) -> str:
+    """What was injected, and how the header says it."""
+    named = ", ".join(part for part in (injected.name or "not known", injected.nuclide) if part)
+    told = f'; the header says "{injected.text}"' if injected.text else ""
+    return f"Tracer: {named}{told}."
 
 
 def reference(uptake: ReferenceUptake) -> str:

@@ -220,10 +220,9 @@ class _Desk:
         return self._models[name] if name in self._models else self._load(name)
 
     def _facts_of(self, work: Work) -> ModelFacts | None:
-        """What a refusal says of the model; None where several could have been asked and none was."""
-        if len(self._models) == 1:
-            return next(iter(self._models.values())).facts
-        return self._models[work.bundle].facts if work.bundle in self._models else None
+        """What a refusal says of the model; None where several could have been asked and none was, or it is gone."""
+        asked = [work.bundle] if work.bundle else list(self._models)
+        return self._models[asked[0]].facts if len(asked) == 1 and asked[0] in self._models else None
 
     def write(self, run_id: str, started_at: str, set_aside: str) -> None:
         """Write the result set of a run, unless it is there."""

@@ -133,5 +133,5 @@ def _changed() -> Refused:
     return Refused(
         "content-changed",
         "The stored instances of the study are not those the run was made for: the spool or the index was changed. "
-        "Run `petct-node repair` and send the study again.",
+        "Find out by what, and restore the node's data folder.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,22 @@ def test_a_refusal_names_each_object_once(folder: Path, tmp_path: Path) -> None:
 def test_an_enhanced_ct_without_a_pet_is_refused(shared_data: Path, tmp_path: Path) -> None:
     found: dict[str, Any] = analyse_folder(shared_data / "geometry" / "enhanced_ct_real", tmp_path, Settings())
     assert (found["status"], found["reason_code"]) == ("refused", "no-pet")
+
+
+def test_two_segments_on_one_frame_both_name_it(shared_data: Path, tmp_path: Path) -> None:
+    """A person's region, and the metabolic volume inside it."""
+    drawn = shared_data / "robustness" / "rtstruct_references_absent"
+    folder = enhanced_pair(drawn, tmp_path / "study")
+    shutil.copy(drawn / "rtstruct.dcm", folder)
+    answer = analyse_folder(folder, tmp_path / "out", Settings(), debug=True)
+    assert (answer["status"], answer["lesions"][0]["source"]) == ("done", "RTSTRUCT")
+    (path,) = [r["path"] for r in answer["results"] if r["kind"] == "seg"]
+    seg = pydicom.dcmread(path)
+    assert len(seg.SegmentSequence) == 2
+    source = pydicom.dcmread(folder / "pet.dcm", stop_before_pixels=True)
+    places = [g.PlanePositionSequence[0].ImagePositionPatient for g in source.PerFrameFunctionalGroupsSequence]
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        (image,) = group.DerivationImageSequence[0].SourceImageSequence
+        assert image.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        place = group.PlanePositionSequence[0].ImagePositionPatient
+        assert np.allclose(place, places[image.ReferencedFrameNumber - 1], atol=1e-3)

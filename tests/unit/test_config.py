@@ -108,6 +108,30 @@ def test_the_printed_configuration_reads_back_as_itself(tmp_path: Path, monkeypa
     assert as_json(settings)["route"][0]["when"]["any"] == [{"pet_slices": {"max": 90.5}}, {"not": {"tracer": [""]}}]
 
 
+def test_what_is_printed_as_a_comment_may_be_put_in_force(tmp_path: Path) -> None:
+    printed = as_toml(Settings())
+    assert "\nalso_suv = []" in printed, "a list of values is no table"
+    rule = "\n".join(line.removeprefix("# ") for line in printed[printed.index("# [[route]]") :].splitlines())
+    (route,) = read_settings(_file(tmp_path, rule)).route
+    assert (route.bundle, route.when.tracer) == ("demo", ("fdg",))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[route]\nname = "a"\n', "write [[route]]"),
+        ('[receive]\npeers = { ae_title = "A" }\n', "write [[receive.peers]]"),
+        ('[infer]\nalso_suv = "bsa"\n', "infer.also_suv: a list is wanted"),
+        ('[[receive.peers]]\nae_title = "A"\n[[receive.peers]]\nae_title = ""\n', "receive.peers #2.ae_title"),
+        ("infer = 3\n", "infer: a table is wanted"),
+    ],
+)
+def test_a_wrong_form_is_told_in_terms_of_the_file(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(_file(tmp_path, text))
+    assert said in str(caught.value)
+
+
 def test_every_key_says_what_it_is() -> None:
     for section in Settings.model_fields.values():
         assert section.annotation is not None

@@ -127,7 +127,7 @@ def other_modality(number: int) -> Instance:
 @pytest.mark.parametrize("association", ["kept", ""])
 def test_an_mr_that_goes_on_arriving_delays_nothing(site: Site, association: str) -> None:
     """Its series comes after PET and CT: over the association that brought them, or over others."""
-    site.arrive([*pet(), *(i for i in ct() if i.attributes.pop("InstanceNumber"))], at=100.0, association=association)
+    site.arrive([*pet(), *ct(InstanceNumber=None)], at=100.0, association=association)
     for n in range(140):
         site.arrive([other_modality(n)], at=100.5 + 0.5 * n, association=association)
         site.coordinator.tick(100.6 + 0.5 * n)
@@ -201,14 +201,14 @@ def renamed(instances: list[Instance], study: str) -> list[Instance]:
 
 def test_a_study_of_which_nothing_can_be_used_has_a_story(site: Site) -> None:
     facts = {"study_instance_uid": STUDY, "series_instance_uid": f"{STUDY}.1", "modality": "PT"}
-    refused = Refused("header-unreadable", "Its header breaks off.", **facts)
+    refused = Refused("header-too-large", "Its header is too large.", **facts)
     site.index.add(faults=[Fault(refused, 100.0, Path("aside"))])
     site.tick_until(100.0, 699.0, every_s=10.0)
     assert site.ledger.timeline(STUDY) == ()
     site.coordinator.tick(701.0)
     (event,) = site.ledger.timeline(STUDY)
     assert event.event == "refused"
-    assert "Its header breaks off." in event.text
+    assert "Its header is too large." in event.text
     assert site.runs() == []
 
 

@@ -251,8 +251,8 @@ def test_what_an_older_version_wrote_is_kept_and_completed(tmp_path: Path) -> No
         for run, state in (("first", "confirmed"), ("second", "waiting")):
             connection.execute("INSERT INTO outbox VALUES (?, 'pacs', ?, 1, '', 5.0)", (run, state))
         enhanced = json.dumps(json.loads(content) | {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2.1"})
-        row = ("1.8", "2.8", "2.8.1", image.sha256, image.path, enhanced, 1.0, None)
-        connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        multiframe = ("1.8", "2.8", "2.8.1", image.sha256, image.path, enhanced, 1.0, None)
+        connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", multiframe)
         connection.executemany("INSERT INTO settled VALUES (?, 1)", [(STUDY,), ("2.8",)])
         row = (image.sop_instance_uid, STUDY, SERIES, image.sha256, image.path, content, 1.0, None)
         connection.execute("INSERT INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)

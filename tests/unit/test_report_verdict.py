@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 import dicom_node
 import inference
-from dicom_node.report import codes, verdict
+from dicom_node.report import codes, verdict, write_results
 from dicom_node.report.canvas import BACKGROUND, MARGIN, Canvas
 from dicom_node.report.picture import key_image
-from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake
-from tests.report_case import MODEL, NO_LESION, REPORTED, WITHHELD, make_analysis
+from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake, Tracer
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,20 @@ def test_inside_with_reasons_is_a_warning() -> None:
 def test_left_out_lesions_are_counted() -> None:
     assert verdict.lesion_count(2000, 20) == "2000 lesions found; the 20 largest are reported, 1980 left out"
     assert verdict.lesion_count(1, 1) == "1 lesion found"
+
+
+@pytest.mark.parametrize(
+    ("injected", "said"),
+    [
+        (Tracer("fdg", "F-18", "FDG"), 'Tracer: fdg, F-18; the header says "FDG".'),
+        (Tracer("", "Ga-68", "GX-7"), 'Tracer: not known, Ga-68; the header says "GX-7".'),
+        (Tracer("", ""), "Tracer: not known."),
+    ],
+)
+def test_the_report_names_the_tracer(analysis: Analysis, tmp_path: Path, injected: Tracer, said: str) -> None:
+    results = write_results(replace(analysis, tracer=injected), RUN, tmp_path / "out")
+    (report,) = [r.path for r in results if r.kind == "sr"]
+    assert said in [str(e.value) for e in pydicom.dcmread(report).iterall() if e.keyword == "TextValue"]
 
 
 def test_what_makes_the_numbers_doubtful_is_said_first(analysis: Analysis) -> None:

@@ -67,6 +67,7 @@ def test_a_study_that_would_run(shared_data: Path, config: Path, tmp_path: Path)
     (model,) = told["models"]
     assert (model["name"], model["admitted"], model["reasons"]) == ("fdg-model", True, [])
     assert (told["pet"]["instances"], told["ct"]["instances"]) == (8, 8)
+    assert told["suv"]["rule"].startswith("BQML")
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
 
 
@@ -80,6 +81,9 @@ def test_a_study_that_would_run(shared_data: Path, config: Path, tmp_path: Path)
         ("robustness/pet_only", "no-ct"),
         ("robustness/patient_mismatch", "patient-mismatch"),
         ("robustness/not_attenuation_corrected", "pet-not-attenuation-corrected"),
+        ("robustness/dose_missing", "dose-missing"),
+        ("robustness/units_propcps", "units-unsupported"),
+        ("geometry/missing_slice_ct", "missing-slices"),
     ],
 )
 def test_a_study_that_would_be_refused(shared_data: Path, config: Path, folder: str, code: str) -> None:
@@ -112,6 +116,8 @@ def test_no_rule_and_the_sender(shared_data: Path, config: Path, tmp_path: Path)
     assert (code, [m["bundle"] for m in told["models"]]) == (DONE, ["demo"])
     code, told = routed(folder, config, "--aet", "PETCT2")
     assert "bundle-not-found" in told["models"][0]["reasons"][0]
+    shown = CliRunner().invoke(app, ["route", str(folder), "--config", str(config), "--aet", "PETCT2"])
+    assert "cannot run not-installed" in shown.stdout
     shown = CliRunner().invoke(app, ["route", str(folder), "--config", str(config)])
     assert shown.exit_code == REFUSED
     assert "no rule matches" in shown.stdout
@@ -134,6 +140,63 @@ def test_wrong_usage(tmp_path: Path, config: Path) -> None:
     assert (code, told["reason_code"]) == (REFUSED, "no-dicom")
     assert CliRunner().invoke(app, ["route", str(tmp_path / "absent")]).exit_code == USAGE
     assert CliRunner().invoke(app, ["route", str(tmp_path), "--aet", "seventeen letters"]).exit_code == USAGE
+
+
+# ------------------------------------------------------------------------------------------------------------- analyse
+
+
+def analysed(folder: Path, config: Path, out: Path, *more: str) -> tuple[int, dict[str, Any]]:
+    arguments = ["analyse", str(folder), "--out", str(out), "--config", str(config), "--json", *more]
+    answer = CliRunner().invoke(app, arguments)
+    return answer.exit_code, json.loads(answer.stdout)
+
+
+@pytest.mark.data
+def test_analyse_asks_the_models_that_the_rules_name(shared_data: Path, config: Path, tmp_path: Path) -> None:
+    folder, text = shared_data / "geometry" / "baseline", config.read_text()
+    code, one = analysed(folder, config, tmp_path / "one")
+    assert (code, one["model"]["name"], one["further"]) == (DONE, "fdg-model", [])
+    assert {Path(r["path"]).parent for r in one["results"]} == {tmp_path / "one"}
+
+    config.write_text(text.replace("stop = true", ""))
+    code, first = analysed(folder, config, tmp_path / "two", "--aet", "PETCT1")
+    (second,) = first["further"]
+    assert (code, first["model"]["name"], second["model"]["name"]) == (DONE, "fdg-model", "demo")
+    assert second["lesions"] == first["lesions"]
+    assert second.keys() == first.keys() - {"further"}
+    folders = [{Path(r["path"]).parent.name for r in told["results"]} for told in (first, second)]
+    assert folders == [{"1-fdg-model"}, {"2-demo"}]
+
+    code, named = analysed(folder, config, tmp_path / "named", "--aet", "PETCT1", "--bundle", "demo")
+    assert (code, named["model"]["name"], named["further"]) == (DONE, "demo", [])
+
+
+@pytest.mark.data
+def test_one_model_that_fails_does_not_keep_the_others_from_looking(
+    shared_data: Path, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(config.read_text().replace("stop = true", ""))
+    code, first = analysed(shared_data / "geometry" / "baseline", config, tmp_path / "out", "--aet", "PETCT2")
+    (second,) = first["further"]
+    assert (first["status"], second["status"], second["reason_code"]) == ("done", "refused", "bundle-not-found")
+    assert code == REFUSED
+
+
+@pytest.mark.data
+def test_analyse_of_a_study_that_no_rule_wants(shared_data: Path, config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace("min = 18", "min = 99"))
+    code, told = analysed(shared_data / "geometry" / "baseline", config, tmp_path / "out")
+    assert (code, told["status"], told["reason_code"]) == (REFUSED, "refused", "not-routed")
+    assert "is not at least 99" in told["reason"]
+    assert told["pet"]["instances"] == 8
+
+
+@pytest.mark.data
+def test_analyse_takes_the_bundle_of_the_configuration(shared_data: Path, config: Path, tmp_path: Path) -> None:
+    fdg = next(line for line in config.read_text().splitlines() if "fdg-model" in line)
+    config.write_text(f"[infer]\n{fdg}\n")
+    code, told = analysed(shared_data / "geometry" / "baseline", config, tmp_path / "out")
+    assert (code, told["model"]["name"]) == (DONE, "fdg-model")
 
 
 # ------------------------------------------------------------------------------------------------------------- explain

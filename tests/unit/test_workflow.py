@@ -293,8 +293,9 @@ def test_a_run_is_answered_by_the_model_it_was_made_for(settings: Settings, shar
         for opened in (analyst, index, ledger):
             opened.close()
     assert (done.state, refused.state, refused.code) == ("done", "refused", "bundle-not-found")
-    report = next(r.path for r in done.results if r.kind == "sr")
-    assert read_result(report).model.startswith("other ")
+    models = [next(read_result(r.path).model for r in s.results if r.kind == "sr") for s in (done, refused)]
+    assert models[0].startswith("other ")
+    assert "demo" not in models[1], "the node's own model was never asked"
 
 
 def test_a_model_that_cannot_be_loaded_is_no_studys_fault(settings: Settings, ledger: Ledger) -> None:
