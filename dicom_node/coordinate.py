@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import structlog
 
@@ -21,7 +22,6 @@ from dicom_node.assemble import (
     not_before,
     with_ct_of_other_studies,
 )
-from dicom_node.assemble.regions import REGION_CLASSES
 from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
@@ -35,9 +35,9 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.1
 TRY_AGAIN_S = 1.0
-TURN_S = 0.5  # then whatever is new comes first again, however many studies are due at once
+TURN_S = 0.5  # then what is new has its turn again, however many studies are due at once
 CLOCK_WAS_SET_S = 1.0  # between two looks; less is the drift that time servers even out
-COUNTS = {*PET_CLASSES, *CT_CLASSES, *REGION_CLASSES}  # an MR or a dose report delays nothing
+ANOTHER_CLOCK_S = 60.0  # no look takes so long that something could come so much later than it began
 NEVER = Before()
 USED_ELSEWHERE = "used-with-another-study"  # the story of a study whose CT belongs to the PET of another
 
@@ -109,21 +109,22 @@ class Coordinator:
         self._ahead = ahead
 
     def tick(self, now: float) -> None:
-        """Judge the studies in which something has changed, then those whose time has come; some may have to wait for
-        the next tick.  ``now``: Unix time.
+        """Judge studies in which something has changed, and in turn with them those whose time has come, the latest
+        first.  Where there are many, some wait for the next tick.  ``now``: Unix time.
         """
         starting = self._cursor == 0
         changed, self._cursor = self._index.studies_changed_since(self._cursor)
         if starting:
             changed = [study for study in changed if not self._is_settled(study)]
-        fresh = dict.fromkeys(self._with_partners(changed))
-        due = [study for study, until in self._waiting.items() if until <= now and study not in fresh]
-        todo = [*fresh, *sorted(due, key=self._waiting.__getitem__)]
+        new = dict.fromkeys(self._with_partners(changed))
+        due = [study for study, until in self._waiting.items() if until <= now and study not in new]
+        due.sort(key=self._waiting.__getitem__, reverse=True)
         end_of_turn = time.monotonic() + TURN_S
-        for done, study in enumerate(todo, 1):
-            self._look_at(study, now)
+        for looks, both in enumerate(zip_longest(new, due), 1):
+            for study in filter(None, both):
+                self._look_at(study, now)
             if time.monotonic() > end_of_turn:
-                self._waiting |= dict.fromkeys(todo[done:], now)
+                self._waiting |= dict.fromkeys(list(new)[looks:], now)
                 break
         if now >= self._queue_at:
             self._submit(now, end_of_turn)
@@ -171,7 +172,7 @@ class Coordinator:
     def _is_too_early(self, study: str, now: float) -> bool:
         """Whether it is not worth reading all of the study: judging 600 slices at each look would take half a core.
 
-        What arrives meanwhile does not put the next look off: it may be of no interest.
+        What arrives meanwhile does not put the next look off: it may be our own results that come back.
         """
         last = self._believed(self._index.last_arrival(study), now)
         traffic = Traffic(last, open_associations=self._index.open_associations(study))
@@ -182,8 +183,10 @@ class Coordinator:
         return self._waiting[study] > now
 
     def _believed(self, arrival: float, now: float) -> float:
-        """When something came, as far as this clock can tell: what it does not know counts as come when it was set."""
-        return arrival if self._clock_from <= arrival <= now else self._clock_from
+        """When something came, as this clock would tell it: what is of before it was set, or of another clock, came
+        then; what came after the look began came now.
+        """
+        return self._clock_from if arrival > now + ANOTHER_CLOCK_S else max(self._clock_from, min(arrival, now))
 
     def _see(self, study: str, now: float) -> _Seen | None:
         """What is there of the study; None where there is nothing but what we wrote ourselves."""
@@ -199,9 +202,11 @@ class Coordinator:
             candidates = with_ct_of_other_studies(own, others)
         studies = tuple(dict.fromkeys((study, *(i.study_instance_uid for i in candidates))))
         open_associations += sum(self._index.open_associations(other) for other in studies[1:])
-        arrivals = {uid: self._index.arrivals(uid) for uid in _series_that_count(candidates)}
+        arrivals = {uid: self._index.arrivals(uid) for uid in {i.series_instance_uid for i in candidates}}
         last = max((times[-1] for times in arrivals.values()), default=self._index.last_arrival(study))
-        by_series = {uid: sorted(t if t <= now else self._clock_from for t in times) for uid, times in arrivals.items()}
+        by_series = {
+            uid: sorted(t if t <= now else self._believed(t, now) for t in times) for uid, times in arrivals.items()
+        }
         traffic = Traffic(self._believed(last, now), by_series, open_associations)
         return _Seen(study, studies, own, candidates, arrived, last, traffic)
 
@@ -276,11 +281,6 @@ class Coordinator:
 
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)
-
-
-def _series_that_count(instances: Iterable[Instance]) -> set[str]:
-    """Series whose arrival says that the study is still coming."""
-    return {i.series_instance_uid for i in instances if i.sop_class_uid in COUNTS}
 
 
 def _answer_is_expected(images: list[Instance]) -> bool:

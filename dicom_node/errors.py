@@ -110,6 +110,7 @@ _STUDY = {
     "another-plane": (219, "CT slices in another plane than the PET's", "Send the axial CT."),
     "pet-not-static": (215, "PET not static", "Send the static or whole-body PET."),
     "pet-reprojection": (216, "PET is a reprojection", "Send the slices."),
+    "pet-transmission": (221, "PET is a transmission scan", "Send the emission scan, attenuation-corrected."),
     "pet-not-attenuation-corrected": (217, "PET not attenuation-corrected", "Send the attenuation-corrected PET."),
     "not-routed": (220, "No routing rule wants the study", "Change the routing rules ([[route]])."),
     "not-slices": (218, "Images are no slices", OTHER),

@@ -71,12 +71,19 @@ def analyse(
             propose = partial(segmented, segmenter, suv, ct, tracer)
         present = frozenset(i.sop_instance_uid for i in (*pet_stack.instances, *ct_stack.instances))
         take = partial(given_lesions, grid=suv, present=present, ct=ct, names=region_names)
-        regions, source, region_cautions = _regions(pair.region, take, propose)
+        chosen = _regions(pair.region, take, propose)
     with clock.stage("measures"):
-        lesions = _in_order([measure(n, r, source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(regions, 1)])
+        measured = [measure(n, r, chosen.source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(chosen.regions, 1)]
+        lesions = _in_order(measured)
     with clock.stage("model"):
         subject = subject_of(pet_stack.instances, ct_stack.instances)
-        look = model.look(suv, ct, lesions[0].region, subject) if lesions else None
+        look, prediction = None, NOTHING_TO_LOOK_AT
+        if chosen.unsure:
+            reasons = (*model.admits(subject), *chosen.unsure)
+            prediction = Prediction("withheld", None, None, None, "outside", reasons)
+        elif lesions:
+            look = model.look(suv, ct, lesions[0].region, subject)
+            prediction = look.prediction
     cautions = (
         *pair.cautions,
         *reading_cautions([*pair.pet.instances, *pair.ct.instances]),
@@ -87,7 +94,7 @@ def analyse(
         *tracer_cautions(pet_stack.instances),
         *plausibility_cautions(rule, tracer, references),
         *calibration_cautions(pet_stack.instances, rule, suv),
-        *region_cautions,
+        *chosen.cautions,
         *(look.cautions if look else ()),
     )
     return Analysis(
@@ -100,7 +107,7 @@ def analyse(
         ct=ct,
         rule=rule,
         lesions=lesions,
-        prediction=look.prediction if look else NOTHING_TO_LOOK_AT,
+        prediction=prediction,
         saliency=look.saliency if look else None,
         model=model.facts,
         cautions=tuple(dict.fromkeys(cautions)),
@@ -127,21 +134,31 @@ def stacks(pair: Pair) -> tuple[Stack, Stack]:
     return pet, ct
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The lesions' regions, the one for the model first, each on the PET's grid and, where a person drew it, the CT's.
+
+    ``source``: as ``Lesion.source``.  ``unsure``: as ``Proposal.unsure``.
+    """
+
+    regions: tuple[tuple[Region, Region | None], ...]
+    source: str
+    cautions: tuple[Caution, ...]
+    unsure: tuple[str, ...] = ()
+
+
 def _regions(
     given: Instance | None,
     take: Callable[[Instance], tuple[tuple[GivenRegion, ...], tuple[Caution, ...]]],
     propose: Callable[[], Proposal],
-) -> tuple[tuple[tuple[Region, Region | None], ...], str, tuple[Caution, ...]]:
-    """The lesions' regions, the one for the model first; where they come from; what to say of them.
-
-    Each on the PET's grid, and on the CT's where a person drew it.
-    """
+) -> _Chosen:
     if given is None:
         proposal = propose()
-        return tuple((region, None) for region in proposal.regions), "automatic", proposal.cautions
-    chosen, cautions = take(given)
-    own = [caution for region in chosen for caution in region.cautions]
-    return tuple((g.region, g.on_ct) for g in chosen), chosen[0].source, (*own, *cautions)
+        regions = tuple((region, None) for region in proposal.regions)
+        return _Chosen(regions, "automatic", proposal.cautions, proposal.unsure)
+    drawn, cautions = take(given)
+    own = [caution for region in drawn for caution in region.cautions]
+    return _Chosen(tuple((g.region, g.on_ct) for g in drawn), drawn[0].source, (*own, *cautions))
 
 
 def _in_order(lesions: list[Lesion]) -> tuple[Lesion, ...]:

@@ -22,8 +22,9 @@ CHEST_LUNG_SHARE = 0.10
 BEYOND_CHEST_MM = 12.0
 # The front and back of the trunk are taken this near its middle, away from the arms.
 NEAR_MIDDLE_MM = 60.0
-# Slices within 25 degrees of axial: only there do left, front and up belong to the grid's axes.
-AXIAL = 0.9
+# Slices within 25 degrees of axial, rows and columns within 5 of left and front: only there do these belong to the
+# grid's axes.
+AXIAL, TURNED = 0.9, 0.09
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,11 @@ class Body:
 
 
 def body_of(ct: Volume) -> Body | None:
-    """Outline the patient in ``ct`` (HU); ``None`` where the slices are not axial or hold no body."""
-    if abs(ct.affine[2, 0]) < AXIAL * ct.spacing_mm[0]:
+    """Outline the patient in ``ct`` (HU); ``None`` where the slices are not axial, or turned, or hold no body."""
+    ct = _upright(ct)
+    slice_mm, row_mm, column_mm = ct.spacing_mm
+    turned = abs(ct.affine[0, 1]) > TURNED * row_mm or abs(ct.affine[1, 2]) > TURNED * column_mm
+    if abs(ct.affine[2, 0]) < AXIAL * slice_mm or turned:
         return None
     hu, affine = _coarse(ct)
     body = _largest_part(hu > TISSUE_ABOVE_HU)
@@ -123,6 +127,13 @@ def body_of(ct: Volume) -> Body | None:
         base_seen=lungs_mm is not None and float(seen.min()) < low - BEYOND_CHEST_MM,
         apex_seen=lungs_mm is not None and float(seen.max()) > high + BEYOND_CHEST_MM,
     )
+
+
+def _upright(ct: Volume) -> Volume:
+    """With rows from front to back and columns from side to side: of a patient lying on a side they are exchanged."""
+    if abs(ct.affine[0, 1]) <= abs(ct.affine[0, 2]):
+        return ct
+    return Volume(ct.array.swapaxes(1, 2), ct.affine[:, [0, 2, 1, 3]], ct.frame_of_reference_uid)
 
 
 def _coarse(ct: Volume) -> tuple[FloatArray, FloatArray]:

@@ -43,10 +43,14 @@ BEYOND_MM, BEYOND_ML = 12.0, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Proposed lesions, the one for the model first (none: an empty tuple), with what must be said about them."""
+    """Proposed lesions, the one for the model first (none: an empty tuple), with what must be said about them.
+
+    ``unsure``: why the first may well be an organ's own uptake, of which no model may speak.
+    """
 
     regions: tuple[Region, ...]
     cautions: tuple[Caution, ...]
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,9 @@ def find_lesions(
         image = _smoothed(suv) if threshold.smoothed else suv
         found, said = _lesions_above(threshold, image, body, organs, tracer)
         if found:
-            return _proposal(found, [*cautions, *said], threshold)
+            return _proposal(found, [*cautions, *said], threshold, _unsure(tracer, body))
     lowest = thresholds[-1]
-    text = f"No uptake of SUVbw {lowest.suv:.3g} ({lowest.why}) or more was found outside organs."
+    text = f"No lesion with an uptake of SUVbw {lowest.suv:.3g} ({lowest.why}) or more was found."
     return Proposal((), _once([*cautions, *said, Caution("no-lesion-found", text)]))
 
 
@@ -187,7 +191,7 @@ def _grown(found: Sequence[Core], verdicts: Sequence[Verdict], suv: Volume, *, f
     return candidates
 
 
-def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Threshold) -> Proposal:
+def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Threshold, unsure: list[str]) -> Proposal:
     lesions = sorted(lesions, key=lambda c: c.rank)
     kept = lesions[:MOST_LESIONS]
     bounded = "there" if threshold.smoothed else "at 41 % of its maximum"
@@ -211,7 +215,19 @@ def _proposal(lesions: list[_Candidate], cautions: list[Caution], threshold: Thr
     if len(lesions) > MOST_LESIONS:
         text = f"{len(lesions)} lesions were found; {MOST_LESIONS} are reported, those of most uptake."
         cautions.append(Caution("lesions-left-out", text))
-    return Proposal(tuple(c.grown.region for c in kept), _once(cautions))
+    if doubt := kept[0].doubt:
+        unsure = [*unsure, f"the proposed lesion may be an organ's own uptake ({doubt})"]
+    return Proposal(tuple(c.grown.region for c in kept), _once(cautions), tuple(unsure))
+
+
+def _unsure(tracer: Tracer, body: Body | None) -> list[str]:
+    """Why any lesion proposed here may as well be an organ."""
+    why = []
+    if tracer.name not in ("", "fdg"):
+        why.append(f"the tracer is {tracer.name}, and lesions are told from organs by rules made for FDG")
+    if body is None:
+        why.append("organs could not be told from lesions, as the CT does not show the body in axial slices")
+    return why
 
 
 def _not_assessed(body: Body | None, organs: Organs | None) -> list[Caution]:
@@ -220,7 +236,9 @@ def _not_assessed(body: Body | None, organs: Organs | None) -> list[Caution]:
         return []
     known = [name for name in ("cranium", "bladder") if organs is not None and getattr(organs, name) is not None]
     told = f" other than {' and '.join({'cranium': 'brain'}.get(n, n) for n in known)}" if known else ""
-    if body is None or body.lungs_mm is None:
+    if body is None:
+        text = "The CT does not show the body in axial slices, so organs with uptake could not be told from lesions."
+    elif body.lungs_mm is None:
         text = f"No lungs are seen on the CT, so organs{told} with uptake of their own could not be told from lesions."
     else:
         where = "below" if not body.base_seen else "above"
@@ -237,7 +255,10 @@ def _about_pattern(tracer: Tracer, organs: Organs | None) -> list[Caution]:
         text = "The tracer is not known; organs were told from lesions as if it were FDG."
         return [Caution("physiologic-pattern-assumed", text)]
     kinds = ", ".join(pattern_of(tracer))
-    text = f"The tracer is not FDG: only uptake in {kinds} was set aside, by rules that were made for FDG."
+    text = (
+        f"The tracer is not FDG: of its usual uptake only that in {kinds} is set aside, where FDG's rules see it. "
+        "What is proposed may be an organ."
+    )
     return [Caution("physiologic-pattern-differs", text)]
 
 

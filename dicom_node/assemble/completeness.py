@@ -1,10 +1,11 @@
 """When a study is complete: by evidence first, by silence last.  A pure function of what arrived and the time.
 
-PET: as many positions as Number of Slices (0054,0081) says (it fitted 86 of 92 real series).  CT has no such count:
-no association of the study is open, Instance Numbers are without a hole, the spacing is even, the PET is covered.
+PET: as many positions as Number of Slices (0054,0081) says (it fitted 86 of 92 real series).  CT has no such count: no
+association of the study is open, Instance Numbers are without a hole, the spacing is even, the PET is covered.
 Archives keep associations open for hours: where all else says complete, an open one costs a short silence.  Where
-evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is refused.  Part of a volume is never analysed.  Images that come after a decision were not foreseen: from then on silence
-is asked for, and longer each time, so that a series that trickles in gives one successor and not ten.
+evidence is missing the study must be silent for a while; where slices are missing, for long, and then it is refused.
+Part of a volume is never analysed.  Images that come after a decision were not foreseen: from then on silence is asked
+for, and longer each time, so that a series that trickles in gives one successor and not ten.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from statistics import median
 from dicom_node.assemble.pairing import SetAside, assemble, number_of_slices
 from dicom_node.assemble.series import CT_CLASSES
 from dicom_node.sections import Assemble
-from inference.facts import Instance, Pair, Refused
+from inference.facts import Instance, Pair, Refused, Series
 
-GAPS_OF_SILENCE = 5  # a CT that is quiet for five of its usual gaps between slices has ended
+GAPS_OF_SILENCE = 5  # a series that is quiet for five of its usual gaps between slices has ended
 
 # What more instances cannot mend: refused after the short silence, not after the long one.
 FINAL = frozenset({"patient-mismatch", "several-studies", "sop-instance-conflict"})
@@ -29,7 +30,7 @@ FINAL = frozenset({"patient-mismatch", "several-studies", "sop-instance-conflict
 class Traffic:
     """What the receivers know of a study, in seconds of one clock (Unix time).
 
-    ``last``: the last arrival of a PET, a CT or a region.  ``by_series``: arrivals of each series, ascending.
+    ``last``: the last arrival of what others made.  ``by_series``: arrivals of each series, ascending.
     ``open_associations``: how many that sent something of this study are still open.
     """
 
@@ -104,18 +105,19 @@ def judge(
     if doubt := _doubt(pair, instances):
         why = f"no evidence says complete ({doubt})"
         silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
-        return _after(traffic.last + silence, now, Complete(pair, f"{why}; silent long enough"), why, pair)
+        until = max(traffic.last + silence, _end_of(pair.pet, traffic, rules), _end_of(pair.ct, traffic, rules))
+        return _after(until, now, Complete(pair, f"{why}; silent long enough"), why, pair)
     evidence = "Number of Slices and an unbroken CT say complete"
     done = Complete(pair, evidence)
     if traffic.open_associations:
         why = "all slices are here, but an association is still open"
         silence = max(patience, _shortest_if_open(rules))
         done = Complete(pair, f"{evidence}; an association is still open, but nothing came for {silence:g} s")
-        return _after(max(traffic.last + silence, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
+        return _after(max(traffic.last + silence, _end_of(pair.ct, traffic, rules)), now, done, why, pair)
     if patience:
         why = "images came after the study was decided: more may"
-        return _after(max(traffic.last + patience, _end_of_ct(pair, traffic, rules)), now, done, why, pair)
-    return _after(_end_of_ct(pair, traffic, rules), now, done, "the CT may go on", pair)
+        return _after(max(traffic.last + patience, _end_of(pair.ct, traffic, rules)), now, done, why, pair)
+    return _after(_end_of(pair.ct, traffic, rules), now, done, "the CT may go on", pair)
 
 
 def not_before(traffic: Traffic, rules: Assemble) -> float:
@@ -182,8 +184,9 @@ def _unbroken(numbers: Sequence[object]) -> bool:
     return bool(found) and len(found) == max(found) - min(found) + 1
 
 
-def _end_of_ct(pair: Pair, traffic: Traffic, rules: Assemble) -> float:
-    """When the CT has been quiet for long enough: its last arrival and five of its usual gaps."""
-    arrivals = sorted(traffic.by_series.get(pair.ct.series_instance_uid, ())) or [traffic.last]
+def _end_of(series: Series, traffic: Traffic, rules: Assemble) -> float:
+    """When the series has been quiet for long enough: its last arrival and five of its usual gaps."""
+    arrivals = sorted(traffic.by_series.get(series.series_instance_uid, ())) or [traffic.last]
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
-    return arrivals[-1] + max(rules.ct_quiet_s, GAPS_OF_SILENCE * median(gaps) if gaps else 0.0)
+    usual = GAPS_OF_SILENCE * median(gaps) if gaps else 0.0
+    return arrivals[-1] + max(rules.ct_quiet_s, min(usual, rules.give_up_s))

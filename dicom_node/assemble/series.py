@@ -141,6 +141,8 @@ def pet_fault(instances: Sequence[Instance]) -> Fault | None:
         return Fault("pet-not-static", f"its Series Type says {kind[0]}: only STATIC and WHOLE BODY are analysed")
     if kind[1] == "REPROJECTION":
         return Fault("pet-reprojection", "its Series Type says REPROJECTION: these are no slices")
+    if any(str(i.get("CountsSource", "")).strip().upper() == "TRANSMISSION" for i in instances):
+        return Fault("pet-transmission", "its Counts Source says TRANSMISSION: it shows attenuation, not uptake")
     if any("ATTN" not in {v.strip().upper() for v in values(i, "CorrectedImage")} for i in instances):
         return Fault(
             "pet-not-attenuation-corrected",

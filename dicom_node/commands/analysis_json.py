@@ -18,13 +18,14 @@ def blank_answer() -> dict[str, Any]:
 
 def describe_pair(pair: Pair, answer: dict[str, Any]) -> None:
     """What was chosen."""
-
-    def series(of: Series) -> dict[str, Any]:
-        count = len({i.sop_instance_uid for i in of.instances})  # frames of one object count once
-        return {"series_instance_uid": of.series_instance_uid, "instances": count, "why": of.why}
-
-    answer |= {"pet": series(pair.pet), "ct": series(pair.ct), "story": list(pair.story)}
+    answer |= {"pet": describe_series(pair.pet), "ct": describe_series(pair.ct), "story": list(pair.story)}
     answer["warnings"] = [asdict(c) for c in pair.cautions]
+
+
+def describe_series(series: Series) -> dict[str, Any]:
+    """A series that was chosen, and why."""
+    count = len({i.sop_instance_uid for i in series.instances})  # frames of one object count once
+    return {"series_instance_uid": series.series_instance_uid, "instances": count, "why": series.why}
 
 
 def describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
         table.add_row(*(v if isinstance(v, str) else f"{v:.2f}" for v in values))
     console.print(table if answer["lesions"] else "no lesion found")
     if prediction["probability"] is None:
-        console.print(f"{prediction['target']}: {prediction['status']}", highlight=False)
+        console.print(f"{prediction['target']}: {prediction['status']}", highlight=False, markup=False)
         for reason in prediction["applicability_reasons"]:
             console.print(f"  {reason}", highlight=False, markup=False)
     else:
@@ -54,8 +54,8 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
         )
         interval = " to ".join(low_high) or "no interval: one member"
         text = f"{prediction['target']}: {said} ({interval}), "
-        console.print(f"{text}{prediction['status']}, applicability {prediction['applicability']}", highlight=False)
-    console.print(
-        f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}", highlight=False
-    )
+        text += f"{prediction['status']}, applicability {prediction['applicability']}"
+        console.print(text, highlight=False, markup=False)
+    statement = f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}"
+    console.print(statement, highlight=False, markup=False)
     console.print("[bold]Research use only.[/bold]")

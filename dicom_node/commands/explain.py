@@ -104,11 +104,11 @@ def _code(event: Event) -> str:
 
 def _unknown(study: str, chronicle: Chronicle) -> Refused:
     known = [k.study_instance_uid for k in chronicle.studies()]
-    near = get_close_matches(study, known, NEAREST, 0.8) or known[:NEAREST]
-    listed = f" The nearest it knows: {', '.join(near)}." if near else " It has no study at all."
+    near = get_close_matches(study, known, NEAREST, 0.8)
+    told = f"Very like it: {', '.join(near)}." if near else f"It has {len(known)} other(s)."
     return Refused(
         "study-unknown",
-        f"The node has nothing of a study {study}.{listed} `petct-node explain` without a UID lists the latest.",
+        f"The node has nothing of a study {study}. {told} `petct-node explain` without a UID lists the latest.",
     )
 
 
@@ -124,11 +124,12 @@ def _state(runs: Sequence[Mapping[str, Any]], untold: Sequence[str]) -> str:
 def _waits(study: str, settings: Settings, index: Index) -> str:
     """What the coordinator waits for: its own judgement, repeated."""
     instances = [i for i in index.study_instances(study) if not is_ours(i)]
-    if not instances:
-        return "nothing of it can be used yet"
+    set_aside = index.study_set_aside(study)
+    if not instances and not set_aside:
+        return "nothing: all that came of it this node wrote itself"
     arrivals = {uid: index.arrivals(uid) for uid in {i.series_instance_uid for i in instances}}
     traffic = Traffic(index.last_arrival(study), arrivals, index.open_associations(study))
-    verdict = judge(instances, traffic, time.time(), settings.assemble, index.study_set_aside(study))
+    verdict = judge(instances, traffic, time.time(), settings.assemble, set_aside)
     if isinstance(verdict, Wait):
         return f"{verdict.why}; decided by {_time(verdict.until)} if nothing more comes"
     return "it is ready to be decided: the coordinator does so within a second while the node runs"

@@ -78,7 +78,10 @@ def _timeline(story: Mapping[str, Any]) -> Table:
 
 
 def _told(event: Mapping[str, str], names: Mapping[str, str]) -> str:
-    parts = (names.get(event["run_id"]), event["destination"] and f"to {event['destination']}", event["text"])
+    text = event["text"]
+    for run_id, name in names.items():
+        text = text.replace(f"run {run_id}", name)
+    parts = (names.get(event["run_id"]), event["destination"] and f"to {event['destination']}", text)
     return ": ".join(part for part in parts if part)
 
 

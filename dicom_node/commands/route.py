@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node.assemble.routing import Router, seen_of
+from dicom_node.commands.analysis_json import describe_series
 from dicom_node.commands.study_folder import one_study, pair_of
 from dicom_node.config import Settings
 from dicom_node.errors import row
 from inference.contract import Subject, breaches, subject_of
-from inference.facts import Instance, Pair, Refused, Series
+from inference.facts import Instance, Pair, Refused
 from inference.instance import scan_folder
 from inference.tracer import tracer_cautions
 
@@ -79,8 +80,8 @@ def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dic
     answer |= {
         "status": WOULD_RUN if names else NO_RULE,
         "study_instance_uid": pair.pet.study_instance_uid,
-        "pet": _series(pair.pet),
-        "ct": _series(pair.ct),
+        "pet": describe_series(pair.pet),
+        "ct": describe_series(pair.ct),
         "region": _region(pair.region),
         "story": list(pair.story),
         "warnings": [asdict(c) for c in cautions],
@@ -103,11 +104,6 @@ def _model(name: str, settings: Settings, subject: Subject) -> dict[str, Any]:
     reasons = list(breaches(bundle.served, subject))
     which = {"name": bundle.served.name, "version": bundle.served.version, "digest": bundle.digest}
     return {"bundle": name} | which | {"admitted": not reasons, "reasons": reasons}
-
-
-def _series(series: Series) -> dict[str, Any]:
-    count = len({i.sop_instance_uid for i in series.instances})
-    return {"series_instance_uid": series.series_instance_uid, "instances": count, "why": series.why}
 
 
 def _region(region: Instance | None) -> dict[str, Any] | None:

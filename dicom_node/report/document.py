@@ -85,7 +85,7 @@ def replacing(evidence: Evidence) -> list[sr.TextContentItem]:
     if not number:
         return []
     earlier = "an earlier report" if number == 1 else f"{number} earlier reports"
-    said = f"This report replaces {earlier} of this node: more of the study has arrived since, or other data."
+    said = f"This report replaces {earlier} of this node: more of the study has arrived since, or can be read."
     return [text(codes.COMMENT, f"{said} Do not use the earlier results.")]
 
 

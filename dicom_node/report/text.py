@@ -30,7 +30,7 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
     """The main report in words, then one line for each other object; what all say of the model is said once."""
     said = ""
     for summary in summaries:
-        console.rule(f"{summary.series_description}  [dim]{summary.kind}[/dim]", align="left", style="dim")
+        console.rule(f"{escape(summary.series_description)}  [dim]{summary.kind}[/dim]", align="left", style="dim")
         if summary.refusal_reason:
             console.print(
                 f"[red]not analysed[/red] ({summary.refusal_code}): {escape(summary.refusal_reason)}", highlight=False
@@ -45,10 +45,11 @@ def print_summaries(summaries: Sequence[ResultSummary], console: Console) -> Non
         for warning in summary.warnings:
             console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
         model = ". ".join(part for part in (summary.model, summary.model_statement) if part)
-        model = f"{escape(model)}.  [bold]{'Research use only.' if summary.research_use_only else ''}[/bold]"
-        if model != said:
-            console.print(model, highlight=False)
-        said = model
+        use = "[bold]Research use only.[/bold]" if summary.research_use_only else ""
+        ending = "  ".join(part for part in (f"{escape(model)}." if model else "", use) if part)
+        if ending and ending != said:
+            console.print(ending, highlight=False)
+        said = ending
 
 
 def prediction_line(prediction: PredictionSummary) -> str:

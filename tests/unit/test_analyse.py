@@ -65,6 +65,24 @@ def test_no_region_is_a_proposal_and_says_so(shared_data: Path, model: Model) ->
 
 
 @pytest.mark.data
+def test_of_a_proposal_that_may_be_an_organ_no_model_speaks(shared_data: Path, model: Model) -> None:
+    """Not even one that takes any tracer: kidneys and glands are the hottest of PSMA."""
+
+    def of_psma(instance: Instance) -> Instance:
+        (item,) = instance.get("RadiopharmaceuticalInformationSequence")
+        told = {**item, "Radiopharmaceutical": "18F-PSMA-1007", "RadiopharmaceuticalCodeSequence": None}
+        return replace(instance, attributes={**instance.attributes, "RadiopharmaceuticalInformationSequence": [told]})
+
+    pair = sts(shared_data, None)
+    found = analyse(replace(pair, pet=series(tuple(map(of_psma, pair.pet.instances)))), model)
+    assert found.tracer.name == "psma-1007"
+    assert found.lesions
+    assert (found.prediction.status, found.prediction.applicability) == ("withheld", "outside")
+    assert "psma-1007" in " ".join(found.prediction.applicability_reasons)
+    assert found.saliency is None
+
+
+@pytest.mark.data
 def test_the_first_given_region_stays_first_and_the_others_follow_by_size(
     shared_data: Path, tmp_path: Path, model: Model
 ) -> None:

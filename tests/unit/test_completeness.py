@@ -67,6 +67,15 @@ def test_without_evidence_only_silence_counts(instances: list[Instance]) -> None
     assert isinstance(verdict(instances, 16.0), Complete)
 
 
+def test_a_pet_that_does_not_say_how_long_it_is_is_given_five_of_its_gaps() -> None:
+    instances = [*pet(NumberOfSlices=...), *ct()]
+    slow = Traffic(LAST, {f"{STUDY}.1": [LAST - 20.0 * n for n in range(8)]})
+    assert isinstance(judge(instances, slow, LAST + 99.0, RULES), Wait)
+    assert isinstance(judge(instances, slow, LAST + 101.0, RULES), Complete)
+    slowest = Traffic(LAST, {f"{STUDY}.1": [LAST - 3600.0 * n for n in range(8)]})
+    assert isinstance(judge(instances, slowest, LAST + RULES.give_up_s + 1.0, RULES), Complete)
+
+
 def test_a_ct_that_ends_early_may_have_been_cut_off() -> None:
     assert isinstance(verdict([*pet(20), *ct(19)], 59.0), Wait)
     assert isinstance(verdict([*pet(20), *ct(19)], 61.0), Complete)

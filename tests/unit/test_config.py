@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def test_what_is_printed_as_a_comment_may_be_put_in_force(tmp_path: Path) -> Non
     rule = "\n".join(line.removeprefix("# ") for line in printed[printed.index("# [[route]]") :].splitlines())
     (route,) = read_settings(_file(tmp_path, rule)).route
     assert (route.bundle, route.when.tracer) == ("demo", ("fdg",))
+
+
+@pytest.mark.parametrize("document", ["README.md", "inference/SEGMENTERS.md"])
+def test_what_the_documents_show_is_a_configuration(tmp_path: Path, document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text()
+    blocks = [b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[project" not in b]
+    assert blocks
+    for block in blocks:
+        assert read_settings(_file(tmp_path, block)) != Settings()
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_sagittal_slices_give_a_proposal_without_organs(patient: Patient) -> Non
     proposal = proposed(turned(patient.suv), turned(patient.ct))
     assert [r.mask.sum() for r in proposal.regions] == [lesion.sum()]
     assert "physiologic-uptake-not-assessed" in codes(proposal)
+    assert len(proposal.unsure) == 1
 
 
 LIVER_UPTAKE = ReferenceUptake("liver", 2.0, 0.2, 14.0, (0.0, 0.0, 0.0))
@@ -265,6 +266,7 @@ def test_a_hot_tube_in_the_belly_is_bowel_and_a_lump_beside_it_comes_last(patien
     assert np.array_equal(proposal.regions[0].full(lesion.shape), lesion)
     assert np.array_equal(proposal.regions[1].full(lesion.shape), fragment)
     assert "lesion-doubtful" in codes(proposal)
+    assert proposal.unsure == ()  # of the first
 
 
 def test_a_slender_spot_below_the_kidneys_is_the_ureter(patient: Patient) -> None:
@@ -283,6 +285,10 @@ def test_a_spot_in_the_neck_with_a_twin_is_doubtful(patient: Patient) -> None:
     proposal = patient.proposal()
     assert np.array_equal(proposal.regions[0].full(single.shape), single)
     assert "salivary glands or tonsils" in " ".join(c.text for c in proposal.cautions)
+    assert proposal.unsure == ()
+    patient.suv.array[single] = 0.8
+    (reason,) = patient.proposal().unsure
+    assert "salivary glands or tonsils" in reason
 
 
 def test_another_tracer_has_another_pattern(patient: Patient) -> None:
@@ -293,6 +299,7 @@ def test_another_tracer_has_another_pattern(patient: Patient) -> None:
         proposal = patient.proposal(tracer)
         assert len(proposal.regions) == 1
         assert "physiologic-pattern-differs" in codes(proposal)
+        assert tracer in " ".join(proposal.unsure)
     assert "physiologic-pattern-differs" not in codes(patient.proposal())
     assert "physiologic-pattern-assumed" in codes(patient.proposal(""))
 

@@ -65,13 +65,24 @@ def _seen(
     return Volume(np.ascontiguousarray(array.transpose(turned)), affine[:, [*turned, 3]], "")
 
 
-@pytest.mark.parametrize("flips", [(True, False, False), (False, True, True), (True, True, True)])
-def test_the_order_of_slices_rows_and_columns_changes_nothing(patient: WholeBody, flips: tuple[bool, ...]) -> None:
-    """Descending and prone stacks of the same patient in space have the same lesions there."""
+@pytest.mark.parametrize(
+    ("turned", "flips"),
+    [
+        ([0, 1, 2], (True, False, False)),
+        ([0, 1, 2], (False, True, True)),
+        ([0, 1, 2], (True, True, True)),
+        ([0, 2, 1], (False, True, False)),
+    ],
+    ids=["descending", "prone", "both", "on a side"],
+)
+def test_the_order_of_slices_rows_and_columns_changes_nothing(
+    patient: WholeBody, turned: list[int], flips: tuple[bool, ...]
+) -> None:
+    """Stacks of the same patient in space have the same lesions there, whatever the posture they were made for."""
     centres = []
-    for flip in ((False,) * 3, flips):
+    for order, flip in (([0, 1, 2], (False,) * 3), (turned, flips)):
         part = (slice(None),) * 3
-        suv, ct = (_seen(volume, part, [0, 0, 0], [0, 1, 2], flip) for volume in (patient.suv, patient.ct))
+        suv, ct = (_seen(volume, part, [0, 0, 0], order, flip) for volume in (patient.suv, patient.ct))
         body = body_of(ct)
         assert body is not None
         organs = organs_of(body)
@@ -79,3 +90,12 @@ def test_the_order_of_slices_rows_and_columns_changes_nothing(patient: WholeBody
         first = found.regions[0]
         centres.append(suv.to_lps(np.argwhere(first.mask).mean(axis=0) + first.start))
     assert centres[0] == pytest.approx(centres[1], abs=1.5)
+
+
+def test_slices_turned_in_their_plane_show_no_organs(patient: WholeBody) -> None:
+    """Left and front are then no axes of the grid, and an organ would be looked for beside its place."""
+    cosine, sine = np.cos(np.radians(10.0)), np.sin(np.radians(10.0))
+    turn = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert body_of(Volume(patient.ct.array, turn @ patient.ct.affine, "")) is None
+    found = find_lesions(Volume(patient.suv.array, turn @ patient.suv.affine, ""), None, None, Tracer("fdg", "F-18"))
+    assert "physiologic-uptake-not-assessed" in [c.code for c in found.cautions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dicom_node.cli import DONE, REFUSED, USAGE, app
 from dicom_node.commands.explain import explain_study, list_studies
+from dicom_node.commands.explain_text import print_story
 from dicom_node.config import Settings
 from dicom_node.errors import ROWS
 from dicom_node.index import Fault
@@ -167,6 +170,10 @@ def test_analyse_asks_the_models_that_the_rules_name(shared_data: Path, config: 
     folders = [{Path(r["path"]).parent.name for r in told["results"]} for told in (first, second)]
     assert folders == [{"1-fdg-model"}, {"2-demo"}]
 
+    shown = CliRunner().invoke(app, ["report", str(tmp_path / "two")]).stdout
+    assert "[fdg-model]" in shown, "brackets are no markup"
+    assert "[demo]" in shown
+
     code, named = analysed(folder, config, tmp_path / "named", "--aet", "PETCT1", "--bundle", "demo")
     assert (code, named["model"]["name"], named["further"]) == (DONE, "demo", [])
 
@@ -180,6 +187,18 @@ def test_one_model_that_fails_does_not_keep_the_others_from_looking(
     (second,) = first["further"]
     assert (first["status"], second["status"], second["reason_code"]) == ("done", "refused", "bundle-not-found")
     assert code == REFUSED
+
+
+@pytest.mark.data
+def test_a_refusal_before_any_model_was_chosen_names_none(shared_data: Path, config: Path, tmp_path: Path) -> None:
+    code, told = analysed(shared_data / "geometry" / "missing_slice_pet", config, tmp_path / "out")
+    assert (code, told["reason_code"], {r["kind"] for r in told["results"]}) == (
+        REFUSED,
+        "missing-slices",
+        {"sr", "key_image"},
+    )
+    shown = CliRunner().invoke(app, ["report", str(tmp_path / "out")]).stdout.splitlines()
+    assert "Research use only." in shown
 
 
 @pytest.mark.data
@@ -230,6 +249,19 @@ def test_what_was_set_aside_says_why_and_what_to_do(site: Site) -> None:
     assert aside["first"] < aside["last"]
 
 
+def test_a_study_of_which_nothing_can_be_used_waits_and_is_then_refused(site: Site) -> None:
+    began = time.time()
+    refused = Refused("pixel-data-short", "Too short.", study_instance_uid=STUDY, modality="PT")
+    site.index.add(faults=[Fault(refused, began)])
+    site.coordinator.tick(began)
+    story = explain_study(STUDY, site.settings)
+    assert (story["state"], "pixel-data-short" in story["waits"]) == ("undecided", True)
+    site.coordinator.tick(began + 2 * site.settings.assemble.give_up_s)
+    story = explain_study(STUDY, site.settings)
+    assert (story["state"], story["waits"]) == ("refused", None)
+    assert story["not_answered"][0]["advice"] == ROWS["pixel-data-short"].advice
+
+
 def test_a_decided_study_has_its_run_and_its_choices(site: Site) -> None:
     site.arrive([*pet(), *ct()], at=100.0)
     site.coordinator.tick(101.0)
@@ -253,13 +285,30 @@ def test_a_ct_alone_is_refused_without_a_run_and_says_why(site: Site) -> None:
     assert told["advice"] == ROWS["no-pet"].advice
 
 
+def test_people_read_numbers_in_place_of_run_ids(site: Site) -> None:
+    give_up = site.settings.assemble.give_up_s
+    site.arrive(pet(), at=100.0)
+    site.coordinator.tick(100.0 + 2 * give_up)
+    site.arrive(ct(), at=200.0 + 2 * give_up)
+    site.coordinator.tick(200.0 + 4 * give_up)
+    story = explain_study(STUDY, site.settings)
+    first, second = (run["run_id"] for run in story["runs"])
+    console = Console(file=io.StringIO(), width=200)
+    print_story(story, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "run 1: run 2 replaces it" in shown
+    assert (shown.count(first), shown.count(second)) == (1, 1)
+
+
 def test_a_study_the_node_does_not_know(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="no study at all") as refused:
+    with pytest.raises(Refused, match=r"It has 0 other") as refused:
         explain_study("1.2.3", site.settings)
     assert refused.value.code == "study-unknown"
     site.arrive(pet(), at=1.0)
-    with pytest.raises(Refused, match=rf"The nearest it knows: {STUDY}"):
+    with pytest.raises(Refused, match=rf"Very like it: {STUDY}"):
         explain_study(STUDY + "7", site.settings)
+    with pytest.raises(Refused, match=r"It has 1 other"):
+        explain_study("9.9", site.settings)
     with pytest.raises(Refused, match="no node has run") as refused:
         list_studies(Settings(node={"data_dir": tmp_path / "elsewhere"}))
     assert refused.value.code == "nothing-stored"

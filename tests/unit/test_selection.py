@@ -38,6 +38,7 @@ def test_the_corrected_pet_and_its_ct_are_taken() -> None:
         (pet(series=9, SeriesType=["DYNAMIC", "IMAGE"]), "pet-not-static"),
         (pet(series=9, SeriesType=["GATED", "IMAGE"]), "pet-not-static"),
         (pet(series=9, SeriesType=["WHOLE BODY", "REPROJECTION"]), "pet-reprojection"),
+        (pet(series=9, CountsSource="TRANSMISSION"), "pet-transmission"),
         (pet(series=9, ImageType=["DERIVED", "SECONDARY", "MIP"]), "not-slices"),
         (pet(series=9, ImageType=["DERIVED", "PRIMARY"]), "derived"),
         (pet(series=9, Units="GML", SUVType="BW"), "already-normalised"),
