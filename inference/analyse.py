@@ -17,7 +17,7 @@ from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Predictio
 from inference.instance import reading_cautions
 from inference.lesion import Proposal, find_lesions
 from inference.load import load_ct, load_pet
-from inference.measure import measure
+from inference.measure import measure, without_ct
 from inference.organs import organs_of
 from inference.plausibility import plausibility_cautions
 from inference.reference import reference_uptake
@@ -95,6 +95,7 @@ def analyse(
         *plausibility_cautions(rule, tracer, references),
         *calibration_cautions(pet_stack.instances, rule, suv),
         *chosen.cautions,
+        *without_ct(lesions, suv, ct),
         *(look.cautions if look else ()),
     )
     return Analysis(

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
 
 from inference.facts import BoolArray, Caution, FloatArray, Refused, Region, Volume
-from inference.regrid import NOT_MEASURED_HU
+from inference.measure import share_without_ct
 from inference.resample import resample
 
 REVISION = 1  # raise it whenever this module computes something else from the same settings
 CT_AIR_HU = -1024.0
 WITHOUT_UPTAKE = "input-region-without-uptake"
-LOST_FRACTION = 0.05  # of the region; more than this outside the cube or the CT is said aloud
+LOST_FRACTION = 0.05  # of the region; more than this outside the cube is said aloud
 
 
 class CanonicalRoi(BaseModel):
@@ -137,9 +137,9 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
             assert_never(settings)
 
     lost = 1.0 - _inside_fraction(points_mm, grid, shape)
-    without_ct = 1.0 - _measured_fraction(points_mm, ct)
+    without_ct = share_without_ct(points_mm, ct)
     suv_max = float(suv.array[tuple(region_index.T)].max())
-    return NetworkInput(array, grid, region_ml, lost, without_ct, suv_max, _cautions(lost, without_ct))
+    return NetworkInput(array, grid, region_ml, lost, without_ct, suv_max, _cropped(lost))
 
 
 def _solid(mask: BoolArray) -> BoolArray:
@@ -206,18 +206,6 @@ def _inside_fraction(points_mm: FloatArray, affine: FloatArray, shape: tuple[int
     return float(((index >= -0.5) & (index <= np.array(shape) - 0.5)).all(axis=1).mean())
 
 
-def _measured_fraction(points_mm: FloatArray, ct: Volume) -> float:
-    """Share of the points that lie in a voxel of the CT which some slice of it reaches."""
-    index = np.rint(ct.to_index(points_mm)).astype(int)
-    inside = ((index >= 0) & (index < ct.array.shape)).all(axis=1)
-    measured = ct.array[tuple(index[inside].T)] > NOT_MEASURED_HU
-    return float(np.count_nonzero(measured) / len(points_mm))
-
-
-def _cautions(lost: float, without_ct: float) -> tuple[Caution, ...]:
-    cautions = []
-    if lost > LOST_FRACTION:
-        cautions.append(Caution("region-cropped", f"{lost:.0%} of the lesion lies outside what the network saw."))
-    if without_ct > LOST_FRACTION:
-        cautions.append(Caution("region-without-ct", f"{without_ct:.0%} of the lesion lies outside the CT."))
-    return tuple(cautions)
+def _cropped(lost: float) -> tuple[Caution, ...]:
+    text = f"{lost:.0%} of the lesion lies outside what the network saw."
+    return (Caution("region-cropped", text),) if lost > LOST_FRACTION else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from math import ceil
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from inference.facts import BoolArray, FloatArray, Lesion, Refused, Region, Volume
+from inference.facts import BoolArray, Caution, FloatArray, Lesion, Refused, Region, Volume
 from inference.regrid import NOT_MEASURED_HU
 from inference.resample import resample
 
@@ -20,6 +21,8 @@ MTV_FRACTION = 0.41
 PEAK_RADIUS_MM = 6.2035
 # Points per voxel and axis when a sphere's share of a voxel is counted.
 SUBSAMPLES = 11
+# More of a lesion than this outside the CT is said aloud.
+WITHOUT_CT = 0.05
 # Candidate spheres whose voxels are gathered at once.
 CHUNK = 1024
 
@@ -59,6 +62,26 @@ def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume, o
         centroid_lps_mm=_point(suv.to_lps(centroid)),
         max_lps_mm=_point(suv.to_lps(np.add(maximum, region.start))),
     )
+
+
+def without_ct(lesions: Sequence[Lesion], suv: Volume, ct: Volume) -> tuple[Caution, ...]:
+    """A caution for each lesion of which a part lies where the CT shows nothing."""
+    cautions = []
+    for lesion in lesions:
+        points = suv.to_lps(np.argwhere(lesion.region.mask) + lesion.region.start)
+        share = share_without_ct(points, ct)
+        text = f"{share:.0%} of {lesion.tracking_name} lies outside the CT: its mean CT number is that of the rest."
+        if share > WITHOUT_CT:
+            cautions.append(Caution("region-without-ct", text))
+    return tuple(cautions)
+
+
+def share_without_ct(points_lps_mm: FloatArray, ct: Volume) -> float:
+    """Share of the points (n, 3) that lie in no voxel of the CT, or in one which no slice of it reaches."""
+    index = np.rint(ct.to_index(points_lps_mm)).astype(int)
+    inside = ((index >= 0) & (index < ct.array.shape)).all(axis=1)
+    measured = ct.array[tuple(index[inside].T)] > NOT_MEASURED_HU
+    return 1.0 - float(np.count_nonzero(measured) / len(points_lps_mm))
 
 
 def connected(mask: BoolArray, seed: tuple[int, ...]) -> BoolArray:

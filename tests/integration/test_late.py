@@ -25,7 +25,8 @@ from training.phantom.study import write_phantom_study
 
 pytestmark = pytest.mark.peers
 
-SETTINGS = "[assemble]\nquiet_s = 2\ngive_up_s = 5\ntwo_studies = true\n"
+# ct_quiet_s: on a loaded machine an association's first slices are in the index a second late
+SETTINGS = "[assemble]\nct_quiet_s = 1.5\nquiet_s = 2\ngive_up_s = 5\ntwo_studies = true\n"
 NOTHING_HAPPENS_S = 3.0
 
 
@@ -135,10 +136,12 @@ def test_a_run_that_is_overtaken_while_it_is_analysed_ends_unheeded(
         send(node.port, dicom_files(tmp_path / "study"))
         wait_for(lambda: "analysis-started" in events(node, uid))
         send(node.port, more_ct(tmp_path / "study", 1, 2))
-        wait_for(lambda: len(runs(node, uid)) == 2)
+        wait_for(lambda: len(runs(node, uid)) >= 2)
     wait_until_confirmed(node, uid, 1)
-    assert [r["state"] for r in runs(node, uid)] == ["superseded", "done"]
-    assert [r["replaces"] for r in runs(node, uid)] == [[], []]
+    *overtaken, last = runs(node, uid)
+    assert {r["state"] for r in overtaken} == {"superseded"}  # two of them where the two slices came far apart
+    assert last["state"] == "done"
+    assert not any(r["replaces"] for r in (*overtaken, last))
     assert len(objects(orthanc.http_url, uid)) == len(KINDS)
     assert {"superseded", "withheld"} <= set(events(node, uid))
 

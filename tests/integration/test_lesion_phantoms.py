@@ -23,19 +23,18 @@ SEEDS = range(100)
 HEALTHY = range(900, 910)
 
 
-@pytest.fixture(scope="module")
-def findings() -> list[Finding]:
-    return list(evaluate_all(SEEDS, processes=min(2, os.cpu_count() or 1)))
-
-
 @pytest.mark.slow
-def test_the_primary_lesion_is_a_planted_one_in_95_of_100(findings: list[Finding]) -> None:
+@pytest.mark.timeout(1200)  # a hundred patients, on a machine that has much else to do
+def test_the_primary_lesion_is_a_planted_one_in_95_of_100() -> None:
+    """One test, so that the hundred are made once, whichever process runs it."""
+    findings = list(evaluate_all(SEEDS, processes=min(2, os.cpu_count() or 1)))
     print(table(findings))
     assert sum(f.found for f in findings) >= 95, table(findings)
+    _every_neighbourhood_of_an_organ_is_seen_into(findings)
+    _the_liver_is_measured_in_nearly_all(findings)
 
 
-@pytest.mark.slow
-def test_every_neighbourhood_of_an_organ_is_seen_into(findings: list[Finding]) -> None:
+def _every_neighbourhood_of_an_organ_is_seen_into(findings: list[Finding]) -> None:
     """No lesion may be lost because it touches an organ, but for a few in hot bowel."""
     seen = [s for f in findings for s in f.seen]
     for organ in ("", "heart", "kidney", "bladder", "salivary glands"):
@@ -43,8 +42,7 @@ def test_every_neighbourhood_of_an_organ_is_seen_into(findings: list[Finding]) -
         assert sum(there) >= 0.9 * len(there), (organ, table(findings))
 
 
-@pytest.mark.slow
-def test_the_liver_is_measured_in_nearly_all(findings: list[Finding]) -> None:
+def _the_liver_is_measured_in_nearly_all(findings: list[Finding]) -> None:
     livers = [(f, r) for f in findings for r in f.references if r.site == "liver"]
     pools = [(f, r) for f in findings for r in f.references if r.site == "blood pool"]
     assert len(livers) >= 0.9 * len(findings)

@@ -131,6 +131,19 @@ def test_a_region_without_uptake_keeps_its_measures(tmp_path: Path, model: Model
     assert [lesion.volume_ml for lesion in found.lesions] == pytest.approx([0.3])
 
 
+def test_a_lesion_beyond_the_ct_is_told_though_no_network_looks(tmp_path: Path, model: Model) -> None:
+    """The CT's mean is then that of a part."""
+    pair = replace(cold(tmp_path, 0), region=structures(tmp_path / "s.dcm", [square(9.0, 5.0, 15.0)]))
+    assert "region-without-ct" not in [c.code for c in analyse(pair, model).cautions]
+    narrow = [
+        with_pixels(image(200 + n, (10.0, 0.0, 3.0 * n)), np.full((12, 12), 10, np.int16), tmp_path) for n in range(8)
+    ]
+    found = analyse(replace(pair, ct=series(tuple(narrow))), model)
+    assert found.prediction.status == "withheld"
+    (said,) = [c.text for c in found.cautions if c.code == "region-without-ct"]
+    assert "Lesion 1" in said
+
+
 def test_a_repeated_slice_is_left_out_everywhere(tmp_path: Path, model: Model) -> None:
     pair = cold(tmp_path)
     twin = with_pixels(image(50, (0.0, 0.0, 9.0), "PT"), np.full((12, 12), 10, np.int16), tmp_path)

@@ -152,7 +152,6 @@ def test_what_the_network_does_not_see_is_said() -> None:
 
     short = Volume(ct.array[:20], ct.affine, FRAME)
     seen = network_input(suv, short, Region.of(ball(suv, 10.0)), CanonicalRoi())
-    assert [caution.code for caution in seen.cautions] == ["region-without-ct"]
     assert seen.without_ct_fraction == pytest.approx(0.5, abs=0.15)
 
 

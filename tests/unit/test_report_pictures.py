@@ -69,6 +69,7 @@ def test_outline_takes_the_larger_part_and_no_hole() -> None:
     assert shoelace(polygon) == pytest.approx(100 - 0.5)
 
 
+@pytest.mark.filterwarnings("ignore:The number of bytes of compressed pixel data matches:UserWarning")  # by chance
 @settings(max_examples=40)
 @given(
     arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 300)), elements=st.sampled_from([0, 1, 255]))
