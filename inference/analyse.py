@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from inference.body import body_of
 from inference.body_size import suv_scales
 from inference.calibration import calibration_cautions
-from inference.contract import subject_of
-from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region
+from inference.contract import Subject, subject_of
+from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
 from inference.instance import reading_cautions
 from inference.lesion import Proposal, find_lesions
 from inference.load import load_ct, load_pet
@@ -29,7 +29,7 @@ from inference.tracer import tracer_cautions, tracer_of
 from inference.volume import Stack, stack
 
 if TYPE_CHECKING:
-    from inference.predict import Model
+    from inference.predict import Look, Model
 
 NOTHING_TO_LOOK_AT = Prediction("none", None, None, None, "unknown", ("no lesion was found",))
 
@@ -77,13 +77,7 @@ def analyse(
         lesions = _in_order(measured)
     with clock.stage("model"):
         subject = subject_of(pet_stack.instances, ct_stack.instances)
-        look, prediction = None, NOTHING_TO_LOOK_AT
-        if chosen.unsure:
-            reasons = (*model.admits(subject), *chosen.unsure)
-            prediction = Prediction("withheld", None, None, None, "outside", reasons)
-        elif lesions:
-            look = model.look(suv, ct, lesions[0].region, subject)
-            prediction = look.prediction
+        look, prediction = _verdict(model, subject, chosen, lesions, suv, ct)
     cautions = (
         *pair.cautions,
         *reading_cautions([*pair.pet.instances, *pair.ct.instances]),
@@ -117,6 +111,19 @@ def analyse(
         also_suv=scales,
         timings_s=clock.seconds,
     )
+
+
+def _verdict(
+    model: Model, subject: Subject, chosen: _Chosen, lesions: Sequence[Lesion], suv: Volume, ct: Volume
+) -> tuple[Look | None, Prediction]:
+    """What the model says of the first lesion; it is not asked about what may well be an organ's own uptake."""
+    if chosen.unsure:
+        reasons = (*model.admits(subject), *chosen.unsure)
+        return None, Prediction("withheld", None, None, None, "outside", reasons)
+    if not lesions:
+        return None, NOTHING_TO_LOOK_AT
+    look = model.look(suv, ct, lesions[0].region, subject)
+    return look, look.prediction
 
 
 def stacks(pair: Pair) -> tuple[Stack, Stack]:
