@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressDisplay
 
-from dicom_node.deliver.association import Peer
+from dicom_node.deliver.association import DIMSE_TIMEOUT_S, Peer
 from inference.facts import Refused
 
 # send the file's data set as it lies on disk: never decoded, never written anew
@@ -146,15 +146,17 @@ def send_folder(
     associations: int = 1,
     progress: Progress | None = None,
     retry_for_s: float = RETRY_FOR_S,
+    dimse_timeout_s: float = DIMSE_TIMEOUT_S,
 ) -> SendReport:
     """C-STORE every DICOM file below ``folder`` (or that one file), over so many associations at once.
 
     ``progress`` is told (files answered, files in all) after each file, from several threads but never at once.
-    A lost association is opened again and the file repeated; a file that the peer will not have is listed, not raised.
+    A lost association, or one that gives no answer for ``dimse_timeout_s``, is opened again and the file repeated.
+    A file that the peer will not have is listed, not raised.
     Raises ``Refused``: folder-not-found, nothing-to-send, peer-unreachable, association-rejected, nothing-accepted.
     """
     files, skipped = scan_outgoing(folder)
-    peer = Peer(host, port, calling_aet, called_aet, retry_for_s)
+    peer = Peer(host, port, calling_aet, called_aet, retry_for_s, dimse_timeout_s=dimse_timeout_s)
     ledger = _Ledger(len(files), progress)
     start = time.monotonic()
     for batch, offers in _batches(files):

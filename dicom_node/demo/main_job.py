@@ -43,6 +43,8 @@ OUR_FAILURES = frozenset(
 )
 # a node waits ten minutes for what is missing of a study; here nothing more will come
 ALL_IS_SENT = "[assemble]\ngive_up_s = 20.0\n"
+# pynetdicom can lose an answer: the file must go again before the node gives the study up
+ANSWER_WITHIN_S = 8.0
 
 
 @dataclass
@@ -140,7 +142,13 @@ def _study_instance_uid(folder: Path) -> str:
 def _do_main_job(study: Path, node: NodeProcess, orthanc: PrivateOrthanc, outcome: _Outcome, console: Console) -> None:
     with progress_bar(console, f"C-STORE to the node, port {node.port}") as progress:
         report = send_folder(
-            study, "127.0.0.1", node.port, calling_aet=SENDER, called_aet=node.ae_title, progress=progress
+            study,
+            "127.0.0.1",
+            node.port,
+            calling_aet=SENDER,
+            called_aet=node.ae_title,
+            progress=progress,
+            dimse_timeout_s=ANSWER_WITHIN_S,
         )
     outcome.seconds["send"] = report.seconds
     print_report(replace(report, skipped=()), console)  # what is no DICOM in the folder is not the demo's affair
