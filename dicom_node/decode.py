@@ -26,8 +26,8 @@ from dicom_node.config import Settings
 from dicom_node.database import instances, pairs, settled
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
-from inference.decoded import decode, decoded_size, folder_of_study, is_encoded
 from inference.facts import Instance, Refused
+from inference.reading.decoded import decode, decoded_size, folder_of_study, is_encoded
 
 log = structlog.get_logger(__name__)
 

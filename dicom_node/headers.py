@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.facts import Instance, Refused
-from inference.instance import read_instance
-from inference.keywords import READING
+from inference.reading.instance import read_instance
+from inference.reading.keywords import READING
 
 
 def identity(instance: Instance) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from dicom_node import NODE_VERSION
 from dicom_node.config import Settings
 from inference.facts import Predecessor, Run
-from inference.region_names import TUMOUR_NAMES
+from inference.regions.region_names import TUMOUR_NAMES
 
 if TYPE_CHECKING:
-    from inference.segmenter import Segmenter
+    from inference.lesions.segmenter import Segmenter
 
 MACHINE_ID = Path("/etc/machine-id")
 RESULT_FORMAT = 2  # raised when the same input and model come out as other bytes: it changes every derived UID

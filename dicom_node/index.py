@@ -21,7 +21,7 @@ from dicom_node.database import associations, changes, instances, open_engine, s
 from dicom_node.headers import header_columns, identity, read_again
 from dicom_node.migrations import upgrade
 from inference.facts import Instance, Refused
-from inference.keywords import READING
+from inference.reading.keywords import READING
 
 CONFLICT = "sop-instance-conflict"
 

@@ -135,7 +135,7 @@ def _check(settings: Settings, answer: Connection) -> None:
     from sqlalchemy.exc import DatabaseError
 
     from dicom_node.index import Index
-    from inference.bundle import find_bundle, load_bundle
+    from inference.model.bundle import find_bundle, load_bundle
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says it
     try:

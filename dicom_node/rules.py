@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from inference.tracer import NAMES
+from inference.suv.tracer import NAMES
 
 MOST_RULES, MOST_PATTERN = 100, 200
 LONGEST_VALUE = 256  # characters of a header value that are looked at

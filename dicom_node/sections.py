@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from inference.region_names import TUMOUR_NAMES
+from inference.regions.region_names import TUMOUR_NAMES
 
 
 def is_loopback(host: str) -> bool:

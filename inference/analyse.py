@@ -9,27 +9,27 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from inference.body import body_of
-from inference.body_size import suv_scales
-from inference.calibration import calibration_cautions
-from inference.contract import Subject, subject_of
 from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
-from inference.instance import reading_cautions
-from inference.lesion import Proposal, find_lesions
+from inference.geometry.volume import Stack, stack
+from inference.lesions.body import body_of
+from inference.lesions.lesion import Proposal, find_lesions
+from inference.lesions.measure import measure, without_ct
+from inference.lesions.organs import organs_of
+from inference.lesions.reference import reference_uptake
+from inference.lesions.segmenter import Segmenter, segmented
 from inference.load import load_ct, load_pet
-from inference.measure import measure, without_ct
-from inference.organs import organs_of
-from inference.plausibility import plausibility_cautions
-from inference.reference import reference_uptake
-from inference.region import GivenRegion, given_lesions
-from inference.region_names import TUMOUR_NAMES
-from inference.segmenter import Segmenter, segmented
-from inference.suv import suv_rule
-from inference.tracer import tracer_cautions, tracer_of
-from inference.volume import Stack, stack
+from inference.model.contract import Subject, subject_of
+from inference.reading.instance import reading_cautions
+from inference.regions.region import GivenRegion, given_lesions
+from inference.regions.region_names import TUMOUR_NAMES
+from inference.suv.body_size import suv_scales
+from inference.suv.calibration import calibration_cautions
+from inference.suv.plausibility import plausibility_cautions
+from inference.suv.rule import suv_rule
+from inference.suv.tracer import tracer_cautions, tracer_of
 
 if TYPE_CHECKING:
-    from inference.predict import Look, Model
+    from inference.model.predict import Look, Model
 
 NOTHING_TO_LOOK_AT = Prediction("none", None, None, None, "unknown", ("no lesion was found",))
 

@@ -287,7 +287,7 @@ class ModelFacts:
 
     ``statement`` must stand in every SR and on every picture ("" where there is none).  ``demonstration``: trained on
     phantoms, delivered to loopback only.  ``status_code``, ``probability_code``: concepts of the model's own target.
-    ``preprocessing_digest``: settings of ``inference.inputs``.
+    ``preprocessing_digest``: settings of ``inference.model.inputs``.
     """
 
     name: str

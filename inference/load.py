@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.facts import Instance, Refused, SuvRule, Volume
-from inference.pixels import Stored, stored_slices
-from inference.regrid import resample_slices
-from inference.volume import Stack
+from inference.geometry.regrid import resample_slices
+from inference.geometry.volume import Stack
+from inference.reading.pixels import Stored, stored_slices
 
 # Nothing in a patient is thinner than air; scanners write lower values (-2000, -3024) where they measured nothing.
 AIR_HU = -1024

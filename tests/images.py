@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.facts import Instance, Volume
-from inference.instance import read_instance
-from inference.structures import RTSTRUCT
+from inference.reading.instance import read_instance
+from inference.regions.structures import RTSTRUCT
 
 CT_IMAGE, PET_IMAGE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"

@@ -14,8 +14,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.facts import Instance, Volume
-from inference.instance import read_instance
-from inference.structures import RTSTRUCT
+from inference.reading.instance import read_instance
+from inference.regions.structures import RTSTRUCT
 from tests.images import CT_IMAGE, FRAME, UID
 
 

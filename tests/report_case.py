@@ -250,12 +250,12 @@ def make_analysis(
 
 def real_analysis(pet: Path, ct: Path, region: Path | None, prediction: Prediction = REPORTED) -> Analysis:
     """A real pair through ``inference``, with a made prediction; without ``region`` no lesion."""
-    from inference.instance import read_instance
+    from inference.geometry.volume import stack
+    from inference.lesions.measure import measure
     from inference.load import load_ct, load_pet
-    from inference.measure import measure
-    from inference.region import given_regions
-    from inference.suv import suv_rule
-    from inference.volume import stack
+    from inference.reading.instance import read_instance
+    from inference.regions.region import given_regions
+    from inference.suv.rule import suv_rule
 
     stacks = [stack([read_instance(path) for path in sorted(folder.glob("*.dcm"))]) for folder in (pet, ct)]
     series = [

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from inference.network import MonaiResNet18, RoiResNet, build
+from inference.model.network import MonaiResNet18, RoiResNet, build
 
 WEIGHT_DECAY = 1e-3  # not on norms and biases
 LARGEST_GRADIENT = 5.0

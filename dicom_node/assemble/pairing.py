@@ -14,9 +14,9 @@ from dicom_node.assemble.selection import Selection, select
 from dicom_node.assemble.series import extent_mm, is_ours, normal
 from dicom_node.assemble.story import tell
 from inference.facts import Caution, FloatArray, Instance, Pair, Refused, Series
-from inference.instance import reading_cautions
-from inference.region_names import TUMOUR_NAMES
-from inference.volume import Stack, stack
+from inference.geometry.volume import Stack, stack
+from inference.reading.instance import reading_cautions
+from inference.regions.region_names import TUMOUR_NAMES
 
 MARGIN_MM = 20.0
 # A CT may end a slice or two before the PET; where less of the PET than this has a CT, it is another examination's.

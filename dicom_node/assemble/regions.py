@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dicom_node.assemble.series import Fault
 from dicom_node.assemble.story import Record
 from inference.facts import Caution, Instance
-from inference.region_names import TUMOUR_NAMES, labels_of, names_a_lesion
+from inference.regions.region_names import TUMOUR_NAMES, labels_of, names_a_lesion
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"

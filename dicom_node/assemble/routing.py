@@ -9,9 +9,9 @@ from dicom_node.assemble.series import values
 from dicom_node.config import Settings
 from dicom_node.rules import Route, Seen, ask
 from inference.facts import Instance, Pair
-from inference.header import number
-from inference.patient import age_years
-from inference.tracer import tracer_of
+from inference.reading.header import number
+from inference.suv.patient import age_years
+from inference.suv.tracer import tracer_of
 
 WITHOUT_RULES = "There are no routing rules: every pair goes to infer.bundle."
 # Keys of the rules → DICOM keywords of texts that both series carry.

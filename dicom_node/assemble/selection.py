@@ -26,7 +26,7 @@ from dicom_node.assemble.series import (
 )
 from dicom_node.assemble.story import Choice, Record
 from inference.facts import Caution, Instance, Refused
-from inference.region_names import TUMOUR_NAMES
+from inference.regions.region_names import TUMOUR_NAMES
 
 ANOTHER_PLANE_COS = 0.7  # a CT whose slices lie more than 45° off the PET's is a reformatted view of another plane
 SAME_EXTENT_MM = (

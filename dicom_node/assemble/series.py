@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.agreement import FARTHEST_MM
 from inference.facts import FloatArray, Instance, Refused
-from inference.frames import single_frames
+from inference.reading.agreement import FARTHEST_MM
+from inference.reading.frames import single_frames
 
 PET_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.128": "Positron Emission Tomography Image Storage",

@@ -117,7 +117,7 @@ def report(
     """Print our results, read from the DICOM alone."""
     with answers():
         from dicom_node.report import summarise
-        from dicom_node.report.text import print_summaries
+        from dicom_node.report.readback.text import print_summaries
 
         summaries = summarise(files)
         print_json([asdict(s) for s in summaries]) if json_ else print_summaries(summaries, out)

@@ -147,8 +147,8 @@ def _port(settings: Settings) -> Iterable[Finding]:
 
 
 def _bundle(settings: Settings) -> Iterable[Finding]:
-    from inference.bundle import find_bundle, load_bundle
     from inference.facts import Refused
+    from inference.model.bundle import find_bundle, load_bundle
 
     key = "bundle of each [[route]]" if settings.route else "infer.bundle"
     for name in settings.bundles:
@@ -162,7 +162,7 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
 
 def _segmenter(settings: Settings) -> Iterable[Finding]:
     from inference.facts import Refused
-    from inference.segmenter import installed_segmenters, load_segmenter
+    from inference.lesions.segmenter import installed_segmenters, load_segmenter
 
     name = settings.infer.segmenter
     if not name:

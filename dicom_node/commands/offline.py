@@ -19,8 +19,8 @@ from dicom_node.identity import make_run, now_dt
 from inference.facts import Instance, ModelFacts, Pair, Refused, Run
 
 if TYPE_CHECKING:
-    from inference.predict import Model
-    from inference.segmenter import Segmenter
+    from inference.lesions.segmenter import Segmenter
+    from inference.model.predict import Model
 
 RUN_FILE = "run.json"
 
@@ -124,8 +124,8 @@ def _begin(
     """
     from dicom_node.commands import out_folder
     from dicom_node.commands.study_folder import one_study, pair_of
-    from inference.instance import scan_folder
-    from inference.segmenter import load_segmenter
+    from inference.lesions.segmenter import load_segmenter
+    from inference.reading.instance import scan_folder
 
     settings = asked.settings
     out_folder.prepare_for_results(out)
@@ -206,8 +206,8 @@ def _look(
 
 
 def _load_model(bundle: str, settings: Settings) -> Model:
-    from inference.bundle import find_bundle
-    from inference.predict import Model
+    from inference.model.bundle import find_bundle
+    from inference.model.predict import Model
 
     path = find_bundle(bundle, search=[settings.bundles_dir])
     return Model.load(path, device=settings.infer.device, threads=settings.infer.threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dicom_node.report.read import ORDER, read_result
+from dicom_node.report.readback.read import ORDER, read_result
 from inference.facts import Refused
 
 

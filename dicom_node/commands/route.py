@@ -15,10 +15,10 @@ from dicom_node.commands.analysis_json import describe_series
 from dicom_node.commands.study_folder import one_study, pair_of
 from dicom_node.config import Settings
 from dicom_node.errors import row
-from inference.contract import Subject, breaches, subject_of
 from inference.facts import Instance, Pair, Refused
-from inference.instance import scan_folder
-from inference.tracer import tracer_cautions
+from inference.model.contract import Subject, breaches, subject_of
+from inference.reading.instance import scan_folder
+from inference.suv.tracer import tracer_cautions
 
 WOULD_RUN, NO_RULE, REFUSED = "would-run", "no-rule", "refused"
 
@@ -56,7 +56,7 @@ def _refuse(refused: Refused, answer: dict[str, Any]) -> None:
 def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
     """What the analysis would say before it reads a pixel."""
     from inference.analyse import stacks
-    from inference.suv import suv_rule
+    from inference.suv.rule import suv_rule
 
     try:
         pet, ct = stacks(pair)
@@ -94,7 +94,7 @@ def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dic
 
 def _model(name: str, settings: Settings, subject: Subject) -> dict[str, Any]:
     """Whether the bundle's contract admits the subject; a bundle that cannot be used is said, not raised."""
-    from inference.bundle import find_bundle, load_bundle
+    from inference.model.bundle import find_bundle, load_bundle
 
     try:
         bundle = load_bundle(find_bundle(name, search=[settings.bundles_dir]))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dicom_node.assemble import assemble, join_studies
 from dicom_node.config import Settings
 from inference.facts import Instance, Pair, Refused
-from inference.instance import Scan
+from inference.reading.instance import Scan
 
 IMAGE_MODALITIES = {"PT", "CT"}
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from inference.facts import Caution, Instance, Refused, SuvScale
 
 if TYPE_CHECKING:
-    from inference.instance import Scan
-    from inference.volume import Stack
+    from inference.geometry.volume import Stack
+    from inference.reading.instance import Scan
 
 NO_LOSS = {"not-dicom", "media-directory"}  # files that are no image
 BODY_WEIGHT = SuvScale("bw", "BW", 1.0, "body weight")
@@ -27,12 +27,12 @@ def suv_folder(
     mean and max of that SUV inside it (g/ml; BSA: cm²/ml), for which the series must make a volume.  Raises Refused
     where there is no one PET series, it has no SUV, or the type's body measure is not known.
     """
-    from inference.body_size import suv_scale
-    from inference.instance import reading_cautions, scan_folder
     from inference.load import load_pet
-    from inference.plausibility import plausibility_cautions
-    from inference.suv import suv_rule
-    from inference.tracer import tracer_of
+    from inference.reading.instance import reading_cautions, scan_folder
+    from inference.suv.body_size import suv_scale
+    from inference.suv.plausibility import plausibility_cautions
+    from inference.suv.rule import suv_rule
+    from inference.suv.tracer import tracer_of
 
     scan = scan_folder(folder)
     pet = _one_pet_series(scan.instances, series)
@@ -57,7 +57,7 @@ def suv_folder(
         "warnings": [asdict(c) for c in cautions],
     }
     if mask is not None and made is not None:
-        from inference.mask import read_mask
+        from inference.regions.mask import read_mask
 
         volume = load_pet(made, rule)
         answer |= _statistics(volume.array[read_mask(mask, volume)] * scale.factor)
@@ -68,8 +68,8 @@ def _stacked(
     pet: Sequence[Instance], *, needed: bool
 ) -> tuple[tuple[Instance, ...], Stack | None, tuple[Caution, ...]]:
     """The slices in their order; where they make no volume and none is ``needed``, as they come: factors need none."""
-    from inference.frames import single_frames
-    from inference.volume import stack
+    from inference.geometry.volume import stack
+    from inference.reading.frames import single_frames
 
     try:
         made = stack(pet)

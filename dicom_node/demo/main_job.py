@@ -239,7 +239,7 @@ def _judge(outcome: _Outcome) -> None:
 
 
 def _print_outcome(outcome: _Outcome, console: Console) -> None:
-    from dicom_node.report.text import print_summaries
+    from dicom_node.report.readback.text import print_summaries
 
     print_summaries([result for result in outcome.results if result.kind == "sr"], console)
     if outcome.results:

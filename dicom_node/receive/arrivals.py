@@ -13,7 +13,7 @@ from pathlib import Path
 from dicom_node.index import Arrival, Fault, Index
 from dicom_node.receive.spool import Spool
 from inference.facts import Instance, Refused
-from inference.instance import conflict, read_instance
+from inference.reading.instance import conflict, read_instance
 
 LOGGER = logging.getLogger(__name__)
 BATCH_S = 0.5  # longest wait of a row; a transaction costs as much as a whole C-STORE (design: 3.5 to 9 ms)

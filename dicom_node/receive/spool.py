@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from inference.facts import Instance, Refused
-from inference.instance import conflict, read_instance
+from inference.reading.instance import conflict, read_instance
 
 IMPLEMENTATION_CLASS_UID = "2.25.115929894722911297103447374421093374953"
 IMPLEMENTATION_VERSION = "PETCTNODE"

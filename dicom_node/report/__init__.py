@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dicom_node.report.read import LesionSummary, PredictionSummary, ResultSummary, read_result, summarise
+from dicom_node.report.readback.read import LesionSummary, PredictionSummary, ResultSummary, read_result, summarise
 from inference.facts import Analysis, Instance, ModelFacts, Refused, Result, Run
 
 __all__ = [

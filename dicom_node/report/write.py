@@ -9,10 +9,12 @@ from pathlib import Path
 import pydicom
 from PIL import Image
 
-from dicom_node.report import picture, refusal, secondary_capture, segmentation, sr, sr_viewer, views
-from dicom_node.report.colours import Pixels
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.objects import refusal, secondary_capture, segmentation, sr, sr_viewer
+from dicom_node.report.pictures import picture, views
+from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.references import check_places
+from dicom_node.report.words import verdict
 from inference.facts import Analysis, Instance, ModelFacts, Refused, Result, Run
 
 KINDS = ("seg", "sr", "sr_viewer", "key_image", "heatmap")
@@ -26,7 +28,7 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     with _source_values_as_they_are():
         evidence = Evidence.of(pair.pet.instances[0], pair.digest, analysis.model, run)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = segmentation.segments(segmentation.shown_lesions(analysis.lesions), evidence)
+        parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
         seg = segmentation.segmentation(analysis, evidence, parts) if parts else None
         what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
         key_images = [pair.pet.instances[views.key_slice(analysis)]]

@@ -22,12 +22,12 @@ import structlog
 from dicom_node.config import Settings
 from dicom_node.work.patience import NotNow, is_of_the_machine
 from dicom_node.work.result_set import ResultSet, main_report, publish, read_set, temporary_folder
-from inference.decoded import with_decoded
 from inference.facts import Instance, ModelFacts, Refused, Run
+from inference.reading.decoded import with_decoded
 
 if TYPE_CHECKING:
     from dicom_node.work.job import Work
-    from inference.predict import Model
+    from inference.model.predict import Model
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +36,11 @@ WARM_LIMIT_S = 300.0  # to import and load the model, on a machine that has much
 # What the first study would otherwise wait for; the third-party ones are imported inside functions elsewhere.
 WARM = (
     "inference.analyse",
-    "dicom_node.report.picture",
-    "dicom_node.report.secondary_capture",
-    "dicom_node.report.segmentation",
-    "dicom_node.report.sr",
-    "dicom_node.report.sr_viewer",
+    "dicom_node.report.pictures.picture",
+    "dicom_node.report.objects.secondary_capture",
+    "dicom_node.report.objects.segmentation",
+    "dicom_node.report.objects.sr",
+    "dicom_node.report.objects.sr_viewer",
     "SimpleITK",
     "cc3d",
     "contourpy",
@@ -198,7 +198,7 @@ class _Desk:
             import_module(module)
         from dicom_node.index import Index
         from dicom_node.ledger import Ledger
-        from inference.segmenter import load_segmenter
+        from inference.lesions.segmenter import load_segmenter
 
         self._settings = settings
         self._index = Index(settings.index_file)
@@ -207,8 +207,8 @@ class _Desk:
         self._segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
 
     def _load(self, name: str) -> Model:
-        from inference.bundle import find_bundle
-        from inference.predict import Model
+        from inference.model.bundle import find_bundle
+        from inference.model.predict import Model
 
         infer = self._settings.infer
         path = find_bundle(name, search=[self._settings.bundles_dir])

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from inference.facts import Caution, Instance, Pair, Refused, Series
-from inference.frames import single_frames
+from inference.reading.frames import single_frames
 
 RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enough for a folder, far from any collision
 

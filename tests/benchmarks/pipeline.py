@@ -29,9 +29,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PEER = REPOSITORY.parent / "shared" / "bench"
 PETCT_NODE = Path(sys.executable).with_name("petct-node")
 SCRIPT_IMPORTS = "import highdicom, numpy, pydicom, SimpleITK, torch; from monai.networks.nets import resnet18"
-OUR_IMPORTS = (
-    "import dicom_node.commands.offline, dicom_node.report, inference.analyse, inference.predict; import torch, monai"
-)
+OURS = ("dicom_node.commands.offline", "dicom_node.report", "inference.analyse", "inference.model.predict")
+OUR_IMPORTS = f"import {', '.join(OURS)}, torch, monai"
 HEATMAP_FRAMES = 60
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dicom_node.demo.node_process import NodeProcess
 from dicom_node.ledger import Ledger
-from inference.decoded import folder_of_study
+from inference.reading.decoded import folder_of_study
 from tests.arrivals import PROPOSE_JPEG_2000, in_one_association, write_jpeg_2000
 from tests.node_run import dicom_files, events, wait_for
 from training.phantom.study import write_phantom_study

@@ -7,8 +7,8 @@ import time
 
 from dicom_node.errors import ROWS
 from inference.facts import Instance, Refused
-from inference.instance import read_buffer
-from inference.part10 import DEFLATED, UID
+from inference.reading.instance import read_buffer
+from inference.reading.part10 import DEFLATED, UID
 
 # CPU seconds for a file of at most 1 MiB: a slice takes 0.3 ms, all elements that a MiB can hold about 0.5 s
 LONGEST_S = 5.0

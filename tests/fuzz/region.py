@@ -11,8 +11,8 @@ import numpy as np
 
 from dicom_node.errors import ROWS
 from inference.facts import Refused, Volume
-from inference.instance import read_instance
-from inference.region import given_regions
+from inference.reading.instance import read_instance
+from inference.regions.region import given_regions
 from tests.fuzz.header import LONGEST_S
 
 REGION_CLASSES = ("1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

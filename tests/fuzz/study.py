@@ -1,7 +1,7 @@
 """Target: header values of a study → assembly, geometry, SUV rule.  The answer is a rule that is finite, or a refusal.
 
 The bytes of the fuzzer choose which values of a good pair are replaced, and by what.  Values have the type that reading
-a file gives them (``inference.values``): a number where the dictionary says number, but any number.
+a file gives them (``inference.reading.values``): a number where the dictionary says number, but any number.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_
 from dicom_node.assemble import assemble
 from dicom_node.errors import ROWS
 from inference.facts import Instance, Refused
-from inference.keywords import IDENTITY, KEYWORDS
-from inference.suv import suv_rule
-from inference.tracer import tracer_of
-from inference.volume import stack
+from inference.geometry.volume import stack
+from inference.reading.keywords import IDENTITY, KEYWORDS
+from inference.suv.rule import suv_rule
+from inference.suv.tracer import tracer_of
 from tests.studies import ct, pet, rtstruct, seg
 
 TEXTS = (

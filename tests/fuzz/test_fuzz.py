@@ -18,9 +18,9 @@ import pytest
 
 from dicom_node.assemble import assemble
 from inference.facts import Refused
-from inference.instance import read_buffer
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.geometry.volume import stack
+from inference.reading.instance import read_buffer
+from inference.suv.rule import suv_rule
 from tests.fuzz.header import try_header
 from tests.fuzz.mutate import mutate
 from tests.fuzz.region import try_region
@@ -161,7 +161,7 @@ def test_memory_is_bounded_whatever_the_header_holds(
     element: bytes, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A million empty items of a sequence that is kept took 240 MB, and 300 long names a row of the index as long."""
-    monkeypatch.setattr("inference.elements.MOST_KEPT", 10_000)
+    monkeypatch.setattr("inference.reading.elements.MOST_KEPT", 10_000)
     ds = pet_image()
     del ds.RadiopharmaceuticalInformationSequence
     found, peak = peak_of(with_element(written(ds), element))

@@ -13,9 +13,9 @@ from dicom_node.assemble import assemble
 from dicom_node.demo.node_process import NodeProcess
 from dicom_node.ledger import Ledger
 from dicom_node.work.job import Work
-from inference.bundle import find_bundle, load_bundle
-from inference.decoded import folder_of_study
-from inference.instance import scan_folder
+from inference.model.bundle import find_bundle, load_bundle
+from inference.reading.decoded import folder_of_study
+from inference.reading.instance import scan_folder
 from tests.arrivals import (
     PROPOSE_JPEG_2000,
     PROPOSE_PLAIN,

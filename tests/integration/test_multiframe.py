@@ -18,7 +18,7 @@ from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import Settings
 from dicom_node.report import write_refusal
 from inference.facts import Instance, Refused
-from inference.instance import scan_folder
+from inference.reading.instance import scan_folder
 from tests.enhanced import enhanced_pair
 from tests.integration.test_results_peers import assert_valid
 from tests.report_case import MODEL, RUN

@@ -16,14 +16,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.assemble import assemble
 from dicom_node.errors import ROWS
-from inference.calibration import calibration_cautions
 from inference.facts import Refused, Volume
-from inference.instance import scan_folder
+from inference.geometry.volume import stack
 from inference.load import load_ct, load_pet
-from inference.plausibility import plausibility_cautions
-from inference.suv import suv_rule
-from inference.tracer import tracer_of
-from inference.volume import stack
+from inference.reading.instance import scan_folder
+from inference.suv.calibration import calibration_cautions
+from inference.suv.plausibility import plausibility_cautions
+from inference.suv.rule import suv_rule
+from inference.suv.tracer import tracer_of
 from tests.planted import CT_FAULTS, CT_UNSEEN, PET_FAULTS, UNSEEN, planted, set_value
 
 pytestmark = pytest.mark.data

@@ -30,7 +30,7 @@ from dicom_node.config import Settings
 from dicom_node.index import Index
 from dicom_node.receive.scp import open_socket, serve_receivers
 from dicom_node.receive.spool import Spool
-from inference.instance import read_instance, scan_folder
+from inference.reading.instance import read_instance, scan_folder
 from tests.made_series import CT_IMAGE, ct_image, write_ct_series
 
 pytestmark = pytest.mark.peers

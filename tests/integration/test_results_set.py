@@ -18,7 +18,7 @@ from PIL import Image
 
 from dicom_node import errors
 from dicom_node.report import read_result, summarise, write_refusal, write_results
-from dicom_node.report.text import prediction_line
+from dicom_node.report.readback.text import prediction_line
 from inference.facts import Analysis, Refused, Result
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
 

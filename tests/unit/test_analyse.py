@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from inference.analyse import analyse
-from inference.bundle import find_bundle
 from inference.facts import Caution, Instance, Pair, Refused, Series
-from inference.instance import read_instance, scan_folder
-from inference.predict import Model
+from inference.model.bundle import find_bundle
+from inference.model.predict import Model
+from inference.reading.instance import read_instance, scan_folder
 from tests.images import image, square, structures, with_pixels
 
 STAGES = ["geometry", "SUV rule", "load PET", "load CT", "regions", "measures", "model"]

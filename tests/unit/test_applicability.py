@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.applicability import FeatureStatistics, judge, quantities
 from inference.facts import Volume
-from inference.inputs import NetworkInput
+from inference.model.applicability import FeatureStatistics, judge, quantities
+from inference.model.inputs import NetworkInput
 
 RANGES = {"region_ml": (2.0, 70.0), "suv_max": (2.0, 30.0), "pixel_spacing_mm": (2.73, 5.47)}
 FOUND = {"region_ml": 20.0, "suv_max": 8.0, "pixel_spacing_mm": 5.46875}

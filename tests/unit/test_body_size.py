@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from inference.body_size import OFFERS, suv_scale, suv_scales
 from inference.facts import Instance, Refused
-from inference.suv import suv_rule
+from inference.suv.body_size import OFFERS, suv_scale, suv_scales
+from inference.suv.rule import suv_rule
 from tests.images import image
 
 

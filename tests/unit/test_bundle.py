@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.bundle import (
+from inference.facts import Refused
+from inference.model.bundle import (
     MANIFEST,
     METADATA,
     find_bundle,
     load_bundle,
     save_bundle,
 )
-from inference.facts import Refused
-from inference.inputs import CanonicalRoi, settings_digest
-from inference.served import Concept, Served
+from inference.model.inputs import CanonicalRoi, settings_digest
+from inference.model.served import Concept, Served
 
 WEIGHTS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(4, np.int64)}
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from inference.calibration import calibration_cautions
-from inference.suv import suv_rule
+from inference.suv.calibration import calibration_cautions
+from inference.suv.rule import suv_rule
 from tests.images import HALF_LIFE_S, grid, image
 
 FRAME_S = 180.0

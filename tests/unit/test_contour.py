@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from matplotlib.path import Path as Outline
 
-from inference import contour
-from inference.contour import Planes, filled, planes_skipped, voxels_inside
 from inference.facts import FloatArray, Refused, Volume
+from inference.regions import contour
+from inference.regions.contour import Planes, filled, planes_skipped, voxels_inside
 from tests.images import FRAME, grid, square
 
 

@@ -16,12 +16,12 @@ from dicom_node.assemble import assemble
 from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import read_settings
 from inference.analyse import analyse
-from inference.bundle import PACKAGED, load_bundle, save_bundle
-from inference.contract import NOBODY, Subject, breaches, subject_of
 from inference.facts import Instance, Tracer
-from inference.instance import scan_folder
-from inference.patient import age_years
-from inference.predict import Forward, Model
+from inference.model.bundle import PACKAGED, load_bundle, save_bundle
+from inference.model.contract import NOBODY, Subject, breaches, subject_of
+from inference.model.predict import Forward, Model
+from inference.reading.instance import scan_folder
+from inference.suv.patient import age_years
 from tests.studies import pet
 from tests.unit.test_bundle import served
 

@@ -18,9 +18,9 @@ from dicom_node.index import Arrival, Index
 from dicom_node.ledger import Ledger
 from dicom_node.node import _Supervisor
 from dicom_node.work.job import Work
-from inference.decoded import folder_of_study, with_decoded
 from inference.facts import Instance, Refused
-from inference.instance import read_instance
+from inference.reading.decoded import folder_of_study, with_decoded
+from inference.reading.instance import read_instance
 from tests.arrivals import write_jpeg_2000
 from tests.made_series import write_ct_series
 

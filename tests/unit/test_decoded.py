@@ -16,18 +16,18 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from inference import decoded
-from inference.decoded import decode, decoded_size, folder_of_study, is_encoded, with_decoded
 from inference.facts import Instance, Refused
-from inference.instance import read_instance, scan_folder
-from inference.pixels import stored_slices
+from inference.reading import decoded
+from inference.reading.decoded import decode, decoded_size, folder_of_study, is_encoded, with_decoded
+from inference.reading.instance import read_instance, scan_folder
+from inference.reading.pixels import stored_slices
 from tests.made_series import ct_image, write_ct_series
 
 CRASHING_CODEC = """
 import os, sys
 from pathlib import Path
-from inference import decoded
-from inference.instance import read_instance
+from inference.reading import decoded
+from inference.reading.instance import read_instance
 decoded.stored_slices = lambda _instances: os._exit(7)
 decoded.decode(read_instance(Path(sys.argv[1])), Path(sys.argv[2]))
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import ROWS, row
-from inference.agreement import GEOMETRY
+from inference.reading.agreement import GEOMETRY
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [p for package in ("dicom_node", "inference", "training") for p in (ROOT / package).rglob("*.py")]

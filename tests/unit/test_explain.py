@@ -7,10 +7,10 @@ import pytest
 import torch
 from monai.visualize import GradCAM
 
-from inference.explain import class_activation, saliency_cautions, saliency_on_pet
 from inference.facts import Region, Saliency, Volume
-from inference.inputs import CanonicalRoi, NetworkInput, network_input
-from inference.network import FusionNet, MonaiResNet18, RoiResNet, build
+from inference.model.explain import class_activation, saliency_cautions, saliency_on_pet
+from inference.model.inputs import CanonicalRoi, NetworkInput, network_input
+from inference.model.network import FusionNet, MonaiResNet18, RoiResNet, build
 
 
 def oblique(angle: float = 0.3) -> np.ndarray:

@@ -27,14 +27,14 @@ from pydicom.uid import (
 from dicom_node.assemble import assemble
 from dicom_node.errors import ROWS
 from dicom_node.work.job import Work
-from inference.decoded import decode, with_decoded
 from inference.facts import Instance, Refused
-from inference.frames import single_frames
-from inference.instance import read_instance, scan_folder
+from inference.geometry.volume import stack
 from inference.load import load_ct, load_pet
-from inference.pixels import stored_slices
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.reading.decoded import decode, with_decoded
+from inference.reading.frames import single_frames
+from inference.reading.instance import read_instance, scan_folder
+from inference.reading.pixels import stored_slices
+from inference.suv.rule import suv_rule
 from tests.enhanced import code, enhanced, enhanced_pair, item, save
 
 pytestmark = pytest.mark.data
@@ -499,8 +499,8 @@ def test_the_functional_groups_of_a_segmentation_are_passed_over(pet: Dataset, t
 def test_more_frames_than_any_volume_has_are_refused_before_their_groups_are_read(
     pet: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.instance.MOST_FRAMES", 7)
-    monkeypatch.setattr("inference.frames.MOST_FRAMES", 7)
+    monkeypatch.setattr("inference.reading.instance.MOST_FRAMES", 7)
+    monkeypatch.setattr("inference.reading.frames.MOST_FRAMES", 7)
     instance = one(pet, tmp_path)
     assert "PerFrameFunctionalGroupsSequence" not in instance.attributes
     with pytest.raises(Refused, match="at most 7 frames"):

@@ -25,8 +25,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.arrivals import ArrivalWriter, add, recover, recover_until_done
 from dicom_node.receive.spool import Meta, Spool
 from inference.facts import Instance, Refused
-from inference.instance import read_instance, scan_folder
-from inference.keywords import FUNCTIONAL_GROUPS, MULTIFRAME_CLASSES
+from inference.reading.instance import read_instance, scan_folder
+from inference.reading.keywords import FUNCTIONAL_GROUPS, MULTIFRAME_CLASSES
 from tests.made_series import ct_image, write_ct_series
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"

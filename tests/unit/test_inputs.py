@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Refused, Region, Volume
-from inference.inputs import CanonicalRoi, FixedCrop, network_input, settings_digest
+from inference.model.inputs import CanonicalRoi, FixedCrop, network_input, settings_digest
 from training.phantom.cohort import CohortSettings, draw, render
 
 FRAME = "2.25.7"

@@ -18,9 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from inference.elements import DEEPEST, PIXEL_DATA
 from inference.facts import Instance, Refused
-from inference.instance import KEYWORDS, read_buffer, read_instance, reading_cautions, scan_folder
+from inference.reading.elements import DEEPEST, PIXEL_DATA
+from inference.reading.instance import KEYWORDS, read_buffer, read_instance, reading_cautions, scan_folder
 from tests.made_series import ct_image, write_ct_series
 
 
@@ -307,12 +307,12 @@ def test_the_number_of_elements_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1000
     many = data[:at] + b"\x09\x00\x10\x10SQ\0\0" + len(items).to_bytes(4, "little") + items + data[at:]
     assert read_buffer(many, "").sop_instance_uid
-    monkeypatch.setattr("inference.elements.MOST_ELEMENTS", 1000)
+    monkeypatch.setattr("inference.reading.elements.MOST_ELEMENTS", 1000)
     assert code_of(many) == "too-many-elements"
 
 
 def test_a_deflated_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference.part10.INFLATED_MOST", 1 << 20)
+    monkeypatch.setattr("inference.reading.part10.INFLATED_MOST", 1 << 20)
     data = written(ct_image(1))
     start = data.index(b"\x08\x00\x05\x00CS")
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -369,7 +369,7 @@ def test_scan_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_large_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inference.instance.MAP_FROM", 0)
+    monkeypatch.setattr("inference.reading.instance.MAP_FROM", 0)
     (path,) = write_ct_series(tmp_path, 1)
     assert read_instance(path).attributes == read_buffer(path.read_bytes(), "").attributes
     path.write_bytes(path.read_bytes()[:-9])

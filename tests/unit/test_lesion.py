@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.body import body_of
 from inference.facts import ReferenceUptake, Tracer, Volume
-from inference.lesion import MOST_LESIONS, Proposal, find_lesions
-from inference.organs import organs_of
+from inference.lesions.body import body_of
+from inference.lesions.lesion import MOST_LESIONS, Proposal, find_lesions
+from inference.lesions.organs import organs_of
 from tests.images import ball, grid
 
 Point = tuple[float, float, float]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.body import body_of
 from inference.facts import Tracer, Volume
-from inference.lesion import find_lesions
-from inference.organs import organs_of
-from inference.reference import reference_uptake
+from inference.lesions.body import body_of
+from inference.lesions.lesion import find_lesions
+from inference.lesions.organs import organs_of
+from inference.lesions.reference import reference_uptake
 from training.phantom.whole_body import WholeBody, whole_body
 
 

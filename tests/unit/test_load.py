@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydicom.encaps import encapsulate, get_frame
 
 from inference.facts import Refused, SuvRule
-from inference.instance import scan_folder
+from inference.geometry.volume import Stack, stack
 from inference.load import AIR_HU, load_ct, load_pet
-from inference.suv import suv_rule
-from inference.volume import Stack, stack
+from inference.reading.instance import scan_folder
+from inference.suv.rule import suv_rule
 from tests.images import image, with_pixels
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Refused, Region, Volume
-from inference.measure import PEAK_RADIUS_MM, connected, measure, sphere, suv_peak
+from inference.lesions.measure import PEAK_RADIUS_MM, connected, measure, sphere, suv_peak
 from tests.images import ball, grid
 
 SPACINGS = [(3.27, 5.47, 5.47), (3.0, 4.07, 4.07), (2.0, 2.0, 2.0), (5.0, 1.5, 1.5), (1.0, 1.0, 1.0)]

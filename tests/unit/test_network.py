@@ -9,7 +9,7 @@ from monai.networks.nets.resnet import resnet18
 from pydantic import ValidationError
 
 from inference.facts import Refused
-from inference.network import FusionNet, MonaiResNet18, RoiResNet, build, restore
+from inference.model.network import FusionNet, MonaiResNet18, RoiResNet, build, restore
 
 
 def weights_of(network: FusionNet) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 
-from inference.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE, NUCLIDES, nuclide_named
+from inference.suv.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE, NUCLIDES, nuclide_named
 
 
 def test_every_code_of_cid_4020_names_the_nuclide_of_its_meaning() -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.body import Body, body_of
 from inference.facts import Volume
-from inference.organs import organs_of, within
+from inference.lesions.body import Body, body_of
+from inference.lesions.organs import organs_of, within
 from training.phantom.whole_body import WholeBody, whole_body
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dicom_node.assemble import assemble
 from inference.facts import Instance, Refused
-from inference.instance import scan_folder
+from inference.reading.instance import scan_folder
 from tests.studies import STUDY, ct, pet, rtstruct
 
 

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Volume
-from inference.instance import scan_folder
+from inference.geometry.volume import stack
 from inference.load import load_ct, load_pet
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.reading.instance import scan_folder
+from inference.suv.rule import suv_rule
 from training.phantom.lesion import PlantedLesion, core_fraction, ellipsoid_radius
 from training.phantom.solids import Capsule, Ellipsoid, Grid, Organ, Tube, paint
 from training.phantom.study import Truth, write_phantom_study

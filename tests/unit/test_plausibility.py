@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from inference.facts import ReferenceUptake, SuvRule, Tracer
-from inference.instance import scan_folder
-from inference.plausibility import plausibility_cautions
-from inference.suv import suv_rule
+from inference.reading.instance import scan_folder
+from inference.suv.plausibility import plausibility_cautions
+from inference.suv.rule import suv_rule
 
 FDG, DOTATOC, UNKNOWN = Tracer("fdg", "F-18"), Tracer("dotatoc", "Ga-68"), Tracer("", "")
 USUAL = {"dose_bq": 350e6, "weight_kg": 70.0, "half_life_s": 6586.2, "uptake_time_min": 60.0}

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from inference.applicability import Verdict
-from inference.bundle import PACKAGED, find_bundle, load_bundle, save_bundle
 from inference.facts import Refused, Region, Volume
-from inference.inputs import CanonicalRoi
-from inference.instance import read_instance, scan_folder
+from inference.geometry.volume import stack
 from inference.load import load_ct, load_pet
-from inference.predict import Look, Model, predict
-from inference.region import given_regions
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.model.applicability import Verdict
+from inference.model.bundle import PACKAGED, find_bundle, load_bundle, save_bundle
+from inference.model.inputs import CanonicalRoi
+from inference.model.predict import Look, Model, predict
+from inference.reading.instance import read_instance, scan_folder
+from inference.regions.region import given_regions
+from inference.suv.rule import suv_rule
 from training.evaluate.discrimination import auc_with_interval
 from training.phantom.cohort import CohortSettings, Phantom, Subject, draw, render
 
@@ -301,8 +301,8 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 
 def test_torch_is_imported_only_when_a_model_is_loaded() -> None:
     program = (
-        "import sys, inference.predict, inference.bundle\n"
-        "inference.bundle.load_bundle(inference.bundle.find_bundle('demo'))\n"
+        "import sys, inference.model.predict, inference.model.bundle\n"
+        "inference.model.bundle.load_bundle(inference.model.bundle.find_bundle('demo'))\n"
         "heavy = {'torch', 'monai', 'SimpleITK', 'highdicom', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or None)"
     )

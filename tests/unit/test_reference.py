@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.body import body_of
 from inference.facts import ReferenceUptake, Volume
-from inference.organs import organs_of
-from inference.reference import reference_uptake
+from inference.lesions.body import body_of
+from inference.lesions.organs import organs_of
+from inference.lesions.reference import reference_uptake
 from training.phantom.whole_body import WholeBody, whole_body
 
 SEEDS = (7001, 7002, 7003)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import structures as structures_module
 from inference.facts import Instance, Refused, Region, Volume
-from inference.instance import read_instance, scan_folder
-from inference.region import given_lesions, given_regions, overlapping
-from inference.region_names import TUMOUR_NAMES, Label, labels_of, lesions_among, names_a_lesion
-from inference.volume import stack
+from inference.geometry.volume import stack
+from inference.reading.instance import read_instance, scan_folder
+from inference.regions import structures as structures_module
+from inference.regions.region import given_lesions, given_regions, overlapping
+from inference.regions.region_names import TUMOUR_NAMES, Label, labels_of, lesions_among, names_a_lesion
 from tests.images import FRAME, UID, grid, square, structures
 from tests.regions import Roi, as_mask, segment, segmentation, structure_set
 from tests.unit.test_contour import moved

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from inference.facts import FloatArray, Refused, Region, Volume
-from inference.inputs import CanonicalRoi, network_input
-from inference.instance import scan_folder
+from inference.geometry.regrid import NOT_MEASURED_HU
+from inference.geometry.volume import Stack, stack
+from inference.lesions.measure import measure, without_ct
 from inference.load import load_ct, load_pet
-from inference.measure import measure, without_ct
-from inference.pixels import stored_slices
-from inference.region import given_regions
-from inference.regrid import NOT_MEASURED_HU
-from inference.suv import suv_rule
-from inference.volume import Stack, stack
+from inference.model.inputs import CanonicalRoi, network_input
+from inference.reading.instance import scan_folder
+from inference.reading.pixels import stored_slices
+from inference.regions.region import given_regions
+from inference.suv.rule import suv_rule
 from tests.images import ball, grid, image, structures, with_pixels
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

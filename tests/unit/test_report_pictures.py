@@ -12,9 +12,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
-from dicom_node.report import colours, heatmap, views
-from dicom_node.report.lettering import font, wrapped
-from dicom_node.report.sr_viewer import outline
+from dicom_node.report.objects.sr_viewer import outline
+from dicom_node.report.pictures import colours, heatmap, views
+from dicom_node.report.pictures.lettering import font, wrapped
 from inference.facts import Region, Volume
 from tests.report_case import TURNS, affine_of, ball
 

@@ -11,9 +11,10 @@ import pytest
 
 import dicom_node
 import inference
-from dicom_node.report import codes, verdict, write_results
-from dicom_node.report.canvas import BACKGROUND, MARGIN, Canvas
-from dicom_node.report.picture import key_image
+from dicom_node.report import codes, write_results
+from dicom_node.report.pictures.canvas import BACKGROUND, MARGIN, Canvas
+from dicom_node.report.pictures.picture import key_image
+from dicom_node.report.words import verdict
 from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake, Tracer
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from inference.facts import Volume
-from inference.resample import resample
+from inference.geometry.resample import resample
 
 
 def turned(seed: int, spacing_mm: tuple[float, float, float], origin: float) -> np.ndarray[Any, Any]:

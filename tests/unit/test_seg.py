@@ -22,9 +22,9 @@ from pydicom.uid import (
 )
 
 from inference.facts import Refused, Volume
-from inference.instance import read_instance
-from inference.region import GivenRegion, given_lesions, given_regions
-from inference.seg import LABEL_MAP, MOST_VOXELS
+from inference.reading.instance import read_instance
+from inference.regions.region import GivenRegion, given_lesions, given_regions
+from inference.regions.seg import LABEL_MAP, MOST_VOXELS
 from tests.images import FRAME, grid
 from tests.regions import as_mask, segment, segmentation
 from tests.unit.test_contour import moved

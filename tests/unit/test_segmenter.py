@@ -25,12 +25,12 @@ from dicom_node.work.analyst import _Desk
 from dicom_node.work.job import Work
 from dicom_node.work.result_set import read_set
 from inference.analyse import analyse
-from inference.bundle import find_bundle
 from inference.facts import Refused, Region, Tracer, Volume
-from inference.instance import scan_folder
-from inference.lesion import MOST_LESIONS
-from inference.predict import Model
-from inference.segmenter import MOST_REGIONS, Segmenter, load_segmenter, segmented
+from inference.lesions.lesion import MOST_LESIONS
+from inference.lesions.segmenter import MOST_REGIONS, Segmenter, load_segmenter, segmented
+from inference.model.bundle import find_bundle
+from inference.model.predict import Model
+from inference.reading.instance import scan_folder
 from tests.images import grid
 
 SUV, CT = grid((4, 5, 6), (3.0, 4.0, 4.0), 1.0), grid((8, 9, 9), (1.5, 2.0, 2.0), 40.0)

@@ -15,7 +15,7 @@ import pytest
 
 from dicom_node.receive.spool import Meta, Spool, Stored
 from inference.facts import Refused
-from inference.instance import read_instance
+from inference.reading.instance import read_instance
 from tests.made_series import CT_IMAGE, ct_image, write_ct_series
 
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from inference.body import body_of
 from inference.facts import Tracer
-from inference.instance import read_instance, scan_folder
-from inference.lesion import find_lesions
+from inference.geometry.volume import stack
+from inference.lesions.body import body_of
+from inference.lesions.lesion import find_lesions
+from inference.lesions.measure import measure
+from inference.lesions.organs import organs_of
+from inference.lesions.reference import reference_uptake
 from inference.load import load_ct, load_pet
-from inference.measure import measure
-from inference.organs import organs_of
-from inference.reference import reference_uptake
-from inference.region import given_regions
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.reading.instance import read_instance, scan_folder
+from inference.regions.region import given_regions
+from inference.suv.rule import suv_rule
 
 PATIENTS = [2, 6, 8, 10, 12, 15, 18, 23, 24, 25, 28, 32, 33, 35, 40, 41, 42, 43, 51]
 

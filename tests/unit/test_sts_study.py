@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from inference.facts import Volume
-from inference.instance import read_instance, scan_folder
+from inference.geometry.volume import stack
+from inference.lesions.measure import measure
 from inference.load import load_ct, load_pet
-from inference.measure import measure
-from inference.region import given_regions
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.reading.instance import read_instance, scan_folder
+from inference.regions.region import given_regions
+from inference.suv.rule import suv_rule
 
 pytestmark = pytest.mark.data
 

@@ -24,7 +24,7 @@ from dicom_node.work.analyst import Analyst
 from dicom_node.work.job import Work
 from dicom_node.work.result_set import ResultSet, main_report, publish, temporary_folder
 from inference.facts import Predecessor, Refused
-from inference.instance import scan_folder
+from inference.reading.instance import scan_folder
 from tests.studies import STUDY, ct, pet, rtstruct
 
 DIGEST = {"demo": "b" * 64, "other": "c" * 64}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from inference.facts import Instance, Refused
-from inference.nuclide import HALF_LIVES_S
-from inference.suv import suv_rule
+from inference.suv.nuclide import HALF_LIVES_S
+from inference.suv.rule import suv_rule
 from tests.images import DOSE_BQ, HALF_LIFE_S, WEIGHT_KG, image, pet_header
 
 AN_HOUR_LATER = WEIGHT_KG * 1000 / (DOSE_BQ * math.exp(-math.log(2) * 3600 / HALF_LIFE_S))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
-from inference.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE
-from inference.suv import suv_rule
+from inference.suv.nuclide import HALF_LIVES_S, NUCLIDE_OF_CODE
+from inference.suv.rule import suv_rule
 from tests.images import image
 
 CODE_OF = {name: code for code, name in NUCLIDE_OF_CODE.items()}

@@ -10,11 +10,11 @@ import pytest
 
 from dicom_node.commands.suv import suv_folder
 from inference.facts import Refused
-from inference.instance import scan_folder
+from inference.geometry.volume import stack
 from inference.load import load_pet
-from inference.mask import read_mask
-from inference.suv import suv_rule
-from inference.volume import stack
+from inference.reading.instance import scan_folder
+from inference.regions.mask import read_mask
+from inference.suv.rule import suv_rule
 
 
 @pytest.mark.data

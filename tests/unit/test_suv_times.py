@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
-from inference.nuclide import HALF_LIVES_S
-from inference.suv import suv_rule
+from inference.suv.nuclide import HALF_LIVES_S
+from inference.suv.rule import suv_rule
 from tests.images import DOSE_BQ, HALF_LIFE_S, WEIGHT_KG, image, pet_header
 
 

@@ -14,8 +14,8 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 
 from inference.facts import Instance, Tracer
-from inference.instance import scan_folder
-from inference.tracer import KINDS, NAMES, tracer_cautions, tracer_named, tracer_of
+from inference.reading.instance import scan_folder
+from inference.suv.tracer import KINDS, NAMES, tracer_cautions, tracer_named, tracer_of
 from tests.studies import pet
 
 FDG = ("C-B1031", "SRT", "FDG -- fluorodeoxyglucose")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.bundle import METADATA, PACKAGED, load_bundle
 from inference.facts import Region, Volume
-from inference.network import RoiResNet, restore
-from inference.predict import Model
+from inference.model.bundle import METADATA, PACKAGED, load_bundle
+from inference.model.network import RoiResNet, restore
+from inference.model.predict import Model
 from training.phantom.cohort import CohortSettings, draw, render
 from training.recipes.bench import write_bench_bundle
 from training.recipes.demo import DemoReport, fit_temperature, train_demo

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference import pixels
 from inference.facts import Instance, Refused
-from inference.instance import scan_folder
-from inference.volume import stack
+from inference.geometry.volume import stack
+from inference.reading import pixels
+from inference.reading.instance import scan_folder
 from tests.images import FRAME, image, with_pixels
 
 

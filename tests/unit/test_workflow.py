@@ -26,7 +26,7 @@ from dicom_node.work.patience import NotNow, is_of_the_machine, patiently
 from dicom_node.work.result_set import MANIFEST, ResultSet, publish, read_set, sweep, temporary_folder
 from dicom_node.workflow import DELIVERIES_AT_ONCE, WorkQueue, _define, open_queues, prepare_database, start_engine
 from inference.facts import Refused, Result
-from inference.instance import scan_folder
+from inference.reading.instance import scan_folder
 from tests.site import make_queue
 from tests.studies import STUDY, ct, pet, rtstruct
 from tests.unit.test_contract import remade

@@ -14,11 +14,11 @@ from functools import partial
 
 import numpy as np
 
-from inference.body import body_of
 from inference.facts import FloatArray, ReferenceUptake, Region, Tracer, Volume
-from inference.lesion import find_lesions
-from inference.organs import organs_of
-from inference.reference import reference_uptake
+from inference.lesions.body import body_of
+from inference.lesions.lesion import find_lesions
+from inference.lesions.organs import organs_of
+from inference.lesions.reference import reference_uptake
 from training.phantom.lesion import PlantedLesion
 from training.phantom.whole_body import whole_body
 

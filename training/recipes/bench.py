@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.bundle import save_bundle
-from inference.inputs import FixedCrop, settings_digest
-from inference.served import Served
+from inference.model.bundle import save_bundle
+from inference.model.inputs import FixedCrop, settings_digest
+from inference.model.served import Served
 from training.recipes.demo import PROBABILITY_CODE, STATUS_CODE, TARGET
 
 NAME = "bench"
@@ -17,7 +17,7 @@ def write_bench_bundle(out: Path) -> str:
     """Write the bundle (one member, seed 0, fp32) and give its digest."""
     import torch
 
-    from inference.network import MonaiResNet18, build
+    from inference.model.network import MonaiResNet18, build
 
     look = FixedCrop(size=96)
     network = MonaiResNet18(channels=len(look.channels))

@@ -21,10 +21,10 @@ import numpy.typing as npt
 from pydantic import JsonValue
 from threadpoolctl import threadpool_limits
 
-from inference.applicability import OUTSIDE_PERCENTILE, FeatureStatistics, quantities
-from inference.bundle import SCHEME, save_bundle
-from inference.inputs import CanonicalRoi, network_input, settings_digest
-from inference.served import Concept, Evaluation, Range, Served
+from inference.model.applicability import OUTSIDE_PERCENTILE, FeatureStatistics, quantities
+from inference.model.bundle import SCHEME, save_bundle
+from inference.model.inputs import CanonicalRoi, network_input, settings_digest
+from inference.model.served import Concept, Evaluation, Range, Served
 from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
 from training.phantom.cohort import CohortSettings, Subject, bayes_auc, draw, render, write_truth
 
@@ -44,7 +44,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What a training run gave; ``inference.bundle.Evaluation`` explains the figures.
+    """What a training run gave; ``inference.model.bundle.Evaluation`` explains the figures.
 
     ``near_optimum``: the held-out AUC lies within 0.05 of the Bayes AUC.
     """
@@ -170,7 +170,7 @@ def _seen(subject: Subject, cohort: CohortSettings, look: CanonicalRoi) -> tuple
 
 def _member(file: Path, n_train: int, network: dict[str, Any], how: dict[str, Any]) -> _Member:
     """Train one member on the first ``n_train`` subjects of the file and let it answer them all."""
-    from inference.network import RoiResNet, restore
+    from inference.model.network import RoiResNet, restore
     from training.supervised import FitSettings, answers, fit
 
     settings, fit_settings = RoiResNet.model_validate(network), FitSettings(**how)

@@ -1,0 +1,1 @@
+"""The result objects, one a file."""

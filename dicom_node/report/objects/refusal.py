@@ -1,0 +1,75 @@
+"""The answer to a study we do not analyse: a structured report and a key image that say why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+
+from dicom_node import errors
+from dicom_node.report import codes
+from dicom_node.report.document import add, document, replacing, text
+from dicom_node.report.evidence import Evidence
+from dicom_node.report.words import verdict
+from inference.facts import Instance, ModelFacts, Refused, Run
+
+SERIES = (9001, "AI PET/CT results (research use only)")
+
+
+def refusal_evidence(
+    instances: Sequence[Instance], refused: Refused, model: ModelFacts | None, run: Run
+) -> tuple[Evidence, list[Instance]]:
+    """Evidence headed by the first readable PET image, else CT, and the images of the same patient and study.
+
+    Where PET and CT are of two patients the answer goes to the PET's alone.  Raises ``Refused`` where no image can be
+    read: then there is nothing to attach an answer to.
+    """
+    lines = sorted(f"{instance.sop_instance_uid} {instance.sha256}" for instance in instances)
+    digest = hashlib.sha256("\n".join([*lines, refused.code, refused.reason]).encode()).hexdigest()
+    images = sorted(
+        (i for i in instances if i.modality in ("PT", "CT")), key=lambda i: (i.modality != "PT", i.sop_instance_uid)
+    )
+    for image in images:
+        try:
+            evidence = Evidence.of(image, digest, model, run)
+        except Refused:
+            continue  # this file is part of the reason for refusal; another may name the patient
+        return evidence, [i for i in images if _belongs(i, image)]
+    raise Refused(
+        "nothing-to-answer-to", "No PET or CT image of the study can be read, so no result can be attached to it."
+    )
+
+
+def _belongs(instance: Instance, image: Instance) -> bool:
+    return instance.study_instance_uid == image.study_instance_uid and all(
+        instance.get(keyword) == image.get(keyword) for keyword in ("PatientID", "IssuerOfPatientID", "PatientName")
+    )
+
+
+def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instance]) -> Dataset:
+    """The SR of a refusal: state, code and reason, and nothing measured."""
+    row = errors.row(refused.code)
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=evidence.uid("tracking refusal"), identifier="Analysis"),
+        finding_type=codes.ANALYSIS_STATE,
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(codes.ANALYSIS_STATE, codes.NOT_ANALYSED),
+            sr.QualitativeEvaluation(codes.REFUSAL_CLASS, codes.concept(row.concept)),
+        ],
+    )
+    model = evidence.model
+    add(
+        group,
+        [
+            text(codes.REFUSAL_CODE, refused.code),
+            text(codes.REFUSAL_REASON, refused.reason),
+            text(codes.COMMENT, f"Not analysed because: {refused.reason}"),
+            text(codes.COMMENT, f"What to do ({row.who}): {row.advice}"),
+            text(codes.COMMENT, verdict.RESEARCH_USE_ONLY),
+            *replacing(evidence),
+            *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
+        ],
+    )
+    return document(evidence, "sr", SERIES, [group], images)

@@ -1,0 +1,136 @@
+"""The lesions as a binary Segmentation on the PET grid: a segment for each region and one for its metabolic volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import highdicom as hd
+import numpy as np
+from highdicom import seg
+from pydicom.dataset import Dataset
+
+from dicom_node.report import codes
+from dicom_node.report.evidence import Evidence
+from dicom_node.report.references import name_sources, references_by_series, shell_with_geometry
+from inference.facts import Analysis, Lesion, Region
+
+SERIES_NUMBER = 9010
+SERIES_DESCRIPTION = "AI lesions SEG (research use only)"
+
+REGION_COLOUR = hd.color.CIELabColor(53.0, 80.0, 67.0)
+MTV_COLOUR = hd.color.CIELabColor(83.0, 5.0, 82.0)
+SOURCES = {
+    "RTSTRUCT": "copied from the contour of an RTSTRUCT of the study: PET voxels whose centre lies inside it",
+    "SEG": "copied from a segment of a SEG of the study: PET voxels whose centre lies inside it",
+    "automatic": "proposed automatically, needs confirmation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment and the lesion whose numbers belong to it.
+
+    ``part``: the lesion's region, its metabolic volume (MTV), or "both" where they are the same voxels: then one
+    segment carries the numbers of both.
+    """
+
+    number: int
+    lesion: Lesion
+    part: Literal["region", "mtv", "both"]
+    tracking_id: str
+    tracking_uid: str
+
+    @property
+    def voxels(self) -> Region:
+        return self.lesion.mtv if self.part == "mtv" else self.lesion.region
+
+    @property
+    def description(self) -> str:
+        source = SOURCES.get(self.lesion.source, self.lesion.source)
+        threshold = f"SUVbw at or above {self.lesion.mtv_threshold:.3g}, connected to the maximum"
+        text = {"region": source, "mtv": f"{threshold}; inside a region {source}", "both": f"{source}; {threshold}"}
+        return f"{codes.RESEARCH_USE_ONLY}. Voxels {text[self.part]}."
+
+
+def segments(lesions: Sequence[Lesion], evidence: Evidence) -> tuple[Segment, ...]:
+    """The segments of ``lesions``, numbered from 1, each lesion's region before its MTV."""
+    found: list[Segment] = []
+
+    def add(lesion: Lesion, part: Literal["region", "mtv", "both"], tracking_id: str) -> None:
+        found.append(Segment(len(found) + 1, lesion, part, tracking_id, evidence.uid(f"tracking {tracking_id}")))
+
+    for lesion in lesions:
+        if _same(lesion.region, lesion.mtv):
+            add(lesion, "both", lesion.tracking_name)
+            continue
+        add(lesion, "region", lesion.tracking_name)
+        if lesion.mtv.mask.any():
+            add(lesion, "mtv", f"{lesion.tracking_name} MTV")
+    return tuple(found)
+
+
+def _same(one: Region, other: Region) -> bool:
+    return one.start == other.start and np.array_equal(one.mask, other.mask)
+
+
+def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]) -> Dataset:
+    """The SEG of ``parts`` (at least one).  Algorithm type is AUTOMATIC always: no human drew these voxels.
+
+    Only slices that hold a lesion are handed over; empty frames are left out.
+    """
+    shape = analysis.suv.array.shape
+    held = sorted({k for part in parts for k in range(shape[0])[part.voxels.slices[0]]})
+    place = {k: position for position, k in enumerate(held)}
+    # segment first in memory, so that untouched pages stay untouched; highdicom wants it last
+    frames = np.zeros((len(parts), len(held), *shape[1:]), np.uint8)
+    for index, part in enumerate(parts):
+        box = part.voxels
+        first = place[box.start[0]]
+        frames[index, first : first + box.mask.shape[0]][:, box.slices[1], box.slices[2]] = box.mask
+    instances = [analysis.pair.pet.instances[k] for k in held]
+    sources = [shell_with_geometry(instance, analysis.suv, k) for instance, k in zip(instances, held, strict=True)]
+    for source in sources:  # highdicom takes one series only; a PET joined of two is put right below
+        source.SeriesInstanceUID = analysis.pair.pet.series_instance_uid
+    ds: Dataset = seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.moveaxis(frames, 0, -1),
+        segmentation_type="BINARY",
+        segment_descriptions=[_describe(part, evidence) for part in parts],
+        omit_empty_frames=True,
+        content_label="AI_LESIONS",
+        content_description=codes.RESEARCH_USE_ONLY,
+        content_creator_name="petct-node^",
+        **evidence.for_highdicom("seg", SERIES_NUMBER),
+    )
+    name_sources(ds, sources, instances)
+    ds.ReferencedSeriesSequence = []
+    for series_instance_uid, references in references_by_series(instances).items():
+        series = Dataset()
+        series.SeriesInstanceUID, series.ReferencedInstanceSequence = series_instance_uid, references
+        ds.ReferencedSeriesSequence.append(series)
+    evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
+    ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error
+    return ds
+
+
+def _describe(part: Segment, evidence: Evidence) -> seg.SegmentDescription:
+    description = seg.SegmentDescription(
+        segment_number=part.number,
+        segment_label=part.tracking_id[:64],
+        segmented_property_category=codes.ABNORMAL_STRUCTURE,
+        segmented_property_type=codes.LESION,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="petct-node lesions",
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            version=evidence.run.node_version,
+            source=codes.MANUFACTURER,
+        ),
+        tracking_uid=part.tracking_uid,
+        tracking_id=part.tracking_id,
+        display_color=MTV_COLOUR if part.part == "mtv" else REGION_COLOUR,
+    )
+    description.SegmentDescription = part.description
+    return description

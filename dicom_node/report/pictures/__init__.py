@@ -1,0 +1,1 @@
+"""What is drawn: cuts, projections, text on pictures."""

@@ -1,0 +1,1 @@
+"""Reading results back from the DICOM alone, for people and machines."""

@@ -1,0 +1,1 @@
+"""What may be said of an analysis, and in which words."""

@@ -1,0 +1,1 @@
+"""Slices to volumes in the patient's coordinates, and from grid to grid."""

@@ -1,0 +1,1 @@
+"""Finding lesions in the uptake, setting usual uptake aside, and measuring."""

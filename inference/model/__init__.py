@@ -1,0 +1,1 @@
+"""The network: bundle, inputs, prediction, explanation, and whether it applies."""

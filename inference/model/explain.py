@@ -1,0 +1,78 @@
+"""Where the network was sensitive: Grad-CAM (Selvaraju et al. 2017) of the last stage, on the PET grid.
+
+It shows where the network looked, not where the label is.  Nothing finer than one cell may be read from it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import Caution, FloatArray, Saliency, Volume
+from inference.geometry.resample import resample
+from inference.model.inputs import NetworkInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inference.model.network import FusionNet
+
+COARSE_CELL_MM = 16.0
+
+
+def class_activation(network: FusionNet, features: Tensor, label: int) -> Tensor:
+    """Grad-CAM of one member: ReLU(Σ α_k A_k), α_k the spatial mean of ∂ logit / ∂ A_k.
+
+    ``features``: (1, width, slice, row, column) of the last stage, computed without gradient; the gradient goes through
+    the head only, so no second forward is needed.  Gives (slice, row, column), not scaled.
+    """
+    import torch
+
+    leaf = features.detach().requires_grad_()
+    with torch.enable_grad():
+        logit = network.head(leaf)[0, label]
+        (gradient,) = torch.autograd.grad(logit, leaf)
+    alpha = gradient.mean(dim=(2, 3, 4), keepdim=True)
+    return (alpha * features).sum(dim=1).relu()[0]
+
+
+def saliency_on_pet(cells: npt.NDArray[np.float32], seen: NetworkInput, cell_voxels: int, suv: Volume) -> Saliency:
+    """The map of the last stage, trilinear on the PET voxels of the network's cube, scaled to its maximum.
+
+    ``cells``: (slice, row, column); cell i is centred on input voxel i × ``cell_voxels`` (so its paddings say).
+    """
+    to_lps = seen.grid @ np.diag([cell_voxels, cell_voxels, cell_voxels, 1.0])
+    start, shape = _pet_box(seen, suv)
+    box = suv.affine.copy()
+    box[:3, 3] = suv.to_lps(start)
+    on_pet = resample(Volume(cells, to_lps, suv.frame_of_reference_uid), box, shape, 1, 0.0)
+    raw_max = float(on_pet.max(initial=0.0))
+    array = np.asarray(on_pet / raw_max if raw_max > 0.0 else np.zeros_like(on_pet), np.float32)
+    return Saliency(start, array, cell_edge_mm(seen.grid, cell_voxels), raw_max)
+
+
+def cell_edge_mm(grid: FloatArray, cell_voxels: int) -> float:
+    """Edge of one cell: input voxel × stride."""
+    return float(np.linalg.norm(grid[:3, 0]) * cell_voxels)
+
+
+def saliency_cautions(saliency: Saliency) -> tuple[Caution, ...]:
+    """A map whose cells are wider than 16 mm (methods D6) is shown, and says so."""
+    if saliency.cell_mm <= COARSE_CELL_MM:
+        return ()
+    text = f"One cell of the heatmap is {saliency.cell_mm:.0f} mm wide; nothing smaller can be read from it."
+    return (Caution("saliency-coarse", text),)
+
+
+def _pet_box(seen: NetworkInput, suv: Volume) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Start and shape of the PET voxels that the cube can touch."""
+    size = seen.array.shape[1]
+    ends = np.array([[k, r, c] for k in (-0.5, size - 0.5) for r in (-0.5, size - 0.5) for c in (-0.5, size - 0.5)])
+    index = suv.to_index(ends @ seen.grid[:3, :3].T + seen.grid[:3, 3])
+    low = [max(0, math.ceil(v)) for v in index.min(axis=0)]
+    high = [min(n, math.floor(v) + 1) for v, n in zip(index.max(axis=0), suv.array.shape, strict=True)]
+    k, r, c = low
+    return (k, r, c), (max(high[0] - k, 1), max(high[1] - r, 1), max(high[2] - c, 1))

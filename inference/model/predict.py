@@ -1,0 +1,175 @@
+"""The resident model: from PET, CT and a region to a calibrated probability, its interval and a saliency map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Saliency, Volume
+from inference.model.applicability import FeatureStatistics, Verdict, judge, out_of_range, quantities
+from inference.model.bundle import Bundle, load_bundle
+from inference.model.contract import NOBODY, Subject, breaches
+from inference.model.explain import saliency_cautions, saliency_on_pet
+from inference.model.inputs import WITHOUT_UPTAKE, network_input
+from inference.model.served import Served
+
+INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
+
+
+class Forward(Protocol):
+    """One member's answer.  ``score``: logit of the label against no label, not yet calibrated."""
+
+    score: float
+    embedding: npt.NDArray[np.float32]
+
+    def activation(self, label: int) -> npt.NDArray[np.float32]:
+        """Grad-CAM of a class (0 or 1), (slice, row, column) in cells of the last stage."""
+
+
+class Backend(Protocol):
+    """What runs the members.  ``cell_voxels``: edge of one cell of the last stage in input voxels."""
+
+    name: str
+    precision: str
+    cell_voxels: int
+
+    def forward(self, array: npt.NDArray[np.float32]) -> Sequence[Forward]:
+        """Each member's answer to an input (channel, slice, row, column)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the model says of one lesion.  ``saliency`` is None where the probability is withheld."""
+
+    prediction: Prediction
+    saliency: Saliency | None
+    cautions: tuple[Caution, ...]
+
+
+class Model:
+    """A bundle, loaded once and kept warm."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self._served = bundle.served
+        self._backend = backend
+        self._statistics = None if bundle.statistics is None else FeatureStatistics.of(bundle.statistics)
+        self.facts = model_facts(bundle, backend)
+
+    @classmethod
+    def load(
+        cls, path: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0, warm: bool = False
+    ) -> Model:
+        """Check the bundle and build its networks (imports torch and MONAI).
+
+        ``device`` "auto": CUDA where there is one.  ``threads``: of the CPU, 0 for all cores.  ``warm``: run once on
+        nothing, so that the first lesion does not pay for it (a resident worker wants this, a single run does not).
+        Raises ``Refused`` as ``inference.model.bundle.load_bundle`` does, and ``device-missing``.
+        """
+        bundle = load_bundle(path)
+        from inference.model.torch_backend import TorchBackend
+
+        backend = TorchBackend(bundle, device=device, threads=threads)
+        if warm:
+            size = bundle.served.input.size
+            backend.forward(np.zeros((len(bundle.served.input.channels), size, size, size), np.float32))
+        return cls(bundle, backend)
+
+    def admits(self, subject: Subject) -> tuple[str, ...]:
+        """Why the model must not look at the subject; none where it may."""
+        return breaches(self._served, subject)
+
+    def look(self, suv: Volume, ct: Volume, region: Region, subject: Subject = NOBODY) -> Look:
+        """Predict from the region of the PET grid ``suv`` (SUVbw) and ``ct`` (HU, its own grid).
+
+        Outside the input contract the network is not run.  That, and a region without uptake, is no reason to lose the
+        measures: the probability is withheld.  Raises ``Refused`` as ``inputs.network_input`` does otherwise.
+        """
+        if reasons := self.admits(subject):
+            return _withheld(reasons)
+        try:
+            seen = network_input(suv, ct, region, self._served.input)
+        except Refused as refusal:
+            if refusal.code != WITHOUT_UPTAKE:
+                raise
+            return _withheld((refusal.reason,))
+        found = quantities(seen, suv)
+        if not self._served.demonstration and (reasons := out_of_range(found, self._served.ranges)):
+            return _withheld(reasons, seen.cautions)
+        members = self._backend.forward(seen.array)
+        embedding = np.concatenate([member.embedding for member in members])
+        verdict = judge(found, self._served.ranges, self._statistics, embedding)
+        prediction = predict([member.score for member in members], verdict, self._served)
+        if prediction.probability is None:
+            return Look(prediction, None, seen.cautions)
+        label = int(prediction.probability >= self._served.threshold)
+        cells = np.stack([member.activation(label) for member in members]).mean(axis=0)
+        saliency = saliency_on_pet(cells, seen, self._backend.cell_voxels, suv)
+        return Look(prediction, saliency, (*seen.cautions, *_cautions(verdict), *saliency_cautions(saliency)))
+
+
+def _withheld(reasons: tuple[str, ...], cautions: tuple[Caution, ...] = ()) -> Look:
+    return Look(Prediction("withheld", None, None, None, "outside", reasons), None, cautions)
+
+
+def predict(scores: Sequence[float], verdict: Verdict, served: Served) -> Prediction:
+    """Pool the members' scores, calibrate (temperature, Guo et al. 2017), and decide what may be said.
+
+    Probability: of the mean score.  Interval: ± 1.96 standard deviations between members, on the logit.  One member
+    has no spread, so it has no interval, and is never indeterminate.
+    """
+    if verdict.state != "inside" and not served.demonstration:
+        return Prediction("withheld", None, None, None, verdict.state, verdict.reasons)
+    logits = np.asarray(scores, float) / served.temperature
+    centre = float(logits.mean())
+    probability, interval, crosses = _sigmoid(centre), None, False
+    if len(logits) > 1:
+        half_width = INTERVAL_SD * float(logits.std(ddof=1))
+        low, high = _sigmoid(centre - half_width), _sigmoid(centre + half_width)
+        interval, crosses = (low, high), low < served.threshold <= high
+    return Prediction(
+        status="indeterminate" if crosses else "reported",
+        probability=probability,
+        interval=interval,
+        label=None if crosses else probability >= served.threshold,
+        applicability=verdict.state,
+        applicability_reasons=verdict.reasons,
+        member_probabilities=tuple(_sigmoid(float(v)) for v in logits),
+    )
+
+
+def model_facts(bundle: Bundle, backend: Backend) -> ModelFacts:
+    """Which model speaks, for the report."""
+    served = bundle.served
+    return ModelFacts(
+        name=served.name,
+        version=served.version,
+        digest=bundle.digest,
+        backend=backend.name,
+        precision=backend.precision,
+        target=served.target,
+        demonstration=served.demonstration,
+        statement=served.statement,
+        status_code=served.status_code.code(),
+        probability_code=served.probability_code.code(),
+        preprocessing_digest=served.input_digest,
+    )
+
+
+def _cautions(verdict: Verdict) -> tuple[Caution, ...]:
+    """Only a demonstration comes here with a verdict other than "inside"."""
+    if verdict.state == "inside":
+        return ()
+    if verdict.state == "unknown":
+        return (Caution("applicability-unknown", "It is not known whether the model applies to this lesion."),)
+    text = "The demonstration model prints a probability although this lesion is not like its training data."
+    return (Caution("demonstration-does-not-apply", text),)
+
+
+def _sigmoid(logit: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * logit))

@@ -1,0 +1,79 @@
+"""The network backend on torch, fp32: the only module besides the network that touches torch when serving."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from inference.facts import Refused
+from inference.model.bundle import Bundle
+from inference.model.explain import class_activation
+from inference.model.network import FusionNet, NetworkSettings, restore
+
+# oneDNN and cuDNN convolve this layout without copying: ResNet-18 on 96³ takes a quarter less CPU than the default's.
+LAYOUT = torch.channels_last_3d
+
+
+class TorchForward:
+    """One member's forward through the network, kept until the map of a class is asked for."""
+
+    def __init__(self, network: FusionNet, x: torch.Tensor) -> None:
+        self._network = network
+        with torch.no_grad():
+            self._features = network.features(x)
+            embedding = network.embedding(self._features)
+            logits = network.head(self._features)[0]
+        self.score = float(logits[1] - logits[0])
+        self.embedding: npt.NDArray[np.float32] = embedding[0].cpu().numpy()
+
+    def activation(self, label: int) -> npt.NDArray[np.float32]:
+        """Grad-CAM of the class, (slice, row, column) in cells of the last stage."""
+        cells: npt.NDArray[np.float32] = class_activation(self._network, self._features, label).cpu().numpy()
+        return cells
+
+
+class TorchBackend:
+    """All members of a bundle, resident."""
+
+    precision = "fp32"
+
+    def __init__(self, bundle: Bundle, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0) -> None:
+        self._device = _device(device)
+        self.name = f"torch {self._device.type}"
+        if threads:
+            torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # the report says fp32
+        torch.backends.cudnn.deterministic = True
+        try:
+            settings = TypeAdapter[NetworkSettings](NetworkSettings).validate_python(bundle.served.network)
+        except ValidationError as fault:
+            raise Refused("bundle-metadata", "The bundle names a network that this version does not have.") from fault
+        channels = len(bundle.served.input.channels)
+        if settings.channels != channels:
+            raise Refused(
+                "bundle-metadata", f"The network takes {settings.channels} channels, the input has {channels}."
+            )
+        self.cell_voxels = settings.cell_voxels
+        members = (restore(settings, weights) for weights in bundle.members)
+        self._members = [_laid_out(network.to(self._device)) for network in members]
+
+    def forward(self, array: npt.NDArray[np.float32]) -> list[TorchForward]:
+        """Each member's answer to an input (channel, slice, row, column)."""
+        x = torch.from_numpy(array)[None].to(self._device, memory_format=LAYOUT)
+        return [TorchForward(network, x) for network in self._members]
+
+
+def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Refused(
+            "device-missing", "infer.device is cuda, and torch sees no GPU; set it to auto, or mend the driver."
+        )
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _laid_out(network: FusionNet) -> FusionNet:
+    return network.to(memory_format=LAYOUT)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it

@@ -1,0 +1,1 @@
+"""Reading DICOM files: bounded, never trusted, decoded once."""

@@ -1,0 +1,1 @@
+"""Regions that people or segmenters drew, as voxels of a grid."""
