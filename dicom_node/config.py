@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from dicom_node.rules import MOST_RULES, Route, allowed_keys
-from dicom_node.sections import Assemble, Database, Deliver, Infer, Node, Receive, is_loopback
+from dicom_node.sections import Assemble, Database, Deliver, Infer, Node, Receive, Report, is_loopback
 
 ENVIRONMENT_PREFIX = "PETCT_NODE__"
 MOST_BUNDLES = 8  # every one is kept warm in the analysing process
@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     receive: Receive = Receive()
     assemble: Assemble = Assemble()
     infer: Infer = Infer()
+    report: Report = Report()
     database: Database = Database()
     deliver: Deliver = Deliver()
     route: tuple[Route, ...] = Field(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inference.lesions.segmenter import Segmenter
 
 MACHINE_ID = Path("/etc/machine-id")
-RESULT_FORMAT = 2  # raised when the same input and model come out as other bytes: it changes every derived UID
+RESULT_FORMAT = 3  # raised when the same input and model come out as other bytes: it changes every derived UID
 
 
 def derived_uid(*parts: str) -> str:
@@ -43,6 +43,8 @@ def settings_digest(
     also_suv: Sequence[str] = (),
     region_names: Sequence[str] = TUMOUR_NAMES,
     segmenter: str = "",
+    language: str = "en",
+    also: Sequence[str] = (),
 ) -> str:
     """SHA-256 of what, beside input and model, changes the results.
 
@@ -57,6 +59,10 @@ def settings_digest(
         settings["region_names"] = list(region_names)
     if segmenter:
         settings["segmenter"] = segmenter
+    if language != "en":
+        settings["language"] = language
+    if also:  # the main report names every object of its set
+        settings["also"] = sorted(also)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -86,7 +92,11 @@ def make_run(
             also_suv=settings.infer.also_suv,
             region_names=settings.assemble.region_names,
             segmenter=f"{segmenter.name} {segmenter.version}" if segmenter else "",
+            language=settings.report.language,
+            also=settings.report.also,
         ),
         predecessors=predecessors,
         names_model=names_model,
+        language=settings.report.language,
+        also=settings.report.also,
     )

@@ -134,6 +134,18 @@ class Infer(Section):
     attempts: int = Field(3, ge=1, le=10, description="tries of an analysis that crashed before it is set aside")
 
 
+OptionalObject = Literal["label_map", "parametric_map", "rtstruct", "captures", "mip", "pdf", "ko"]
+
+
+class Report(Section):
+    """What is written of an analysis, and in which language people read it."""
+
+    language: Literal["en", "de", "fr", "es", "ja", "zh"] = Field(
+        "en", description="of texts for people in reports and pictures; codes and logs stay English"
+    )
+    also: tuple[OptionalObject, ...] = Field((), max_length=16, description="objects to write beside the default set")
+
+
 class Database(Section):
     """Index and workflow state."""
 

@@ -381,6 +381,7 @@ class Run:
     installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
     ``predecessors``: what this run replaces, none for a study's first; several where a refusal replaces the results
     of several models.  ``names_model``: several models look at this node's studies, so series descriptions name theirs.
+    ``language``: of texts for people, RFC 5646.  ``also``: kinds of objects to write beside the default set.
     """
 
     started_at: str
@@ -390,11 +391,17 @@ class Run:
     settings_digest: str
     predecessors: tuple[Predecessor, ...] = ()
     names_model: bool = False
+    language: str = "en"
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One finished DICOM file of a result set.  ``kind``: seg, sr, sr_viewer, key_image, heatmap."""
+    """One finished DICOM file of a result set.
+
+    ``kind``: seg, sr, sr_viewer, key_image, heatmap; optional: label_map, parametric_map, rtstruct, captures (one
+    result for each of its files), mip, pdf, ko.
+    """
 
     kind: str
     sop_class_uid: str

@@ -21,6 +21,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.identity import derived_uid
 from dicom_node.report import codes
+from dicom_node.report.words.phrases import Phrases
 from inference.facts import Instance, ModelFacts, Refused, Result, Run
 
 # Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there even when the source has none.
@@ -200,6 +201,11 @@ class Evidence:
         return derived_uid("result", self.content_digest, name, *model, *run, *replaced)
 
     @property
+    def say(self) -> Phrases:
+        """The phrases of the language that the run's texts for people are in."""
+        return Phrases(self.run.language)
+
+    @property
     def software_versions(self) -> list[str]:
         model = [f"model {self.model.name} {self.model.version}"[:64]] if self.model else []
         return [self.run.node_version, *model]
@@ -274,11 +280,12 @@ class Evidence:
         for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
             item.DimensionOrganizationUID = uid
 
-    def write(self, ds: Dataset, kind: str, folder: Path) -> Result:
-        """Write ``ds`` as ``folder/kind.dcm``: whole or not at all."""
+    def write(self, ds: Dataset, kind: str, folder: Path, name: str = "") -> Result:
+        """Write ``ds`` as ``folder/name.dcm`` (``name``: its kind, unless given): whole or not at all."""
+        name = name or kind
         ds.file_meta = _file_meta(ds)
         ds.preamble = bytes(128)
-        path, unfinished = folder / f"{kind}.dcm", folder / f".{kind}.dcm.part"
+        path, unfinished = folder / f"{name}.dcm", folder / f".{name}.dcm.part"
         ds.save_as(unfinished, enforce_file_format=True, overwrite=True)
         sha256 = hashlib.sha256(unfinished.read_bytes()).hexdigest()
         unfinished.replace(path)

@@ -1,24 +1,35 @@
-"""Writing the result set: which objects, in which order, into which files."""
+"""Writing the result set: which objects, in which order, into which files.
+
+Pictures and segmentations come first and the main report last but for the key object selection, since it is the root
+that names them all (IHE AI Results).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pydicom
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import refusal, secondary_capture, segmentation, sr, sr_viewer
+from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.pictures import picture, views
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.references import check_places
 from dicom_node.report.words import verdict
 from inference.facts import Analysis, Instance, ModelFacts, Refused, Result, Run
 
-KINDS = ("seg", "sr", "sr_viewer", "key_image", "heatmap")
+DEFAULT = ("seg", "key_image", "heatmap", "sr_viewer", "sr")
 KEY_IMAGE_PNG = "key_image.png"
+
+Writer: TypeAlias = Callable[[Analysis, Evidence, Sequence[Segment]], Sequence[Dataset]]
+# Kind → its data sets, none where it would be empty.  In the order they are written; the setting is report.also.
+OPTIONAL: Mapping[str, Writer] = {}
 
 
 def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
@@ -30,18 +41,16 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
         seg = segmentation.segmentation(analysis, evidence, parts) if parts else None
-        what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
-        key_images = [pair.pet.instances[views.key_slice(analysis)]]
-        written = (
-            *([evidence.write(seg, "seg", folder)] if seg is not None else []),
-            evidence.write(sr.main_report(analysis, evidence, parts, seg), "sr", folder),
-            *(
-                [evidence.write(sr_viewer.viewer_report(analysis, evidence, parts), "sr_viewer", folder)]
-                if parts
-                else []
-            ),
-            _key_image(picture.key_image(analysis), evidence, key_images, what, folder),
-            evidence.write(secondary_capture.heatmap_capture(analysis, evidence), "heatmap", folder),
+        objects: dict[str, Sequence[Dataset]] = {
+            "seg": [seg] if seg is not None else [],
+            "key_image": [_key_image(analysis, evidence, folder)],
+            "heatmap": [secondary_capture.heatmap_capture(analysis, evidence)],
+            **{kind: write(analysis, evidence, parts) for kind, write in OPTIONAL.items() if kind in run.also},
+        }
+        objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
+        objects["sr"] = [sr.main_report(analysis, evidence, parts, seg)]
+        written = tuple(
+            result for kind, found in objects.items() for result in _write_all(found, evidence, kind, folder)
         )
     _remove_others(written, folder)
     return written
@@ -54,10 +63,12 @@ def refused(
     with _source_values_as_they_are():
         evidence, images = refusal.refusal_evidence(instances, why, model, run)
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = picture.refusal_image(why, model)
+        pixels = _save_png(picture.refusal_image(why, model), folder)
+        what = "Not analysed: the reason as text"
+        capture = secondary_capture.key_image_capture(pixels, evidence, images[:1], what)
         written = (
             evidence.write(refusal.refusal_report(why, evidence, images), "sr", folder),
-            _key_image(pixels, evidence, images[:1], "Not analysed: the reason as text", folder),
+            evidence.write(capture, "key_image", folder),
         )
     _remove_others(written, folder)
     return written
@@ -78,15 +89,31 @@ def _source_values_as_they_are() -> Iterator[None]:
         settings.reading_validation_mode, settings.writing_validation_mode = before
 
 
-def _key_image(pixels: Pixels, evidence: Evidence, sources: Sequence[Instance], what: str, folder: Path) -> Result:
+def _key_image(analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
+    what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
+    sources = [analysis.pair.pet.instances[views.key_slice(analysis)]]
+    pixels = _save_png(picture.key_image(analysis), folder)
+    return secondary_capture.key_image_capture(pixels, evidence, sources, what)
+
+
+def _save_png(pixels: Pixels, folder: Path) -> Pixels:
+    """Save the picture beside the results; returns it at the size that the capture holds."""
     unfinished = folder / f".{KEY_IMAGE_PNG}.part"
     Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=1)
     unfinished.replace(folder / KEY_IMAGE_PNG)
-    capture = secondary_capture.key_image_capture(picture.halved(pixels), evidence, sources, what)
-    return evidence.write(capture, "key_image", folder)
+    return picture.halved(pixels)
+
+
+def _write_all(found: Sequence[Dataset], evidence: Evidence, kind: str, folder: Path) -> list[Result]:
+    """One file is ``kind.dcm``; several are numbered."""
+    names = [kind] if len(found) == 1 else [f"{kind}_{number:03d}" for number in range(1, len(found) + 1)]
+    return [evidence.write(ds, kind, folder, name) for ds, name in zip(found, names, strict=True)]
 
 
 def _remove_others(written: Sequence[Result], folder: Path) -> None:
     """What an earlier run left in the folder is not of this result set."""
-    for kind in set(KINDS) - {result.kind for result in written}:
-        (folder / f"{kind}.dcm").unlink(missing_ok=True)
+    ours = {result.path.name for result in written}
+    for kind in (*DEFAULT, *OPTIONAL):
+        for path in (folder / f"{kind}.dcm", *folder.glob(f"{kind}_[0-9][0-9][0-9].dcm")):
+            if path.name not in ours:
+                path.unlink(missing_ok=True)

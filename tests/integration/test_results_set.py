@@ -22,7 +22,7 @@ from dicom_node.report.readback.text import prediction_line
 from inference.facts import Analysis, Refused, Result
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
 
-ALL = ["seg", "sr", "sr_viewer", "key_image", "heatmap"]
+ALL = ["seg", "key_image", "heatmap", "sr_viewer", "sr"]  # in the order they are delivered: what is referred to first
 TWO = (((30.0, -20.0, 12.0), 14.0, 8.0), ((-35.0, 10.0, -15.0), 3.0, 5.0))
 
 
