@@ -247,7 +247,7 @@ def test_withheld_leaves_no_probability_and_no_saliency_anywhere(
 def test_no_lesion(tmp_path: Path) -> None:
     analysis = make_analysis(tmp_path / "in", size=(8, 30, 30), balls=(), prediction=NO_LESION)
     results = {r.kind: r for r in write_results(analysis, RUN, tmp_path / "out")}
-    assert list(results) == ["sr", "key_image", "heatmap"]
+    assert list(results) == ["key_image", "heatmap", "sr"]
     summary = read_result(results["sr"].path)
     assert (summary.lesion_count, summary.lesions) == (0, ())
     assert summary.prediction is not None
