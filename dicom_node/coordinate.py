@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 
 import structlog
 
@@ -25,6 +25,7 @@ from dicom_node.assemble import (
 from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
+from dicom_node.identity import Basis
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
 from dicom_node.work.job import Work
@@ -39,6 +40,8 @@ TURN_S = 0.5  # then what is new has its turn again, however many studies are du
 CLOCK_WAS_SET_S = 1.0  # between two looks; less is the drift that time servers even out
 ANOTHER_CLOCK_S = 60.0  # no look takes so long that something could come so much later than it began
 NEVER = Before()
+SILENT = Traffic(0.0)
+NOTHING_TO_ANALYSE = "nothing of the study is there but what this node wrote itself"
 USED_ELSEWHERE = "used-with-another-study"  # the story of a study whose CT belongs to the PET of another
 
 
@@ -130,6 +133,8 @@ class Coordinator:
             self._submit(now, end_of_turn)
 
     def _is_settled(self, study: str) -> bool:
+        if self._ledger.is_asked_again(study):
+            return False
         return self._ledger.is_settled(study, self._arrived((study, *self._partners(study))))
 
     # ------------------------------------------------------------------------------------------------- two studies
@@ -155,7 +160,10 @@ class Coordinator:
                 return None
             seen = self._see(study, now)
             if seen is None:
+                self._ledger.answer_requests(study, NOTHING_TO_ANALYSE, now)
                 return self._forget(study)
+            if self._ledger.is_asked_again(study) and self._ledger.is_settled(study, seen.arrived):
+                seen = replace(seen, traffic=SILENT)  # it was waited for what might come when it was decided
             verdict = self._judge(seen, now, before)
             if isinstance(verdict, Wait):
                 self._waiting[study] = verdict.until
@@ -214,9 +222,9 @@ class Coordinator:
         decided = self._ledger.history(study)
         if not decided:
             return NEVER
-        pairs = [(generation, work) for generation, work in decided if not work.is_refusal]
-        times = len({generation for generation, _ in pairs})
-        return Before(times, str(pairs[-1][1].content.get("images_digest", "")) if pairs else "")
+        pairs = [work for _, work in decided if not work.is_refusal]
+        times = sum(1 for _ in groupby(work.subject for work in pairs))  # done again, it has not changed again
+        return Before(times, str(pairs[-1].content.get("images_digest", "")) if pairs else "")
 
     def _judge(self, seen: _Seen, now: float, before: Before) -> Verdict:
         set_aside = [fault for study in seen.studies for fault in self._index.study_set_aside(study)]
@@ -235,6 +243,7 @@ class Coordinator:
             routed = self._router.models(verdict.pair, senders)
             bundles = {self._bundle_digests[name]: name for name in reversed(routed.bundles)}  # one bundle, two names
             works = [Work.of_pair(verdict.pair, digest, name) for digest, name in reversed(bundles.items())]
+            bases = {work.run_id: Basis.of(self._settings, self._bundle_digests[work.bundle]) for work in works}
             event, why = "pair-complete", verdict.why
             if self._settings.route:
                 why = " ".join([f"{why}.", *routed.why])
@@ -243,12 +252,13 @@ class Coordinator:
         else:
             why = f"{verdict.refused.code}: {verdict.refused.reason}"
             images = [i for i in seen.instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
-            event, works = "refused", []
+            event, works, bases = "refused", [], {}
             if _answer_is_expected(images):
                 works = [Work.of_refusal(images, verdict.refused, self._bundle_digest)]
+                bases = {work.run_id: Basis.of(self._settings, "") for work in works}
             elif not self._is_used_elsewhere(study):
                 self._tell_not_answered(study, event, why, now)
-        decision = self._ledger.decide(study, works, now)
+        decision = self._ledger.decide(study, works, now, bases, f"{event}: {why}")
         for run_id in decision.superseded:
             log.info("superseded", study_instance_uid=study, run_id=run_id, by=decision.new)
         for run_id in decision.new:

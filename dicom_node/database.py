@@ -73,6 +73,8 @@ pairs = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False, default=1),
     sa.Column("superseded", sa.Float),
     sa.Column("replaces", sa.String, nullable=False, default="[]"),
+    sa.Column("made_with", sa.String, nullable=False, default=""),
+    sa.Column("occasions", sa.String, nullable=False, default="[]"),
 )
 outbox = sa.Table(
     "outbox",
@@ -111,6 +113,17 @@ settled = sa.Table(
     metadata,
     sa.Column("study_instance_uid", sa.String, primary_key=True),
     sa.Column("arrived", sa.Integer, nullable=False),
+)
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", sa.String, nullable=False, index=True),
+    sa.Column("because", sa.String, nullable=False),
+    sa.Column("force", sa.Boolean, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("answered", sa.Float),
+    sa.Column("answer", sa.String, nullable=False, default=""),
 )
 
 # ----------------------------------------------------------------------------------------------------------- the engine

@@ -1,4 +1,4 @@
-"""Who writes the results: this installation's Device UID, and the record of one run."""
+"""Who writes the results: this installation's Device UID, the record of one run, and what it is made with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import hashlib
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node import NODE_VERSION
 from dicom_node.config import Settings
-from inference.facts import Predecessor, Run
+from inference.facts import Occasion, OccasionKind, Predecessor, Run
 from inference.regions.region_names import TUMOUR_NAMES
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ def derived_uid(*parts: str) -> str:
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80
     return f"2.25.{int.from_bytes(digest, 'big')}"
+
+
+def is_derived(uid: str) -> bool:
+    """Whether ``derived_uid`` may have made it: 2.25 and a UUID of version 8."""
+    digits = uid.removeprefix("2.25.")
+    if digits == uid or not digits.isascii() or not digits.isdecimal():
+        return False
+    return int(digits) >> 76 & 0xF == 8 and int(digits) >> 62 & 0b11 == 0b10
 
 
 def device_uid(serial: str) -> str:
@@ -78,25 +87,76 @@ def make_run(
     use_given_region: bool = True,
     predecessors: tuple[Predecessor, ...] = (),
     segmenter: Segmenter | None = None,
+    occasions: tuple[Occasion, ...] = (),
 ) -> Run:
     """The record of a run that began at ``started_at`` (DICOM DT with offset)."""
-    names_model = len(settings.bundles) > 1
     return Run(
         started_at=started_at,
         device_uid=device_uid(settings.node.serial),
         serial=settings.node.serial,
         node_version=NODE_VERSION,
-        settings_digest=settings_digest(
+        settings_digest=_digest_of(
+            settings,
             use_given_region=use_given_region,
-            names_model=names_model,
-            also_suv=settings.infer.also_suv,
-            region_names=settings.assemble.region_names,
             segmenter=f"{segmenter.name} {segmenter.version}" if segmenter else "",
-            language=settings.report.language,
-            also=settings.report.also,
         ),
         predecessors=predecessors,
-        names_model=names_model,
+        names_model=_names_model(settings),
+        language=settings.report.language,
+        also=settings.report.also,
+        occasions=occasions,
+    )
+
+
+def _names_model(settings: Settings) -> bool:
+    return len(settings.bundles) > 1
+
+
+def _digest_of(settings: Settings, *, use_given_region: bool = True, segmenter: str = "") -> str:
+    return settings_digest(
+        use_given_region=use_given_region,
+        names_model=_names_model(settings),
+        also_suv=settings.infer.also_suv,
+        region_names=settings.assemble.region_names,
+        segmenter=segmenter,
         language=settings.report.language,
         also=settings.report.also,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a run is made with, beside its images: where all of it is the same, so are the results.
+
+    ``software``: the node's version; ``model``: SHA-256 of the bundle's manifest, "" for a refusal before any model;
+    ``segmenter``: name and installed version of the user's, "" without one; ``settings``: digest of the others.
+    """
+
+    software: str
+    model: str
+    segmenter: str
+    settings: str
+
+    @classmethod
+    def of(cls, settings: Settings, model_digest: str) -> Basis:
+        """What a run of this node would be made with now."""
+        release = ""
+        if settings.infer.segmenter:
+            from inference.lesions.segmenter import installed_release
+
+            release = installed_release(settings.infer.segmenter)
+        return cls(NODE_VERSION, model_digest, release, _digest_of(settings))
+
+    @classmethod
+    def from_json(cls, text: str) -> Basis | None:
+        """None where nobody wrote it down: an older version of the node, or a run without results."""
+        return cls(**json.loads(text)) if text else None
+
+    def as_json(self) -> str:
+        """For the ledger."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def changes(self, before: Basis) -> tuple[OccasionKind, ...]:
+        """What is another now than it was."""
+        kinds: tuple[OccasionKind, ...] = ("software", "model", "segmenter", "settings")
+        return tuple(kind for kind in kinds if getattr(self, kind) != getattr(before, kind))

@@ -16,10 +16,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from dicom_node import succession
+from dicom_node import again, succession
 from dicom_node.database import open_engine, outbox, pairs, receipts, settled, story
+from dicom_node.identity import Basis
 from dicom_node.succession import Decision
 from dicom_node.work.job import Work
+from inference.facts import Occasion
 
 RunState = Literal["queued", "done", "refused", "failed", "superseded"]
 OutboxState = Literal["waiting", "delivered", "confirmed", "withheld", "kept-first"]
@@ -60,10 +62,17 @@ class Ledger:
 
     # ------------------------------------------------------------------------------------------------------------ runs
 
-    def decide(self, study_instance_uid: str, works: Sequence[Work], at: float) -> Decision:
+    def decide(
+        self,
+        study_instance_uid: str,
+        works: Sequence[Work],
+        at: float,
+        bases: Mapping[str, Basis] | None = None,
+        otherwise: str = "",
+    ) -> Decision:
         """What counts for the study from now on; see ``dicom_node.succession``."""
         with self.engine.begin() as connection:
-            return succession.decide(connection, study_instance_uid, works, at)
+            return succession.decide(connection, study_instance_uid, works, at, bases, otherwise)
 
     def withdraw(self, study_instance_uid: str, subject: str | None, at: float) -> tuple[str, ...]:
         """The study has changed: what is about other content, and not out, is superseded.  Returns the run ids."""
@@ -82,10 +91,11 @@ class Ledger:
         )
         return str(self._row(pairs, run_id)["started_at"])
 
-    def finish(self, run_id: str, state: RunState, code: str = "", reason: str = "") -> None:
-        """Record how the analysis ended; nobody heeds that of a run that was superseded meanwhile."""
+    def finish(self, run_id: str, state: RunState, code: str = "", reason: str = "", made_with: str = "") -> None:
+        """Record how the analysis ended, and with what; nobody heeds that of a run that was superseded meanwhile."""
         mine = (pairs.c.run_id == run_id, pairs.c.state != "superseded")
-        self._write(sa.update(pairs).where(*mine).values(state=state, code=code, reason=reason))
+        ended = {"state": state, "code": code, "reason": reason, "made_with": made_with}
+        self._write(sa.update(pairs).where(*mine).values(ended))
 
     def is_superseded(self, run_id: str) -> bool:
         """Whether another run, or a change of the study, has taken the place of this one."""
@@ -94,6 +104,10 @@ class Ledger:
     def replaces(self, run_id: str) -> tuple[str, ...]:
         """The runs whose results this one's replace: those that had begun to go out when it was registered."""
         return tuple(json.loads(self._row(pairs, run_id)["replaces"]))
+
+    def occasions(self, run_id: str) -> tuple[Occasion, ...]:
+        """Why it replaces them."""
+        return again.from_json(self._row(pairs, run_id)["occasions"])
 
     def history(self, study_instance_uid: str) -> tuple[tuple[int, Work], ...]:
         """What was decided for the study so far, each with its generation, the latest last."""
@@ -106,12 +120,15 @@ class Ledger:
         """All runs of a study in the order they were decided.
 
         run_id, state, code, reason, started_at, lane (the bundle's name), generation, superseded (Unix time or None),
-        replaces (run ids).
+        replaces (run ids), made_with (``identity.Basis`` as JSON), occasions (why it replaces them).
         """
         query = sa.select(*(column for column in pairs.c if column.name not in ("content", "study_instance_uid")))
         query = query.where(pairs.c.study_instance_uid == study_instance_uid)
         rows = self._all(query.order_by(pairs.c.generation, pairs.c.run_id))
-        return [{**row, "replaces": json.loads(row["replaces"])} for row in rows]
+        return [
+            {**row, "replaces": json.loads(row["replaces"]), "occasions": again.from_json(row["occasions"])}
+            for row in rows
+        ]
 
     def settle(self, study_instance_uid: str, arrived: int) -> None:
         """The first ``arrived`` of the study are decided; a restart need not judge them again, nor a new model analyse.
@@ -129,6 +146,28 @@ class Ledger:
         """Whether nothing has arrived since the study was decided."""
         query = sa.select(settled.c.arrived).where(settled.c.study_instance_uid == study_instance_uid)
         return any(row["arrived"] >= arrived for row in self._all(query))
+
+    # -------------------------------------------------------------------------------------------------------- requests
+
+    def ask_again(self, studies: Sequence[str], because: str, force: bool, at: float) -> list[int]:
+        """Have the coordinator decide these studies again, once it runs; returns the ids of the requests."""
+        with self.engine.begin() as connection:
+            return again.ask(connection, studies, because, force, at)
+
+    def is_asked_again(self, study_instance_uid: str) -> bool:
+        """Whether a request for the study waits for its answer."""
+        with self._reading.connect() as connection:
+            return bool(again.waiting(connection, study_instance_uid))
+
+    def answer_requests(self, study_instance_uid: str, text: str, at: float) -> None:
+        """Say so to whoever asked, where nothing can be decided."""
+        with self.engine.begin() as connection:
+            again.answer(connection, again.waiting(connection, study_instance_uid), at, text)
+
+    def requests(self, study_instance_uid: str) -> list[again.Request]:
+        """All that were ever made for the study, in order."""
+        with self._reading.connect() as connection:
+            return again.of_study(connection, study_instance_uid)
 
     # -------------------------------------------------------------------------------------------------------- delivery
 

@@ -52,7 +52,7 @@ class Steps:
             log.error("analysis ended", run_id=run_id, reason=str(ended))
             return str(ended)
         states: dict[str, RunState] = {"done": "done", "refused": "refused", "failed": "failed"}
-        self._ledger.finish(run_id, states[found.state], found.code, found.reason)
+        self._ledger.finish(run_id, states[found.state], found.code, found.reason, found.made_with)
         self._tell(run_id, "analysis-ended", text=found.code or found.state)
         return ""
 

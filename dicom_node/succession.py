@@ -3,7 +3,8 @@
 What the coordinator decides about a study, one run a model or one refusal, is a *generation*.  The next one supersedes
 it: what has not begun to go out never will, and what has is named as the predecessor of the run that replaces it.
 Each function is one change in one transaction of the ledger, so that a delivery begins either before a run is
-superseded, and then has a successor that names it, or not at all.
+superseded, and then has a successor that names it, or not at all.  Requests to do a study again
+(``dicom_node.again``) are answered in the transaction that decides it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from dicom_node.database import outbox, pairs, story
+from dicom_node import again
+from dicom_node.database import outbox, pairs, settled, story
+from dicom_node.identity import Basis
 from dicom_node.work.job import Work
+from inference.facts import Occasion
 
 SUPERSEDED = "superseded"
+AGAIN = "decided-again"
 ANY = ""  # the lane of a refusal, which is no model's; and of runs that older versions registered
 ON_DISK = ""  # the destination of a result set that goes nowhere else
 
@@ -36,30 +41,78 @@ class Decision:
     superseded: tuple[str, ...] = ()
 
 
-def decide(connection: sa.Connection, study: str, works: Sequence[Work], at: float) -> Decision:
+def decide(
+    connection: sa.Connection,
+    study: str,
+    works: Sequence[Work],
+    at: float,
+    bases: Mapping[str, Basis] | None = None,
+    otherwise: str = "",
+) -> Decision:
     """Make ``works`` (same study) what counts for it; what counts already, by content and model's name, stays.
 
-    ``at``: Unix time.  A run whose id was used before, for content that counts again, gets an id of its own.
+    Unless somebody asked for the study again and it would come out another way.  ``at``: Unix time.  ``bases``: what
+    each would be made with now, by run id.  ``otherwise``: the answer to whoever asked, where there is no work.
+    A run whose id was used before, for content that counts again, gets an id of its own.
     """
     rows = _rows(connection, study)
+    asked = again.waiting(connection, study)
+    bases = bases or {}
     current = [row for row in rows if row["superseded"] is None]
-    kept = {work.run_id: row for work in works if (row := _same(work, current))}
+    same = {work.run_id: row for work in works if (row := _same(work, current))}
+    kept = {run_id: row for run_id, row in same.items() if not _once_more(row, bases.get(run_id), asked)}
     new = [work for work in works if work.run_id not in kept]
     counting = {row["run_id"] for row in kept.values()}
     gone = [row["run_id"] for row in current if row["run_id"] not in counting]
     generation = 1 + max((row["generation"] for row in rows), default=0)
     out = _out(connection, [row["run_id"] for row in rows])
+    lanes = {_lane(work) for work in works}
     registered = []
     for work in new:
         unused = all(row["run_id"] != work.run_id for row in rows)
         named = work if unused else replace(work, run_id=f"{work.run_id}-{generation}")
-        _register(connection, named, generation, _replaced(rows, _lane(work), out))
+        replaces = _replaced(rows, _lane(work), lanes, out)
+        before = [row for row in rows if row["run_id"] in replaces or row is same.get(work.run_id)]
+        occasions = _occasions(work, before, bases.get(work.run_id), asked)
+        _register(connection, named, generation, replaces, occasions)
+        if asked:
+            _tell(connection, study, AGAIN, [named.run_id], at, again.in_words(occasions))
         registered.append(named.run_id)
+    if registered:  # they are not on the queue yet: a restart must look at the study
+        connection.execute(sa.delete(settled).where(settled.c.study_instance_uid == study))
     if new and counting:
         connection.execute(sa.update(pairs).where(pairs.c.run_id.in_(counting)).values(generation=generation))
     text = f"run {', '.join(registered)} replaces it" if registered else "nothing is asked of this model any more"
     _supersede(connection, study, gone, at, text)
+    told = f"decided again: run {', run '.join(registered)}"
+    again.answer(connection, asked, at, told if registered else again.why_not(list(kept.values()), otherwise))
     return Decision((*counting, *registered), tuple(registered), tuple(gone))
+
+
+def _once_more(row: Mapping[str, Any], basis: Basis | None, asked: Sequence[again.Request]) -> bool:
+    """Whether a run that counts, and would count again, is to be done again."""
+    if not asked or basis is None:
+        return False
+    return any(request.force for request in asked) or bool(again.reasons(row, basis))
+
+
+def _occasions(
+    work: Work, before: Sequence[Mapping[str, Any]], basis: Basis | None, asked: Sequence[again.Request]
+) -> tuple[Occasion, ...]:
+    """Why it replaces the runs ``before``; what whoever asked said comes last."""
+    kinds = {kind for row in before for kind in again.differences(row, basis)} if basis else set()
+    if any(row["lane"] not in (_lane(work), ANY) for row in before) and not work.is_refusal:
+        kinds.add("model")
+    if not asked and any(_subject(row) != work.subject for row in before):
+        kinds.add("content")
+    if asked and any(row["state"] in ("refused", "failed") for row in before):
+        kinds.add("unsuccessful")
+    elif asked and not work.is_refusal and any(_subject(row) != work.subject for row in before):
+        kinds.add("choice")
+    said = list(dict.fromkeys(request.because for request in asked if request.because))
+    if asked and not said and not kinds:
+        said = [""]
+    return (*(Occasion(kind) for kind in again.SAID if kind in kinds), *(Occasion("asked", text) for text in said))
 
 
 def withdraw(connection: sa.Connection, study: str, subject: str | None, at: float) -> tuple[str, ...]:
@@ -115,12 +168,19 @@ def _out(connection: sa.Connection, run_ids: Sequence[str]) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def _replaced(rows: Sequence[Mapping[str, Any]], lane: str, out: set[str]) -> list[str]:
-    """What is out and is replaced by a new run of this lane: of the generation before, or what that would replace."""
+def _replaced(rows: Sequence[Mapping[str, Any]], lane: str, asked: set[str], out: set[str]) -> list[str]:
+    """What is out and is replaced by a new run of this lane: of the generation before, or what that would replace.
+
+    ``asked``: all lanes that something is asked of now.  A model that is new to the study is the heir of those that
+    nobody asks any more: a newer one often has another name.
+    """
     lanes = {row["run_id"]: row["lane"] for row in rows}
+    mine = {lane, ANY}
+    if not any(row["lane"] == lane and row["run_id"] in out for row in rows):
+        mine |= set(lanes.values()) - asked
 
     def concerns(run_id: str) -> bool:
-        return lane == ANY or lanes.get(run_id, ANY) in (lane, ANY)
+        return lane == ANY or lanes.get(run_id, ANY) in mine
 
     before = [row for row in rows if concerns(row["run_id"])]
     last = max((row["generation"] for row in before), default=0)
@@ -131,7 +191,9 @@ def _replaced(rows: Sequence[Mapping[str, Any]], lane: str, out: set[str]) -> li
     return list(dict.fromkeys(found))
 
 
-def _register(connection: sa.Connection, work: Work, generation: int, replaces: Sequence[str]) -> None:
+def _register(
+    connection: sa.Connection, work: Work, generation: int, replaces: Sequence[str], occasions: Sequence[Occasion]
+) -> None:
     row = {
         "run_id": work.run_id,
         "study_instance_uid": work.study_instance_uid,
@@ -140,6 +202,7 @@ def _register(connection: sa.Connection, work: Work, generation: int, replaces: 
         "lane": _lane(work),
         "generation": generation,
         "replaces": json.dumps(replaces),
+        "occasions": again.as_json(occasions),
     }
     connection.execute(insert(pairs).values(row))
 
@@ -152,6 +215,10 @@ def _supersede(connection: sa.Connection, study: str, run_ids: Sequence[str], at
     connection.execute(sa.update(pairs).where(mine, pairs.c.state == "queued").values(state=SUPERSEDED))
     waiting = (outbox.c.run_id.in_(run_ids), outbox.c.state == "waiting", outbox.c.begun.is_(None))
     connection.execute(sa.update(outbox).where(*waiting).values(state="withheld", reason=SUPERSEDED, at=at))
-    told = {"study_instance_uid": study, "event": SUPERSEDED, "destination": "", "at": at, "text": text}
+    _tell(connection, study, SUPERSEDED, run_ids, at, text)
+
+
+def _tell(connection: sa.Connection, study: str, event: str, run_ids: Sequence[str], at: float, text: str) -> None:
+    told = {"study_instance_uid": study, "event": event, "destination": "", "at": at, "text": text}
     rows = [told | {"run_id": run_id} for run_id in run_ids]
     connection.execute(insert(story).values(rows).on_conflict_do_nothing())

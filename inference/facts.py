@@ -373,6 +373,22 @@ class Predecessor:
     sop_instance_uid: str
 
 
+OccasionKind = Literal["content", "choice", "model", "software", "segmenter", "settings", "unsuccessful", "asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """One reason why a run replaces another.
+
+    ``kind``: "content" (more of the study has come), "choice" (other images or another region are chosen now), "model",
+    "software", "segmenter", "settings" (each another now), "unsuccessful" (the run before was refused or failed),
+    "asked" (a person asked for it, in the words of ``text``; "" where they gave no reason).
+    """
+
+    kind: OccasionKind
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of the analysis, recorded once at its start so that a repeat writes the same bytes.
@@ -382,6 +398,7 @@ class Run:
     ``predecessors``: what this run replaces, none for a study's first; several where a refusal replaces the results
     of several models.  ``names_model``: several models look at this node's studies, so series descriptions name theirs.
     ``language``: of texts for people, RFC 5646.  ``also``: kinds of objects to write beside the default set.
+    ``occasions``: why the run replaces its predecessors; none where nobody wrote it down.
     """
 
     started_at: str
@@ -393,6 +410,7 @@ class Run:
     names_model: bool = False
     language: str = "en"
     also: tuple[str, ...] = ()
+    occasions: tuple[Occasion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

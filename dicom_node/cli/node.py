@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from dicom_node.cli.shared import DONE, FAILED, ConfigFile, JsonFlag, address, ae_title, answers, app, out, print_json
+from dicom_node.cli.shared import (
+    DONE,
+    FAILED,
+    ConfigFile,
+    JsonFlag,
+    address,
+    ae_title,
+    answers,
+    app,
+    out,
+    print_json,
+    short_text,
+)
 
 
 @app.command()
@@ -79,6 +91,29 @@ def explain(
         else:
             story = explain_study(study.strip(), settings)
             print_json(story) if json_ else print_story(story, out)
+
+
+@app.command()
+def again(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY_UID...", help="Study Instance UIDs.")],
+    because: Annotated[
+        str, typer.Option(help="Your reason; it stands in the report, so no patient data.", callback=short_text)
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Even where the results would come out alike.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="Wait so many seconds for the node's answer.")] = 10.0,
+    config: ConfigFile = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Have the node analyse stored studies again, with a newer model, say; the new report names the one it replaces."""
+    with answers():
+        from dicom_node.commands.again import ask_again
+        from dicom_node.commands.explain_text import print_requests
+        from dicom_node.config import read_settings
+
+        asked = ask_again(
+            [study.strip() for study in studies], read_settings(config), because, force=force, wait_s=wait
+        )
+        print_json(asked) if json_ else print_requests(asked, out)
 
 
 @app.command()

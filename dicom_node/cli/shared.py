@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 DONE, USAGE, REFUSED, FAILED = 0, 2, 3, 4
+LONGEST_TEXT = 200
 
 app = typer.Typer(
     name="petct-node",
@@ -53,6 +54,13 @@ def ae_title(value: str) -> str:
         return valid_ae_title(value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def short_text(value: str) -> str:
+    """Callback of an option: one line that fits into a report and a log."""
+    if len(value) > LONGEST_TEXT or (value and not value.isprintable()):
+        raise typer.BadParameter(f"at most {LONGEST_TEXT} characters, all printable")
+    return value.strip()
 
 
 def maybe_ae_title(value: str | None) -> str | None:

@@ -112,14 +112,15 @@ def suv(
 @app.command()
 def report(
     files: Annotated[list[Path], typer.Argument(exists=True, help="Result files of petct-node, or folders of them.")],
+    patient: Annotated[bool, typer.Option("--patient", help="Print whose results they are, too.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Print our results, read from the DICOM alone."""
+    """Print our results, read from the DICOM alone.  Without --patient nothing names the patient."""
     with answers():
         from dicom_node.report import summarise
         from dicom_node.report.readback.text import print_summaries
 
-        summaries = summarise(files)
+        summaries = summarise(files, patient=patient)
         print_json([asdict(s) for s in summaries]) if json_ else print_summaries(summaries, out)
 
 

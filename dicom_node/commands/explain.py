@@ -13,6 +13,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from dicom_node import again
 from dicom_node.assemble import Traffic, Wait, judge
 from dicom_node.assemble.series import is_ours
 from dicom_node.chronicle import Chronicle, KnownStudy
@@ -35,15 +36,16 @@ def list_studies(settings: Settings) -> list[dict[str, Any]]:
 
     Raises ``Refused`` (nothing-stored).
     """
-    return _with_tables(settings, _list)
+    return with_tables(settings, _list)
 
 
 def explain_study(study_instance_uid: str, settings: Settings) -> dict[str, Any]:
     """The object of `explain --json`.  Raises ``Refused``: nothing-stored, study-unknown."""
-    return _with_tables(settings, lambda index, ledger: _explain(study_instance_uid, settings, index, ledger))
+    return with_tables(settings, lambda index, ledger: _explain(study_instance_uid, settings, index, ledger))
 
 
-def _with_tables(settings: Settings, ask: Callable[[Index, Ledger], T]) -> T:
+def with_tables(settings: Settings, ask: Callable[[Index, Ledger], T]) -> T:
+    """What ``ask`` answers from the node's tables, whether it runs or not.  Raises ``Refused`` (nothing-stored)."""
     if not settings.index_file.is_file():
         raise Refused(
             "nothing-stored",
@@ -75,7 +77,7 @@ def _explain(study: str, settings: Settings, index: Index, ledger: Ledger) -> di
     chronicle = Chronicle(index.engine)
     series, aside = chronicle.series(study), chronicle.set_aside(study)
     if not series and not aside:
-        raise _unknown(study, chronicle)
+        raise unknown_study(study, chronicle)
     runs, events = ledger.runs(study), ledger.timeline(study)
     state = _state(runs, [e.event for e in events if not e.run_id])
     return {
@@ -90,6 +92,7 @@ def _explain(study: str, settings: Settings, index: Index, ledger: Ledger) -> di
             for e in events
             if not e.run_id and e.event in ("refused", "not-routed")
         ],
+        "requests": [_request(r) for r in ledger.requests(study)],
         "runs": [_run(dict(r), runs, settings, ledger) for r in runs],
         "timeline": [
             {"at": _time(e.at), "event": e.event, "run_id": e.run_id, "destination": e.destination, "text": e.text}
@@ -102,7 +105,8 @@ def _code(event: Event) -> str:
     return event.event if event.event in ROWS else event.text.partition(":")[0]
 
 
-def _unknown(study: str, chronicle: Chronicle) -> Refused:
+def unknown_study(study: str, chronicle: Chronicle) -> Refused:
+    """The refusal for a study of which nothing has come; it names those whose UIDs are like it."""
     known = [k.study_instance_uid for k in chronicle.studies()]
     near = get_close_matches(study, known, NEAREST, 0.8)
     told = f"Very like it: {', '.join(near)}." if near else f"It has {len(known)} other(s)."
@@ -149,6 +153,7 @@ def _run(run: dict[str, Any], runs: Sequence[Mapping[str, Any]], settings: Setti
         "superseded": None if run["superseded"] is None else _time(run["superseded"]),
         "replaces": list(run["replaces"]),
         "replaced_by": [r["run_id"] for r in runs if run["run_id"] in r["replaces"]],
+        "because": again.in_words(run["occasions"]) or None,
         **_subject(work),
         "results": [asdict(r) | {"path": str(r.path)} for r in found.results] if found else [],
         "timings_s": dict(found.timings_s) if found else {},
@@ -180,6 +185,17 @@ def _subject(work: Work) -> dict[str, Any]:
 
 def _choices(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"choices": list(content["story"]), "warnings": list(content.get("cautions", ()))}
+
+
+def _request(request: again.Request) -> dict[str, Any]:
+    """Somebody asked for the study again."""
+    return {
+        "at": _time(request.at),
+        "because": request.because or None,
+        "force": request.force,
+        "answered": None if request.answered is None else _time(request.answered),
+        "answer": request.answer or None,
+    }
 
 
 def _receipt(receipt: Mapping[str, Any]) -> dict[str, Any]:

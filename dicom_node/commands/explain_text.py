@@ -58,6 +58,14 @@ def print_story(story: Mapping[str, Any], console: Console) -> None:
         _print_run(run, names, say)
 
 
+def print_requests(asked: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """What became of studies that were asked for again."""
+    for request in asked:
+        console.print(Text(f"{request['study_instance_uid']}: {request['state']}", "bold"), soft_wrap=True)
+        if request["answer"]:
+            console.print(Text(f"  {request['answer']}"), soft_wrap=True)
+
+
 def _timeline(story: Mapping[str, Any]) -> Table:
     names = _names(story)
     lines = [(e["at"], e["event"], _told(e, names)) for e in story["timeline"]]
@@ -68,6 +76,8 @@ def _timeline(story: Mapping[str, Any]) -> Table:
         via = f"from {senders}, associations: {series['associations']}"
         lines.append((series["first"], "arrives", f"{name}, {via}"))
         lines.append((series["last"], "arrived", f"{name}, instances: {series['instances']}"))
+    lines += [(r["at"], "asked-again", r["because"] or "") for r in story["requests"]]
+    lines += [(r["answered"], "answered", _named(r["answer"], names)) for r in story["requests"] if r["answered"]]
     lines += [(a["first"], "set aside", f"{a['code']}, {a['count']}") for a in story["set_aside"]]
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in ("time", "event", "what"):
@@ -78,11 +88,16 @@ def _timeline(story: Mapping[str, Any]) -> Table:
 
 
 def _told(event: Mapping[str, str], names: Mapping[str, str]) -> str:
-    text = event["text"]
-    for run_id, name in names.items():
-        text = text.replace(f"run {run_id}", name)
+    text = _named(event["text"], names)
     parts = (names.get(event["run_id"]), event["destination"] and f"to {event['destination']}", text)
     return ": ".join(part for part in parts if part)
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    """With "run 1" for its run id; the longest first, since an id may begin with another."""
+    for run_id in sorted(names, key=len, reverse=True):
+        text = text.replace(f"run {run_id}", names[run_id])
+    return text
 
 
 def _names(story: Mapping[str, Any]) -> dict[str, str]:
@@ -102,6 +117,8 @@ def _print_run(run: Mapping[str, Any], names: Mapping[str, str], say: Callable[.
     for key, text in (("replaces", "replaces"), ("replaced_by", "is replaced by")):
         for other in run[key]:
             say(f"  {text} {names.get(other, other)}")
+    if run["because"]:
+        say(f"  because {run['because']}")
     told = run["refusal"] or run
     if told["code"]:
         say(f"  ({told['code']}): {told['reason']}", "red")

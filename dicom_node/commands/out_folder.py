@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dicom_node.report.readback.read import ORDER, read_result
+from dicom_node.report.readback.kinds import ORDER
+from dicom_node.report.readback.read import read_result
 from inference.facts import Refused
 
 
@@ -29,13 +30,19 @@ def prepare_for_results(folder: Path) -> None:
     person's own segmentation) was not written by petct-node.
     """
     make(folder)
-    for path in (folder / f"{kind}.dcm" for kind in ORDER):
-        if path.exists() and not _is_ours(path):
+    for path in _results_in(folder):
+        if not _is_ours(path):
             raise Refused(
                 "out-holds-other-files",
                 f"{path} was not written by petct-node, and a result of that name would replace it. "
                 "Name another folder by --out.",
             )
+
+
+def _results_in(folder: Path) -> list[Path]:
+    """The files there that have the name of a result."""
+    named = [path for kind in ORDER for path in (folder / f"{kind}.dcm", *folder.glob(f"{kind}_[0-9][0-9][0-9].dcm"))]
+    return [path for path in named if path.exists()]
 
 
 def _is_ours(path: Path) -> bool:

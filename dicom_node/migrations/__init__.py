@@ -6,7 +6,7 @@ import fcntl
 import sqlite3
 from pathlib import Path
 
-HEAD = "0003"  # the newest revision in versions/
+HEAD = "0004"  # the newest revision in versions/
 
 
 def upgrade(path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dicom_node.report.readback.read import LesionSummary, PredictionSummary, ResultSummary, read_result, summarise
+from dicom_node.report.readback.collect import summarise
+from dicom_node.report.readback.read import read_result
+from dicom_node.report.readback.summary import LesionSummary, PredictionSummary, ResultSummary
 from inference.facts import Analysis, Instance, ModelFacts, Refused, Result, Run
 
 __all__ = [

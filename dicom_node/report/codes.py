@@ -24,17 +24,33 @@ def _private(value: str, meaning: str) -> Code:
 # Documents and what they speak of
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 PET_ANY_REGION = Code("44136-0", "LN", "PET unspecified body region")  # where the study names no procedure (CID 100)
-ENGLISH = Code("en", "RFC5646", "English")
+LANGUAGES = {
+    "en": Code("en", "RFC5646", "English"),
+    "de": Code("de", "RFC5646", "German"),
+    "fr": Code("fr", "RFC5646", "French"),
+    "es": Code("es", "RFC5646", "Spanish"),
+    "ja": Code("ja", "RFC5646", "Japanese"),
+    "zh": Code("zh", "RFC5646", "Chinese"),
+}
 DEVICE = Code("121007", "DCM", "Device")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 LESION = Code("52988006", "SCT", "Lesion")
 ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 COMMENT = Code("121106", "DCM", "Comment")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")  # title of a key object selection (CID 7010)
 
 # Measures of a region (PS3.16 CID 83 to 85 for the SUV units)
 SUV_BW = Code("126401", "DCM", "SUVbw")
 SUV_BW_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
+
+# The same three for viewers that print a number's code meaning and nothing else, such as OHIF, where (126401, DCM, SUVbw)
+# with its derivation reads "SUVbw" three times.  No standard code was found whose meaning tells them apart (DICOM CID 7469
+# and 218, SNOMED CT, IBSI and RadLex as pydicom has them), so these are private.  Each says the same as SUV_BW with the
+# derivation that stands beside it; the main report keeps that standard form.
+SUV_MAX = _private("SUVBW-MAX", "SUVmax")
+SUV_MEAN = _private("SUVBW-MEAN", "SUVmean")
+SUV_PEAK = _private("SUVBW-PEAK", "SUVpeak")
 
 # The other kinds by DICOM's SUV Type: quantity (CID 7469), unit (CID 85), method (CID 7466 and around it)
 SUV_KINDS = {
@@ -74,6 +90,8 @@ GRAM = Code("g", "UCUM", "Gram")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "Percent")
 LESIONS = Code("{lesions}", "UCUM", "lesions")
+NO_UNITS = Code("1", "UCUM", "no units")
+SALIENCY = Code("130404", "DCM", "Saliency")
 
 # The prediction
 LOWER_BOUND = _private("PRED-LO95", "Lower bound of 95% prediction interval")
@@ -104,6 +122,24 @@ SUV_RULE = _private("SUV-RULE", "Rule by which stored values became SUV")
 SUV_INPUT = _private("SUV-INPUT", "Input of the SUV rule")
 WARNING = _private("WARN", "Processing warning")
 REGION_SOURCE = _private("REGION-SOURCE", "Where the region came from")
+
+# The other objects of the result set, which the main report is the root of (IHE AI Results); by kind of result.  Segments
+# that a group measures are named there with (121191, DCM, Referenced Segment) as well.
+RESULT_SET = _private("RESULT-SET", "Other objects of this result set")
+RESULTS = {
+    "seg": _private("RESULT-SEG", "Segmentation"),
+    "key_image": _private("RESULT-KEY", "Key image of the results"),
+    "heatmap": _private("RESULT-HEAT", "Heatmap"),
+    "sr_viewer": _private("RESULT-VIEWER", "Report for viewers"),
+    "label_map": _private("RESULT-LABELS", "Segmentation as label map"),
+    "parametric_map": _private("RESULT-PM", "Parametric map"),
+    "rtstruct": _private("RESULT-RTSTRUCT", "Contours as RT Structure Set"),
+    "captures": _private("RESULT-CAPTURE", "Single capture"),
+    "mip": _private("RESULT-MIP", "Rotating projection"),
+    "pdf": _private("RESULT-PDF", "Report as PDF"),
+}
+OTHER_RESULT = _private("RESULT-OTHER", "Other result")
+WARNINGS_LEFT_OUT = _private("WARN-LEFT-OUT", "Number of warnings left out")
 
 # A refusal
 ANALYSIS_STATE = _private("ANALYSIS", "State of the analysis")

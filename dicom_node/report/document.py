@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TypeAlias
 
@@ -13,13 +13,16 @@ from pydicom.sr.coding import Code
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.references import references_by_series, shell
-from inference.facts import Instance, Predecessor
+from inference.facts import Instance, Occasion, Predecessor
 
 Group: TypeAlias = (
     sr.MeasurementsAndQualitativeEvaluations
     | sr.PlanarROIMeasurementsAndQualitativeEvaluations
     | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 )
+
+ResultObjects: TypeAlias = Mapping[str, Sequence[Dataset]]  # kind of result → its data sets
+NO_RESULTS: ResultObjects = {}
 
 
 def document(
@@ -28,21 +31,26 @@ def document(
     series: tuple[int, str],
     groups: Sequence[Group],
     images: Sequence[Instance],
-    others: Sequence[Dataset] = (),
+    results: ResultObjects = NO_RESULTS,
 ) -> Dataset:
     """A Comprehensive 3D SR of ``groups``.
 
     ``series``: number and description.  ``images``: the source instances that are its evidence (at least one).
-    ``others``: objects of this result set that it refers to.
+    ``results``: the other objects of this result set by kind, where this is the report that names them all.
     """
     number, description = series
+    others = [ds for found in results.values() for ds in found]
     report = sr.MeasurementReport(
         observation_context=_observer(evidence),
         procedure_reported=_procedures(evidence.source),
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
-        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(codes.ENGLISH),
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            codes.LANGUAGES[evidence.run.language]
+        ),
     )
+    if others:
+        report[0].ContentSequence.append(_result_set(results))
     ds: Dataset = sr.Comprehensive3DSR(
         evidence=[*map(shell, _referred(report, images)), *others],
         content=report[0],
@@ -84,9 +92,15 @@ def replacing(evidence: Evidence) -> list[sr.TextContentItem]:
     number = len(evidence.run.predecessors)
     if not number:
         return []
-    earlier = "an earlier report" if number == 1 else f"{number} earlier reports"
-    said = f"This report replaces {earlier} of this node: more of the study has arrived since, or can be read."
-    return [text(codes.COMMENT, f"{said} Do not use the earlier results.")]
+    key = "replaces-one" if number == 1 else "replaces-many"
+    return [text(codes.COMMENT, evidence.say(key, number=number, reasons=_reasons(evidence)))]
+
+
+def _reasons(evidence: Evidence) -> str:
+    say = evidence.say
+    occasions = evidence.run.occasions or (Occasion("content"),)  # all there was before it was written down
+    said = [say(f"occasion-{o.kind}-because", text=o.text) if o.text else say(f"occasion-{o.kind}") for o in occasions]
+    return say("occasion-separator").join(said)
 
 
 def number(name: Code, value: float, unit: Code, **more: object) -> sr.Measurement:
@@ -97,6 +111,23 @@ def number(name: Code, value: float, unit: Code, **more: object) -> sr.Measureme
 def add(group: Group, items: Iterable[sr.ContentItem]) -> None:
     """Append items to a measurement group's container."""
     group[0].ContentSequence.extend(items)
+
+
+def _result_set(results: ResultObjects) -> sr.ContainerContentItem:
+    """What makes the report the root of its set: every other object, by what it is to a reader.
+
+    TID 1500 is extensible and has no row for it: an image library lists what was measured on, not what came of it.
+    Images and segmentations are IMAGE items, all else is COMPOSITE (PS3.3 C.17.3.2.4).
+    """
+    container = sr.ContainerContentItem(codes.RESULT_SET, is_content_continuous=False, relationship_type="CONTAINS")
+    container.ContentSequence = sr.ContentSequence()
+    for kind, found in results.items():
+        for ds in found:
+            item_type = sr.ImageContentItem if "Rows" in ds else sr.CompositeContentItem
+            name = codes.RESULTS.get(kind, codes.OTHER_RESULT)
+            item = item_type(name, ds.SOPClassUID, ds.SOPInstanceUID, relationship_type="CONTAINS")
+            container.ContentSequence.append(item)
+    return container
 
 
 def _observer(evidence: Evidence) -> sr.ObservationContext:

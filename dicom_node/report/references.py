@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
 
 from dicom_node.report.evidence import ALWAYS
-from inference.facts import Instance, Refused, Volume
+from inference.facts import Analysis, Instance, Refused, Volume
 
 # A volume whose slices lie farther from where their headers put them belongs to other images: no result is written.
 PLACE_TOLERANCE_MM = 0.5
@@ -63,7 +64,7 @@ def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) ->
     """``shell`` of a slice of ``volume``, placed by the volume's affine.
 
     A frame of a multi-frame object gets a name of its own as a single image: highdicom takes one such object at most,
-    and that whole.  ``name_sources`` puts this right.
+    and that whole.  ``Sources.name_in`` puts this right.
     """
     ds = shell(instance)
     if instance.frame >= 0:
@@ -77,13 +78,41 @@ def shell_with_geometry(instance: Instance, volume: Volume, slice_index: int) ->
     return ds
 
 
-def name_sources(ds: Dataset, shells: Sequence[Dataset], instances: Sequence[Instance]) -> None:
-    """In the Derivation Image Sequences of the frames of ``ds``, name the ``instances`` that ``shells`` stood for."""
-    meant = {shell.SOPInstanceUID: image_references([i])[0] for shell, i in zip(shells, instances, strict=True)}
-    for group in ds.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence") or []:
-            for source in derivation.SourceImageSequence:  # one item for all segments of a slice: named once
-                source.update(meant.get(source.ReferencedSOPInstanceUID, {}))
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Slices of the PET that an object is derived from, frame by frame.
+
+    ``shells``: as highdicom takes them, for ``source_images``; ``instances``: what those stand for.
+    """
+
+    shells: tuple[Dataset, ...]
+    instances: tuple[Instance, ...]
+
+    @classmethod
+    def of(cls, analysis: Analysis, slices: Sequence[int]) -> Sources:
+        """``slices``: indices in the PET grid."""
+        instances = tuple(analysis.pair.pet.instances[k] for k in slices)
+        shells = tuple(shell_with_geometry(i, analysis.suv, k) for i, k in zip(instances, slices, strict=True))
+        for each in shells:  # highdicom takes one series only; a PET joined of two is put right by name_in
+            each.SeriesInstanceUID = analysis.pair.pet.series_instance_uid
+        return cls(shells, instances)
+
+    def name_in(self, ds: Dataset) -> None:
+        """Name the instances where highdicom named their shells: in each frame's derivation and in Referenced Series.
+
+        The frames must lie in the PET's Frame of Reference.
+        """
+        uids = [shell.SOPInstanceUID for shell in self.shells]
+        meant = {uid: image_references([i])[0] for uid, i in zip(uids, self.instances, strict=True)}
+        for group in ds.PerFrameFunctionalGroupsSequence:
+            for derivation in group.get("DerivationImageSequence") or []:
+                for source in derivation.SourceImageSequence:  # one item for all segments of a slice: named once
+                    source.update(meant.get(source.ReferencedSOPInstanceUID, {}))
+        ds.ReferencedSeriesSequence = []
+        for series_instance_uid, references in references_by_series(self.instances).items():
+            series = Dataset()
+            series.SeriesInstanceUID, series.ReferencedInstanceSequence = series_instance_uid, references
+            ds.ReferencedSeriesSequence.append(series)
 
 
 def orientation(volume: Volume) -> list[str]:

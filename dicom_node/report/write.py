@@ -15,8 +15,18 @@ import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from dicom_node.report.document import ResultObjects
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.objects import refusal, secondary_capture, segmentation, sr, sr_viewer
+from dicom_node.report.objects import (
+    label_map,
+    parametric_map,
+    refusal,
+    rtstruct,
+    secondary_capture,
+    segmentation,
+    sr,
+    sr_viewer,
+)
 from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.pictures import picture, views
 from dicom_node.report.pictures.colours import Pixels
@@ -29,7 +39,11 @@ KEY_IMAGE_PNG = "key_image.png"
 
 Writer: TypeAlias = Callable[[Analysis, Evidence, Sequence[Segment]], Sequence[Dataset]]
 # Kind → its data sets, none where it would be empty.  In the order they are written; the setting is report.also.
-OPTIONAL: Mapping[str, Writer] = {}
+OPTIONAL: Mapping[str, Writer] = {
+    "label_map": label_map.label_maps,
+    "parametric_map": parametric_map.parametric_map,
+    "rtstruct": rtstruct.structure_set,
+}
 
 
 def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
@@ -48,10 +62,8 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
             **{kind: write(analysis, evidence, parts) for kind, write in OPTIONAL.items() if kind in run.also},
         }
         objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
-        objects["sr"] = [sr.main_report(analysis, evidence, parts, seg)]
-        written = tuple(
-            result for kind, found in objects.items() for result in _write_all(found, evidence, kind, folder)
-        )
+        objects["sr"] = [sr.main_report(analysis, evidence, parts, objects)]
+        written = _write_all(objects, evidence, folder)
     _remove_others(written, folder)
     return written
 
@@ -63,13 +75,12 @@ def refused(
     with _source_values_as_they_are():
         evidence, images = refusal.refusal_evidence(instances, why, model, run)
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = _save_png(picture.refusal_image(why, model), folder)
+        pixels = _save_png(picture.refusal_image(why, model, evidence.say), folder)
         what = "Not analysed: the reason as text"
         capture = secondary_capture.key_image_capture(pixels, evidence, images[:1], what)
-        written = (
-            evidence.write(refusal.refusal_report(why, evidence, images), "sr", folder),
-            evidence.write(capture, "key_image", folder),
-        )
+        objects = {"key_image": [capture]}
+        objects["sr"] = [refusal.refusal_report(why, evidence, images, objects)]
+        written = _write_all(objects, evidence, folder)
     _remove_others(written, folder)
     return written
 
@@ -92,7 +103,7 @@ def _source_values_as_they_are() -> Iterator[None]:
 def _key_image(analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
     what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
     sources = [analysis.pair.pet.instances[views.key_slice(analysis)]]
-    pixels = _save_png(picture.key_image(analysis), folder)
+    pixels = _save_png(picture.key_image(analysis, evidence.say), folder)
     return secondary_capture.key_image_capture(pixels, evidence, sources, what)
 
 
@@ -104,10 +115,13 @@ def _save_png(pixels: Pixels, folder: Path) -> Pixels:
     return picture.halved(pixels)
 
 
-def _write_all(found: Sequence[Dataset], evidence: Evidence, kind: str, folder: Path) -> list[Result]:
-    """One file is ``kind.dcm``; several are numbered."""
-    names = [kind] if len(found) == 1 else [f"{kind}_{number:03d}" for number in range(1, len(found) + 1)]
-    return [evidence.write(ds, kind, folder, name) for ds, name in zip(found, names, strict=True)]
+def _write_all(objects: ResultObjects, evidence: Evidence, folder: Path) -> tuple[Result, ...]:
+    """One data set of a kind is ``kind.dcm``; several are numbered."""
+    written: list[Result] = []
+    for kind, found in objects.items():
+        names = [kind] if len(found) == 1 else [f"{kind}_{number:03d}" for number in range(1, len(found) + 1)]
+        written += [evidence.write(ds, kind, folder, name) for ds, name in zip(found, names, strict=True)]
+    return tuple(written)
 
 
 def _remove_others(written: Sequence[Result], folder: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -226,7 +227,7 @@ class _Desk:
 
     def write(self, run_id: str, started_at: str, set_aside: str) -> None:
         """Write the result set of a run, unless it is there."""
-        from dicom_node.identity import make_run
+        from dicom_node.identity import Basis, make_run
 
         folder = self._settings.results_dir / run_id
         if read_set(folder) is not None:
@@ -236,9 +237,18 @@ class _Desk:
         instances = [with_decoded(instance, self._settings.decoded_dir) for instance in stored]
         replaced = [main_report(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
         predecessors = tuple(report for report in replaced if report)
-        run = make_run(self._settings, started_at, predecessors=predecessors, segmenter=self._segmenter)
+        run = make_run(
+            self._settings,
+            started_at,
+            predecessors=predecessors,
+            segmenter=self._segmenter,
+            occasions=self._ledger.occasions(run_id),
+        )
         temporary = temporary_folder(self._settings.results_dir, run_id)
-        publish(temporary, folder, self._answer(work, instances, run, temporary, set_aside))
+        found = self._answer(work, instances, run, temporary, set_aside)
+        model = None if work.is_refusal else self._models.get(work.bundle or self._settings.infer.bundle)
+        basis = Basis.of(self._settings, model.facts.digest if model else "")
+        publish(temporary, folder, replace(found, made_with=basis.as_json()))
 
     def _answer(self, work: Work, instances: list[Instance], run: Run, folder: Path, set_aside: str) -> ResultSet:
         if work.is_refusal:

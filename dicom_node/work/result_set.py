@@ -17,7 +17,10 @@ MANIFEST = "results.json"
 
 @dataclass(frozen=True, slots=True)
 class ResultSet:
-    """``state``: "done", "refused" or "failed" (with code and reason).  ``demonstration``: by a demonstration model."""
+    """``state``: "done", "refused" or "failed" (with code and reason).  ``demonstration``: by a demonstration model.
+
+    ``made_with``: the run's ``identity.Basis`` as JSON.
+    """
 
     state: str
     code: str
@@ -25,6 +28,7 @@ class ResultSet:
     demonstration: bool
     results: tuple[Result, ...]
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    made_with: str = ""
 
 
 def read_set(folder: Path) -> ResultSet | None:
@@ -61,6 +65,7 @@ def publish(temporary: Path, folder: Path, found: ResultSet) -> None:
         "demonstration": found.demonstration,
         "results": [_stored(r) for r in found.results],
         "timings_s": dict(found.timings_s),
+        "made_with": found.made_with,
     }
     (temporary / MANIFEST).write_text(json.dumps(stored, indent=1) + "\n")
     for path in temporary.iterdir():

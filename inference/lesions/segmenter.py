@@ -50,6 +50,13 @@ def installed_segmenters() -> dict[str, EntryPoint]:
     return {point.name: point for point in reversed(tuple(entry_points(group=GROUP)))}
 
 
+def installed_release(name: str) -> str:
+    """The segmenter's name with the version of the package that brings it, without loading it."""
+    point = installed_segmenters().get(name)
+    package = point.dist if point else None
+    return f"{name} ({package.name} {package.version})" if package else name
+
+
 def load_segmenter(name: str) -> Segmenter:
     """Call the factory of that name; weights are loaded now.
 

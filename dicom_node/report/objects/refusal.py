@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import errors
 from dicom_node.report import codes
-from dicom_node.report.document import add, document, replacing, text
+from dicom_node.report.document import ResultObjects, add, document, replacing, text
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.words import verdict
 from inference.facts import Instance, ModelFacts, Refused, Run
@@ -48,9 +48,12 @@ def _belongs(instance: Instance, image: Instance) -> bool:
     )
 
 
-def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instance]) -> Dataset:
-    """The SR of a refusal: state, code and reason, and nothing measured."""
-    row = errors.row(refused.code)
+def refusal_report(
+    refused: Refused, evidence: Evidence, images: Sequence[Instance], results: ResultObjects
+) -> Dataset:
+    """The SR of a refusal: state, code and reason, and nothing measured.  ``results``: the set's other objects."""
+    row, say = errors.row(refused.code), evidence.say
+    reason = verdict.in_full(verdict.refusal_sentence(refused, say), refused.reason)
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=evidence.uid("tracking refusal"), identifier="Analysis"),
         finding_type=codes.ANALYSIS_STATE,
@@ -64,12 +67,12 @@ def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instan
         group,
         [
             text(codes.REFUSAL_CODE, refused.code),
-            text(codes.REFUSAL_REASON, refused.reason),
-            text(codes.COMMENT, f"Not analysed because: {refused.reason}"),
-            text(codes.COMMENT, f"What to do ({row.who}): {row.advice}"),
-            text(codes.COMMENT, verdict.RESEARCH_USE_ONLY),
+            text(codes.REFUSAL_REASON, reason),
+            text(codes.COMMENT, say("not-analysed-because", reason=verdict.refusal_sentence(refused, say))),
+            text(codes.COMMENT, verdict.what_to_do(refused, say)),
+            text(codes.COMMENT, say("research-use-only")),
             *replacing(evidence),
             *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
         ],
     )
-    return document(evidence, "sr", SERIES, [group], images)
+    return document(evidence, "sr", SERIES, [group], images, results)

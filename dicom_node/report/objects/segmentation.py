@@ -13,7 +13,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.references import name_sources, references_by_series, shell_with_geometry
+from dicom_node.report.references import Sources
+from dicom_node.report.words.phrases import Phrases
+from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis, Lesion, Region
 
 SERIES_NUMBER = 9010
@@ -21,11 +23,6 @@ SERIES_DESCRIPTION = "AI lesions SEG (research use only)"
 
 REGION_COLOUR = hd.color.CIELabColor(53.0, 80.0, 67.0)
 MTV_COLOUR = hd.color.CIELabColor(83.0, 5.0, 82.0)
-SOURCES = {
-    "RTSTRUCT": "copied from the contour of an RTSTRUCT of the study: PET voxels whose centre lies inside it",
-    "SEG": "copied from a segment of a SEG of the study: PET voxels whose centre lies inside it",
-    "automatic": "proposed automatically, needs confirmation",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +43,13 @@ class Segment:
     def voxels(self) -> Region:
         return self.lesion.mtv if self.part == "mtv" else self.lesion.region
 
-    @property
-    def description(self) -> str:
-        source = SOURCES.get(self.lesion.source, self.lesion.source)
-        threshold = f"SUVbw at or above {self.lesion.mtv_threshold:.3g}, connected to the maximum"
-        text = {"region": source, "mtv": f"{threshold}; inside a region {source}", "both": f"{source}; {threshold}"}
-        return f"{codes.RESEARCH_USE_ONLY}. Voxels {text[self.part]}."
+    def description(self, say: Phrases = ENGLISH) -> str:
+        """Which voxels these are, and by whose word."""
+        source = say(f"segment-source-{self.lesion.source.lower()}")
+        threshold = say("segment-mtv", threshold=f"{self.lesion.mtv_threshold:.3g}")
+        key = {"mtv": "segment-mtv-inside", "both": "segment-both"}.get(self.part)
+        what = say(key, source=source, threshold=threshold) if key else source
+        return say("segment", rule=say("research-use"), what=what)
 
 
 def segments(lesions: Sequence[Lesion], evidence: Evidence) -> tuple[Segment, ...]:
@@ -81,7 +79,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
     Only slices that hold a lesion are handed over; empty frames are left out.
     """
     shape = analysis.suv.array.shape
-    held = sorted({k for part in parts for k in range(shape[0])[part.voxels.slices[0]]})
+    held = slices_held(parts)
     place = {k: position for position, k in enumerate(held)}
     # segment first in memory, so that untouched pages stay untouched; highdicom wants it last
     frames = np.zeros((len(parts), len(held), *shape[1:]), np.uint8)
@@ -89,33 +87,31 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         box = part.voxels
         first = place[box.start[0]]
         frames[index, first : first + box.mask.shape[0]][:, box.slices[1], box.slices[2]] = box.mask
-    instances = [analysis.pair.pet.instances[k] for k in held]
-    sources = [shell_with_geometry(instance, analysis.suv, k) for instance, k in zip(instances, held, strict=True)]
-    for source in sources:  # highdicom takes one series only; a PET joined of two is put right below
-        source.SeriesInstanceUID = analysis.pair.pet.series_instance_uid
+    sources = Sources.of(analysis, held)
     ds: Dataset = seg.Segmentation(
-        source_images=sources,
+        source_images=sources.shells,
         pixel_array=np.moveaxis(frames, 0, -1),
         segmentation_type="BINARY",
-        segment_descriptions=[_describe(part, evidence) for part in parts],
+        segment_descriptions=[described(part, evidence) for part in parts],
         omit_empty_frames=True,
         content_label="AI_LESIONS",
         content_description=codes.RESEARCH_USE_ONLY,
         content_creator_name="petct-node^",
         **evidence.for_highdicom("seg", SERIES_NUMBER),
     )
-    name_sources(ds, sources, instances)
-    ds.ReferencedSeriesSequence = []
-    for series_instance_uid, references in references_by_series(instances).items():
-        series = Dataset()
-        series.SeriesInstanceUID, series.ReferencedInstanceSequence = series_instance_uid, references
-        ds.ReferencedSeriesSequence.append(series)
+    sources.name_in(ds)
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
     ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error
     return ds
 
 
-def _describe(part: Segment, evidence: Evidence) -> seg.SegmentDescription:
+def slices_held(parts: Sequence[Segment]) -> list[int]:
+    """The slices of the PET grid on which any of ``parts`` has its box, ascending."""
+    return sorted({k for part in parts for k in range(part.voxels.slices[0].start, part.voxels.slices[0].stop)})
+
+
+def described(part: Segment, evidence: Evidence) -> seg.SegmentDescription:
+    """The item of the Segment Sequence (PS3.3 C.8.20.4)."""
     description = seg.SegmentDescription(
         segment_number=part.number,
         segment_label=part.tracking_id[:64],
@@ -132,5 +128,5 @@ def _describe(part: Segment, evidence: Evidence) -> seg.SegmentDescription:
         tracking_id=part.tracking_id,
         display_color=MTV_COLOUR if part.part == "mtv" else REGION_COLOUR,
     )
-    description.SegmentDescription = part.description
+    description.SegmentDescription = part.description()  # an attribute: English
     return description

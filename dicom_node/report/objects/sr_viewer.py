@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 from dicom_node.report import codes
 from dicom_node.report.document import add, document, text
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.objects.measures import prediction_numbers, viewer_numbers
 from dicom_node.report.objects.segmentation import Segment
-from dicom_node.report.objects.sr import node_algorithm, prediction_numbers, region_numbers, statements
+from dicom_node.report.objects.sr import node_algorithm, statements
 from dicom_node.report.references import frame_numbers
 from inference.facts import Analysis, BoolArray, FloatArray, Region
 
@@ -67,9 +68,9 @@ def _planar_group(
         referenced_region=sr.ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=image),
         finding_type=codes.LESION,
         algorithm_id=node_algorithm(evidence),
-        measurements=[*(prediction_numbers(analysis) if index_lesion else []), *region_numbers(part.lesion)],
+        measurements=[*(prediction_numbers(analysis) if index_lesion else []), *viewer_numbers(part.lesion)],
     )
-    add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description)])
+    add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description(evidence.say))])
     if index_lesion:
-        add(group, statements(analysis))
+        add(group, statements(analysis, evidence.say))
     return group

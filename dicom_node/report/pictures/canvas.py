@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.pictures.lettering import font, line_height, wrapped
-from dicom_node.report.words import verdict
+from dicom_node.report.words.phrases import Phrases
+from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import ModelFacts
 
 SIDE = 1024
@@ -18,7 +19,8 @@ BACKGROUND, INK, MUTED, WARN = (14, 16, 22), (238, 240, 244), (170, 178, 190), (
 
 
 class Canvas:
-    def __init__(self) -> None:
+    def __init__(self, say: Phrases = ENGLISH) -> None:
+        self.say = say
         self.image = Image.new("RGB", (SIDE, SIDE), BACKGROUND)
         self.draw = ImageDraw.Draw(self.image)
 
@@ -46,7 +48,7 @@ class Canvas:
 
     def footer(self, model: ModelFacts | None) -> int:
         """What stands on every picture; returns where it begins."""
-        lines = [verdict.RESEARCH_USE_ONLY, *([f"{model.statement}."] if model and model.statement else [])]
+        lines = [self.say("research-use-only"), *([f"{model.statement}."] if model and model.statement else [])]
         top = (
             SIDE
             - 8

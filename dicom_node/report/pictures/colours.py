@@ -1,4 +1,9 @@
-"""Colour maps and blending.  All pixels are uint8; colour is the last axis."""
+"""Colour maps and blending.  All pixels are uint8; colour is the last axis.
+
+Warm is uptake, cold is saliency, in every picture.  Both maps are perceptually even: equal steps of the value look like
+equal steps (the usual hot-metal map is not: its lightness climbs thrice as fast in places), and grow lighter all the
+way, so that they can be read by colour-blind readers and in a grey print.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,23 @@ import numpy.typing as npt
 from inference.facts import FloatArray
 
 Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
 
 SUV_RANGE = (0.0, 10.0)  # g/ml: PET is shown between these in every picture
 MOST_OPACITY = 0.5  # of saliency, so that the image below it stays visible
+PET_OPACITY, PET_OPAQUE_SUV = 0.7, 4.0  # of PET on CT: rises to the first at the second
 
 # matplotlib's inferno (CC0), perceptually uniform, at 33 equal steps; straight lines between them stay within 2/255.
 _INFERNO = (
     "000004 040312 0b0724 150b37 210c4a 2f0a5b 3d0965 4a0c6b 57106e 64156e 71196e "
     "7d1e6d 8a226a 972766 a32c61 b0315b bc3754 c63d4d d04545 da4e3c e35933 eb6429 "
     "f1711f f67e14 f98c0a fb9b06 fcaa0f fbba1f f9c932 f5d949 f2e865 f3f586 fcffa4"
+)
+# ColorBrewer's YlGnBu (Apache 2.0) from blue to green, at equal steps of CIELAB.  Its pale yellow end is left out: that
+# is the end of inferno too, and cannot be seen on the white of a PET.
+_COLD = (
+    "152874 1c2d82 233390 243b97 24449c 234da0 2356a4 225fa9 2169ad 2072b1 1f7cb6 1e85bb 1d8fbf "
+    "2498c1 2ca0c2 34a9c3 3db2c4 4ab9c3 5cc0c0 6dc6be 7ecdbb 8fd3b9 a0dab8 b0e0b6 c0e6b5"
 )
 
 
@@ -30,7 +43,9 @@ def _table(colours: list[str]) -> Pixels:
 
 
 INFERNO = _table(_INFERNO.split())
+COLD = _table(_COLD.split())
 HOT = _table(["000000", "ff0000", "ffff00", "ffffff"])
+WHITE_TO_BLACK = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 def scaled(values: npt.NDArray[Any], low: float, high: float) -> Pixels:
@@ -53,5 +68,11 @@ def blend(below: Pixels, above: Pixels, opacity: FloatArray) -> Pixels:
 
 
 def saliency_over(below: Pixels, saliency: FloatArray) -> Pixels:
-    """Saliency 0..1 (...) as inferno over ``below`` (..., 3), its opacity rising with it to ``MOST_OPACITY``."""
-    return blend(below, INFERNO[scaled(saliency, 0, 1)], MOST_OPACITY * np.clip(saliency, 0, 1))
+    """Saliency 0..1 (...) in cold colours over ``below`` (..., 3), its opacity rising with it to ``MOST_OPACITY``."""
+    return blend(below, COLD[scaled(saliency, 0, 1)], MOST_OPACITY * np.clip(saliency, 0, 1))
+
+
+def pet_over(below: Pixels, suv: FloatArray) -> Pixels:
+    """SUVbw (...) in warm colours over ``below`` (..., 3), its opacity rising with it to ``PET_OPACITY``."""
+    opacity = np.clip(suv * (PET_OPACITY / PET_OPAQUE_SUV), 0.0, PET_OPACITY)
+    return blend(below, INFERNO[scaled(suv, *SUV_RANGE)], opacity)

@@ -18,6 +18,8 @@ from dicom_node.report.pictures import colours, views
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.pictures.lettering import font, wrapped
 from dicom_node.report.words import verdict
+from dicom_node.report.words.phrases import Phrases
+from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis, FloatArray
 
 NARROWEST = 192  # pixels: below it the legend cannot be read, above twice it frames are thinned
@@ -44,7 +46,7 @@ class Frames:
     left_out: str
 
     @classmethod
-    def of(cls, analysis: Analysis) -> Frames:
+    def of(cls, analysis: Analysis, say: Phrases = ENGLISH) -> Frames:
         """The frames of an analysis: the slices that hold the body, in the order of the PET's Instance Numbers."""
         rows, columns = analysis.suv.array.shape[1:]
         longest = max(rows, columns)
@@ -52,8 +54,8 @@ class Frames:
         thinning = max(1, longest // NARROWEST)
         picture = (rows * zoom // thinning, columns * zoom // thinning)
         slices = _body(analysis)
-        left_out = _left_out(analysis, slices)
-        legend = _legend(analysis, max(picture[1], NARROWEST), left_out)
+        left_out = _left_out(analysis, slices, ENGLISH)
+        legend = _legend(analysis, max(picture[1], NARROWEST), _left_out(analysis, slices, say), say)
         return cls(analysis, _in_source_order(analysis, slices), thinning / zoom, picture, legend, left_out)
 
     @property
@@ -142,12 +144,12 @@ def _body(analysis: Analysis) -> range:
     return range(first, last + 1)
 
 
-def _left_out(analysis: Analysis, slices: range) -> str:
+def _left_out(analysis: Analysis, slices: range, say: Phrases) -> str:
     boxes = {lesion.number: lesion.region.slices[0] for lesion in verdict.shown_lesions(analysis.lesions)}
     numbers = [str(number) for number, box in boxes.items() if box.start < slices.start or box.stop > slices.stop]
     total = analysis.suv.array.shape[0]
-    named = f"lesion{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-    return f"Only {len(slices)} of the PET's {total} slices: {named} not wholly shown" if numbers else ""
+    key = "heatmap-part-many" if len(numbers) > 1 else "heatmap-part-one"
+    return say(key, shown=len(slices), total=total, numbers=", ".join(numbers)) if numbers else ""
 
 
 def _in_source_order(analysis: Analysis, slices: range) -> tuple[int, ...]:
@@ -158,14 +160,14 @@ def _in_source_order(analysis: Analysis, slices: range) -> tuple[int, ...]:
     return tuple(sorted(slices, key=lambda k: int(numbers[k] or 0)))
 
 
-def _legend(analysis: Analysis, width: int, left_out: str) -> Pixels:
+def _legend(analysis: Analysis, width: int, left_out: str, say: Phrases) -> Pixels:
     """The strip below every frame: colour bars with units, and what the colours do not mean."""
     face = font(11)
     salient = verdict.shown_saliency(analysis) is not None
     notes = [
-        "Relative saliency, not probability of disease" if salient else "Saliency withheld or absent; lesions outlined",
+        say("legend-saliency" if salient else "legend-no-saliency"),
         left_out,
-        verdict.RESEARCH_USE_ONLY,
+        say("research-use-only"),
         analysis.model.statement,
     ]
     lines = [line for note in notes for line in wrapped(note, face, width - 8)]
@@ -179,7 +181,7 @@ def _legend(analysis: Analysis, width: int, left_out: str) -> Pixels:
     bars = [("SUVbw g/ml 0", colours.grey(255 - colours.scaled(np.repeat(ramp, 10, 0), 0, 1)), "10")]
     if salient:  # as it looks where the PET below is white, and where it is black
         below = colours.grey(np.repeat(np.array([[255]] * 5 + [[0]] * 5, np.uint8), bar_width, axis=1))
-        bars.append(("Saliency 0", colours.saliency_over(below, np.repeat(ramp, 10, 0)), "1"))
+        bars.append((say("legend-saliency-bar"), colours.saliency_over(below, np.repeat(ramp, 10, 0)), "1"))
     top = 4
     for before, bar, after in bars:
         draw.text((88, top - 1), before, (0, 0, 0), face, anchor="ra")

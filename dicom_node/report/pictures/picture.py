@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from dicom_node import errors
 from dicom_node.report.pictures import colours, views
 from dicom_node.report.pictures.canvas import INK, MARGIN, MUTED, SIDE, WARN, Canvas
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.pictures.lettering import font, line_height, wrapped
 from dicom_node.report.words import verdict
+from dicom_node.report.words.phrases import Phrases
+from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis, BoolArray, Lesion, ModelFacts, Refused
 
 CUT, UPPER_TOP = 316, 126  # axial cuts: edge in pixels, and where their row begins
@@ -28,18 +29,18 @@ BODY_HU, AROUND_BODY_MM = -400.0, 12.0
 INDEX, OTHER = (0, 235, 235), (90, 220, 90)  # outlines; neither colour is in the maps below them
 
 
-def key_image(analysis: Analysis) -> Pixels:
+def key_image(analysis: Analysis, say: Phrases = ENGLISH) -> Pixels:
     """The picture of an analysis: (1024, 1024, 3), row, column, RGB."""
-    canvas = Canvas()
-    headline = verdict.headline(analysis)
+    canvas = Canvas(say)
+    headline = verdict.headline(analysis, say)
     size = next((s for s in HEADLINE_SIZES if _rows(headline, s, bold=True) == 1), HEADLINE_SIZES[-1])
     top = canvas.paragraph(headline, 8, size=size, bold=True, most=2)
     ink = MUTED if verdict.applicability(analysis.prediction) == "inside" else WARN
     room = (UPPER_TOP - 24 - top) // line_height(18)
-    canvas.paragraph(verdict.applicability_sentence(analysis.prediction), top, size=18, ink=ink, most=room)
+    canvas.paragraph(verdict.applicability_sentence(analysis.prediction, say), top, size=18, ink=ink, most=room)
     _axial_row(canvas, analysis)
     floor = canvas.footer(analysis.model) - MARGIN
-    lines = _lines(analysis)
+    lines = _lines(analysis, say)
     tall = floor - _height(lines, TEXT_SIZES[-1]) - MARGIN - LOWER_TOP
     bottom = _lower_row(canvas, analysis, min(max(tall, SHORTEST), TALLEST))
     _text(canvas, lines, bottom + MARGIN, floor)
@@ -51,14 +52,13 @@ def halved(pixels: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).reduce(2))
 
 
-def refusal_image(refused: Refused, model: ModelFacts | None) -> Pixels:
+def refusal_image(refused: Refused, model: ModelFacts | None, say: Phrases = ENGLISH) -> Pixels:
     """The picture that says why nothing was analysed: (1024, 1024, 3)."""
-    canvas = Canvas()
-    top = canvas.paragraph("Not analysed", 60, size=56, bold=True, ink=WARN)
-    top = canvas.paragraph(f"because: {refused.reason}", top + 20, size=32, most=12)
-    row = errors.row(refused.code)
-    top = canvas.paragraph(f"What to do ({row.who}): {row.advice}", top + 20, size=26, most=4)
-    canvas.paragraph(f"Reason code: {refused.code}", top + 20, size=22, ink=MUTED)
+    canvas = Canvas(say)
+    top = canvas.paragraph(say("not-analysed"), 60, size=56, bold=True, ink=WARN)
+    top = canvas.paragraph(say("because", reason=verdict.refusal_sentence(refused, say)), top + 20, size=32, most=12)
+    top = canvas.paragraph(verdict.what_to_do(refused, say), top + 20, size=26, most=4)
+    canvas.paragraph(say("reason-code", code=refused.code), top + 20, size=22, ink=MUTED)
     canvas.footer(model)
     return canvas.pixels
 
@@ -115,14 +115,14 @@ def _axial_row(canvas: Canvas, analysis: Analysis) -> None:
     ct = _ct(analysis, plane)
     saliency = verdict.shown_saliency(analysis)
     over = ct.copy()
-    title = "CT, saliency withheld" if analysis.lesions else "CT, no saliency"
+    title = canvas.say("saliency-withheld" if analysis.lesions else "no-saliency")
     if saliency is not None:
         values = views.sample(views.saliency_volume(saliency, analysis.suv), plane, 0.0)
         over = colours.saliency_over(ct, values)
-        title = f"Relative saliency, cells {saliency.cell_mm:.0f} mm"
+        title = canvas.say("saliency-title", mm=f"{saliency.cell_mm:.0f}")
     pictures = (
-        (ct.copy(), f"CT, {_window(analysis)[2]}"),
-        (_fused(analysis, plane, ct), "PET on CT, SUVbw (g/ml)"),
+        (ct.copy(), canvas.say("ct-title", window=_window(analysis)[2])),
+        (_fused(analysis, plane, ct), canvas.say("fused-title")),
         (over, title),
     )
     for column, (pixels, name) in enumerate(pictures):
@@ -149,12 +149,12 @@ def _lower_row(canvas: Canvas, analysis: Analysis, tall: int) -> int:
     middle = (least + most) / 2
     rows, columns = round(size_mm[2] / step_mm), (round(size_mm[0] / step_mm), round(size_mm[1] / step_mm))
     cuts = (
-        ("Coronal", views.coronal((middle[0], y, middle[2]), (rows, columns[0]), step_mm)),
-        ("Sagittal", views.sagittal((x, middle[1], middle[2]), (rows, columns[1]), step_mm)),
+        ("coronal-title", views.coronal((middle[0], y, middle[2]), (rows, columns[0]), step_mm)),
+        ("sagittal-title", views.sagittal((x, middle[1], middle[2]), (rows, columns[1]), step_mm)),
     )
     for column, (name, plane) in enumerate(cuts):
         pixels = _outlined(_fused(analysis, plane, _ct(analysis, plane)), analysis, plane, lesions, 1)
-        canvas.panel(pixels, _centred(column, pixels, wide), f"{name}, PET on CT", plane.letters, step_mm)
+        canvas.panel(pixels, _centred(column, pixels, wide), canvas.say(name), plane.letters, step_mm)
     bottom: int = LOWER_TOP + max(rows, _projection(canvas, analysis, lesions, (tall, wide)))
     return max(bottom, _table(canvas, lesions, len(analysis.lesions), tall) if tabled else 0)
 
@@ -176,7 +176,7 @@ def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion], m
         resized = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
         pixels[views.rim(resized)] = (200, 0, 0) if lesion is lesions[0] else (0, 130, 0)
     left, top = _centred(2, pixels, most[1])
-    canvas.panel(pixels, (left, top), "PET MIP, SUVbw 0 to 10", ("R", "L", "H", "F"), step_mm, light=True)
+    canvas.panel(pixels, (left, top), canvas.say("mip-title"), ("R", "L", "H", "F"), step_mm, light=True)
     white_to_black = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
     canvas.colour_bar(
         left + width - 20, top + 8, min(70, max(10, height // 2 - 28)), white_to_black, ("0", "10"), light=True
@@ -187,9 +187,11 @@ def _projection(canvas: Canvas, analysis: Analysis, lesions: Sequence[Lesion], m
 def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int, tall: int) -> int:
     """As many lesions as there is room for; returns where the table ends."""
     left, top = SIDE - MARGIN - TABLE, LOWER_TOP
-    canvas.draw.text((left, top - 5), verdict.lesion_count(found, found), INK, font(18, bold=True), anchor="ls")
+    canvas.draw.text(
+        (left, top - 5), verdict.lesion_count(found, found, canvas.say), INK, font(18, bold=True), anchor="ls"
+    )
     columns = (0, 112, 176, TABLE)
-    for at, name in zip(columns, ("no.", "SUVmax", "peak", "MTV ml"), strict=True):
+    for at, name in zip(columns, (canvas.say("column-number"), "SUVmax", "peak", "MTV ml"), strict=True):
         canvas.draw.text((left + at, top + 4), name, MUTED, font(17), anchor="la" if at == 0 else "ra")
     room = tall // ROW - 1
     listed = lesions if found <= room else lesions[: room - 1]
@@ -203,17 +205,20 @@ def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int, tall: int) -> 
             canvas.draw.text((left + at, y + 4), value, INK, font(18), anchor="ra")
     if found > len(listed):
         y += ROW
-        canvas.draw.text((left, y + 4), f"and {found - len(listed)} more", MUTED, font(18))
+        canvas.draw.text((left, y + 4), canvas.say("and-more", number=found - len(listed)), MUTED, font(18))
     return y + ROW
 
 
-def _lines(analysis: Analysis) -> list[tuple[str, tuple[int, int, int]]]:
+def _lines(analysis: Analysis, say: Phrases) -> list[tuple[str, tuple[int, int, int]]]:
     """The index lesion's numbers, the warnings and the model, each with its colour."""
     lesions = verdict.shown_lesions(analysis.lesions)
     return [
-        (verdict.lesion_numbers(lesions[0]) if lesions else verdict.lesion_count(0, 0), INK),
-        *((f"Warning: {caution.text}", WARN) for caution in verdict.cautions(analysis)),
-        (verdict.model_line(analysis), MUTED),
+        (verdict.lesion_numbers(lesions[0], say) if lesions else verdict.lesion_count(0, 0, say), INK),
+        *(
+            (say("warning", text=verdict.caution_sentence(caution, say)), WARN)
+            for caution in verdict.cautions(analysis)
+        ),
+        (verdict.model_line(analysis, say), MUTED),
     ]
 
 
@@ -234,7 +239,7 @@ def _text(canvas: Canvas, lines: Sequence[tuple[str, tuple[int, int, int]]], top
         after = _height([model], size)
         whole = top + _height(others[position:], size) + after <= floor
         if not whole and top + _height([line], size) + line_height(size) + after > floor:
-            left_over = f"… {len(others) - position} more in the structured report"
+            left_over = canvas.say("more-in-report", number=len(others) - position)
             top = canvas.paragraph(left_over, top, size=size, ink=WARN, most=1)
             break
         top = canvas.paragraph(line[0], top, size=size, ink=line[1], most=2)

@@ -1,15 +1,20 @@
-"""Texts for people in the site's language, from the one table ``phrases.toml``."""
+"""Texts for people in the site's language, from the tables beside this file: ``phrases.toml``, ``cautions.toml``,
+``refusals.toml``, ``reasons.toml``, all of one format.
+
+Numbers keep the decimal point in every language, as the coded measurements and other systems show them.
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-TABLE = Path(__file__).with_name("phrases.toml")
-LANGUAGES = ("en", "de", "fr", "es", "ja", "zh")  # RFC 5646; of the setting report.language
+ROOM = Path(__file__).parent
+LANGUAGES = ("en", "de", "fr", "es", "ja", "zh")  # RFC 5646; of the setting report.language; zh is in simplified script
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +25,45 @@ class Phrases:
 
     def __call__(self, key: str, /, **values: object) -> str:
         """The phrase with ``values`` filled in.  Raises KeyError for a key or a value that the table does not name."""
-        return _table()[key][self.language].format(**values)
+        return table("phrases")[key][self.language].format(**values)
 
-    def knows(self, key: str) -> bool:
-        """Whether the table has the key."""
-        return key in _table()
+    def caution(self, code: str, english: str) -> str:
+        """The plain sentence of a caution's code; the English text itself in English and for a code without a row."""
+        return self._row("cautions", code, english)
+
+    def refusal(self, code: str, english: str) -> str:
+        """The plain sentence of a refusal's code, as ``caution``."""
+        return self._row("refusals", code, english)
+
+    def reason(self, english: str) -> str:
+        """A sentence made in English elsewhere, by the pattern in ``reasons.toml`` it was made from; else as it is.
+
+        What is filled in travels along, and is itself said in the language where it is such a sentence.
+        """
+        if self.language == "en":
+            return english
+        for pattern, row in _patterns():
+            if found := pattern.fullmatch(english):
+                return row[self.language].format(**{k: self.reason(v) for k, v in found.groupdict().items()})
+        return english
+
+    def _row(self, name: str, code: str, english: str) -> str:
+        row = table(name).get(code)
+        return english if self.language == "en" or row is None else row[self.language]
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, str]]:
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+def table(name: str) -> Mapping[str, Mapping[str, str]]:
+    """The table ``name``: key → language → phrase."""
+    return tomllib.loads((ROOM / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], Mapping[str, str]], ...]:
+    """The English of each reason as a pattern whose groups are its placeholders."""
+    return tuple((_pattern(row["en"]), row) for row in table("reasons").values())
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", english)
+    return re.compile("".join(f"(?P<{p}>.+?)" if n % 2 else re.escape(p) for n, p in enumerate(parts)))

@@ -1,20 +1,20 @@
-"""What may be said of an analysis, in plain sentences: the same ones in every report and on every picture."""
+"""What may be said of an analysis, in plain sentences: the same ones in every report and on every picture.
+
+``say``: the phrases of the language to say it in; English unless given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.report import codes
-from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Saliency, Tracer
+from dicom_node import errors
+from dicom_node.report.words.phrases import Phrases
+from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Refused, Saliency, Tracer
 
 MOST_LESIONS = 20  # the largest ones; the SR says how many were left out
-APPLICABILITY_WORDS = {
-    "inside": "the model applies to this study",
-    "warning": "the model applies, with warnings",
-    "outside": "the model does not apply to this study",
-    "unknown": "unknown whether the model applies to this study",
-}
+ENGLISH = Phrases()
+ORIGINAL = "[en: "
 # First what says that all numbers may be wrong, then what says that the lesion may be none, then what rests on a guess.
 _BY_IMPORTANCE = (
     (
@@ -43,13 +43,6 @@ class Spoken:
 
     percent: float
     bounds: tuple[float, float] | None
-
-    @property
-    def interval(self) -> str:
-        """The interval in words."""
-        if self.bounds is None:
-            return "no interval: one member"
-        return f"95 % interval {self.bounds[0]:.1f} to {self.bounds[1]:.1f} %"
 
 
 def spoken(analysis: Analysis) -> Spoken | None:
@@ -93,55 +86,71 @@ def applicability(prediction: Prediction) -> str:
     return prediction.applicability
 
 
-def headline(analysis: Analysis) -> str:
+def interval(number: Spoken, say: Phrases = ENGLISH) -> str:
+    """The interval of a probability in words."""
+    if number.bounds is None:
+        return say("no-interval")
+    low, high = number.bounds
+    return say("interval", low=f"{low:.1f}", high=f"{high:.1f}")
+
+
+def headline(analysis: Analysis, say: Phrases = ENGLISH) -> str:
     """The verdict in one sentence."""
     number = spoken(analysis)
     if number is not None:
-        name = analysis.model.probability_code.meaning
-        text = f"{name}: {number.percent:.1f} % ({number.interval})"
-        return f"{text}, indeterminate" if analysis.prediction.status == "indeterminate" else text
-    return {
-        "withheld": "Probability and saliency withheld: the model does not apply to this study",
-        "none": "No probability: there is no lesion to look at",
-    }.get(state(analysis), "No probability")
+        name, percent = analysis.model.probability_code.meaning, f"{number.percent:.1f}"
+        text = say("headline-probability", name=name, percent=percent, interval=interval(number, say))
+        return say("headline-indeterminate", headline=text) if analysis.prediction.status == "indeterminate" else text
+    key = {"withheld": "headline-withheld", "none": "headline-none"}.get(state(analysis), "headline-no-probability")
+    return say(key)
 
 
-def applicability_sentence(prediction: Prediction) -> str:
+def applicability_sentence(prediction: Prediction, say: Phrases = ENGLISH) -> str:
     """The verdict on applicability with its reasons."""
-    words = APPLICABILITY_WORDS[applicability(prediction)]
-    reasons = "; ".join(prediction.applicability_reasons)
-    return f"Applicability: {words}" + (f" ({reasons})" if reasons else "")
+    sentence = say("applicability", words=say(f"applicability-{applicability(prediction)}"))
+    reasons = "; ".join(map(say.reason, prediction.applicability_reasons))
+    return say("applicability-why", sentence=sentence, reasons=reasons) if reasons else sentence
 
 
-def lesion_numbers(lesion: Lesion) -> str:
+def lesion_numbers(lesion: Lesion, say: Phrases = ENGLISH) -> str:
     """A lesion's measures in one line, region's and metabolic volume's kept apart."""
-    return (
-        f"{lesion.tracking_name} ({lesion.source}): SUVmax {lesion.suv_max:.2f}, mean {lesion.suv_mean:.2f}, "
-        f"peak {lesion.suv_peak:.2f}, volume {lesion.volume_ml:.1f} ml; MTV {lesion.mtv_ml:.1f} ml "
-        f"(SUV ≥ {lesion.mtv_threshold:.2f}), TLG {lesion.tlg:.1f} g"
+    return say(
+        "lesion-numbers",
+        lesion=say("lesion", number=lesion.number),
+        source=say("source-automatic") if lesion.source == "automatic" else lesion.source,
+        max=f"{lesion.suv_max:.2f}",
+        mean=f"{lesion.suv_mean:.2f}",
+        peak=f"{lesion.suv_peak:.2f}",
+        volume=f"{lesion.volume_ml:.1f}",
+        mtv=f"{lesion.mtv_ml:.1f}",
+        threshold=f"{lesion.mtv_threshold:.2f}",
+        tlg=f"{lesion.tlg:.1f}",
     )
 
 
-def lesion_count(found: int, shown: int) -> str:
+def lesion_count(found: int, shown: int, say: Phrases = ENGLISH) -> str:
     """How many lesions were found, and how many of them the results leave out."""
-    if found == 0:
-        return "No lesion was found"
-    text = f"{found} lesion{'s' if found > 1 else ''} found"
-    return text if shown == found else f"{text}; the {shown} largest are reported, {found - shown} left out"
+    count = say({0: "lesions-none", 1: "lesions-one"}.get(found, "lesions-many"), found=found)
+    return count if shown == found else say("lesions-left-out", count=count, shown=shown, rest=found - shown)
 
 
-def tracer(injected: Tracer) -> str:
+def tracer(injected: Tracer, say: Phrases = ENGLISH) -> str:
     """What was injected, and how the header says it."""
-    named = ", ".join(part for part in (injected.name or "not known", injected.nuclide) if part)
-    told = f'; the header says "{injected.text}"' if injected.text else ""
-    return f"Tracer: {named}{told}."
+    named = ", ".join(part for part in (injected.name or say("not-known"), injected.nuclide) if part)
+    return say("tracer-header", named=named, text=injected.text) if injected.text else say("tracer", named=named)
 
 
-def reference(uptake: ReferenceUptake) -> str:
+def reference(uptake: ReferenceUptake, say: Phrases = ENGLISH) -> str:
     """A reference organ's uptake and where it was measured."""
     x, y, z = uptake.centre_lps_mm
-    where = f"{uptake.volume_ml:.1f} ml round ({x:.0f}, {y:.0f}, {z:.0f}) mm LPS"
-    return f"Reference uptake, {uptake.site}: SUVbw mean {uptake.suv_mean:.2f}, SD {uptake.suv_sd:.2f} g/ml, {where}."
+    return say(
+        "reference-uptake",
+        site=say(f"site-{uptake.site.replace(' ', '-')}"),
+        mean=f"{uptake.suv_mean:.2f}",
+        sd=f"{uptake.suv_sd:.2f}",
+        volume=f"{uptake.volume_ml:.1f}",
+        centre=f"({x:.0f}, {y:.0f}, {z:.0f})",
+    )
 
 
 def cautions(analysis: Analysis) -> tuple[Caution, ...]:
@@ -153,10 +162,41 @@ def cautions(analysis: Analysis) -> tuple[Caution, ...]:
     return tuple(sorted(once, key=lambda caution: IMPORTANCE.get(caution.code, len(_BY_IMPORTANCE))))
 
 
-def model_line(analysis: Analysis) -> str:
+def model_line(analysis: Analysis, say: Phrases = ENGLISH) -> str:
     """Which model spoke, on what."""
     model = analysis.model
-    return f"Model {model.name} {model.version} ({model.digest[:12]}), {model.backend}, {model.precision}"
+    return say(
+        "model",
+        name=model.name,
+        version=model.version,
+        digest=model.digest[:12],
+        backend=model.backend,
+        precision=model.precision,
+    )
 
 
-RESEARCH_USE_ONLY = f"{codes.RESEARCH_USE_ONLY}. Not a medical device."
+def caution_sentence(caution: Caution, say: Phrases = ENGLISH) -> str:
+    """A warning for pictures: in English with its values, else the sentence of its code."""
+    return say.caution(caution.code, caution.text)
+
+
+def refusal_sentence(refused: Refused, say: Phrases = ENGLISH) -> str:
+    """Why nothing was analysed, for pictures: in English with its values, else the sentence of its code."""
+    return say.refusal(refused.code, refused.reason)
+
+
+def what_to_do(refused: Refused, say: Phrases = ENGLISH) -> str:
+    """Who has to do what after a refusal."""
+    row = errors.row(refused.code)
+    return say("what-to-do", who=say(f"who-{row.who}"), advice=say.reason(row.advice))
+
+
+def in_full(said: str, english: str) -> str:
+    """For structured reports: what is said, and behind it the English with its values where that is another text."""
+    return said if said == english else f"{said} {ORIGINAL}{english}]"
+
+
+def original(text: str) -> str:
+    """The English of what ``in_full`` made."""
+    _, mark, english = text.partition(ORIGINAL)
+    return english.removesuffix("]") if mark else text

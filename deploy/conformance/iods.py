@@ -1,0 +1,55 @@
+"""The standard's modules: in which one an attribute stands, and of which type it is there (PS3.3).
+
+The tables come with highdicom, taken from the DICOM standard of its day; an attribute that they do not name is one that
+a newer edition added, or an extension of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
+
+from deploy.conformance.attributes import Path, kinds, rows
+from deploy.conformance.specimens import specimens
+
+SMALL = {"of", "and", "in", "to"}
+LETTERS = {"sr": "SR", "sop": "SOP", "roi": "ROI", "rt": "RT", "sc": "SC", "voi": "VOI", "lut": "LUT", "icc": "ICC"}
+
+
+def sop_class_of(kind: str) -> str:
+    """SOP Class UID of the objects of this kind."""
+    return str(specimens()[0].objects[kind][0].SOPClassUID)
+
+
+@cache
+def standard(sop_class_uid: str) -> Mapping[Path, tuple[str, str]]:
+    """Path → (module, type) of every attribute of the class's IOD; the first module that has it counts."""
+    found: dict[Path, tuple[str, str]] = {}
+    iod = get_sop_class_iod_map()[sop_class_uid]
+    for module in get_iod_module_map()[iod]:
+        for attribute in get_module_attribute_map()[module["key"]]:
+            path = (*attribute["path"], attribute["keyword"])
+            found.setdefault(path, (_title(module["key"]), attribute["type"]))
+    return found
+
+
+def place(sop_class_uid: str, path: Path) -> tuple[str, str]:
+    """(module, type), both "" where the class's IOD does not name the attribute."""
+    return standard(sop_class_uid).get(path, ("", ""))
+
+
+@cache
+def extensions(kind: str) -> tuple[Path, ...]:
+    """The attributes at the top of an object that the tables of its IOD do not name."""
+    known = standard(sop_class_of(kind))
+    return tuple(row.path for row in rows(kind) if len(row.path) == 1 and row.path not in known)
+
+
+def _title(key: str) -> str:
+    """``sr-document-series`` → SR Document Series."""
+    return " ".join(LETTERS.get(word, word if word in SMALL else word.capitalize()) for word in key.split("-"))
+
+
+__all__ = ["extensions", "kinds", "place", "sop_class_of", "standard"]

@@ -1,0 +1,242 @@
+"""Result objects really written, again and again with one thing changed: what changes with it, comes from it.
+
+No code says where an attribute's value comes from.  So the same study is written once as it is, and once more for each
+origin a value may have: another header, other images, another analysis, another model, another node, another time,
+another configuration.  A value that differs comes from what was changed; one that never differs is fixed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from dicom_node.report import write, write_refusal, write_results
+from inference.facts import (
+    Analysis,
+    Caution,
+    Code,
+    Predecessor,
+    ReferenceUptake,
+    Refused,
+    Result,
+    Run,
+    SuvScale,
+    Tracer,
+)
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis, oblique
+
+GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
+BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
+OF_A_REFUSAL = " of a refusal"
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "99SITE", meaning
+    return item
+
+
+def header(mark: str, digit: int) -> dict[str, Any]:
+    """A header with everything that results copy; every value of another ``mark`` and ``digit`` is another."""
+    order, step = Dataset(), Dataset()
+    order.RequestedProcedureID, order.RequestedProcedureDescription = f"RP{mark}", f"procedure {mark}"
+    order.RequestedProcedureCodeSequence = [_code(f"R{mark}", f"requested {mark}")]
+    step.ReferencedSOPClassUID = f"1.2.840.10008.3.1.2.3.{digit}"
+    step.ReferencedSOPInstanceUID = f"2.25.77{digit}"
+    return {
+        "StudyInstanceUID": f"2.25.88{digit}",
+        "PatientName": f"Name{mark}^Given{mark}",
+        "PatientID": f"ID{mark}",
+        "IssuerOfPatientID": f"Issuer{mark}",
+        "PatientBirthDate": f"195{digit}0102",
+        "PatientSex": "MFO"[digit % 3],
+        "PatientAge": f"06{digit}Y",
+        "PatientSize": f"1.7{digit}",
+        "PatientWeight": f"7{digit}",
+        "StudyDate": f"2026022{digit}",
+        "StudyTime": f"09300{digit}",
+        "StudyID": f"S{mark}",
+        "AccessionNumber": f"A{mark}",
+        "ReferringPhysicianName": f"Referring{mark}",
+        "StudyDescription": f"study {mark}",
+        "InstitutionName": f"institution {mark}",
+        "PatientIdentityRemoved": ("NO", "YES")[digit % 2],
+        "DeidentificationMethod": f"method {mark}",
+        "DeidentificationMethodCodeSequence": [_code(f"D{mark}", f"method {mark}")],
+        "LongitudinalTemporalInformationModified": ("REMOVED", "MODIFIED", "UNMODIFIED")[digit % 3],
+        "TimezoneOffsetFromUTC": f"+0{digit}00",
+        "BodyPartExamined": ("BREAST", "LUNG", "KIDNEY")[digit % 3],
+        "Laterality": "LR"[digit % 2],
+        "ProcedureCodeSequence": [_code(f"P{mark}", f"performed {mark}")],
+        "RequestAttributesSequence": [order],
+        "ReferencedPerformedProcedureStepSequence": [step],
+    }
+
+
+BASE_HEADER, OTHER_HEADER = header("A", 1), header("B", 2)
+# nothing but what an image cannot be without, and one body part there is one of
+BARE_HEADER: dict[str, Any] = {"StudyInstanceUID": "2.25.883", "BodyPartExamined": "WHOLEBODY"} | {
+    keyword: ""
+    for keyword in (
+        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+        *("AccessionNumber", "ReferringPhysicianName"),
+    )
+}
+
+ALSO_SUV = (SuvScale("lbm-janma", "LBMJANMA", 0.7, "James & Co"), SuvScale("bsa", "BSA", 0.02, "Du Bois"))
+OTHER_MODEL = replace(
+    MODEL,
+    name="other",
+    version="2.0",
+    digest="fedcba9876543210" * 4,
+    backend="torch cuda",
+    precision="bf16",
+    target="another target",
+    demonstration=True,
+    statement="another statement",
+    status_code=Code("OTHER-PRED", "99OTHER", "Predicted other label"),
+    probability_code=Code("OTHER-PROB", "99OTHER", "Predicted probability of other label"),
+    preprocessing_digest="d" * 64,
+)
+EARLIER = Predecessor("2.25.881", "2.25.661", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.662")
+EARLIER_ELSEWHERE = Predecessor("2.25.882", "2.25.663", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.664")
+THIS_NODE = replace(RUN, predecessors=(EARLIER,))
+OTHER_NODE = replace(
+    RUN,
+    device_uid="2.25.4712",
+    serial="node-2",
+    node_version="9.9.9",
+    settings_digest="e" * 64,
+    predecessors=(EARLIER_ELSEWHERE,),
+)
+REFUSED = Refused("no-overlap", "PET and CT do not overlap.")
+REFUSED_OTHERWISE = Refused("weight-missing", "The weight is missing.")
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """One result set.
+
+    ``changed``: the origin (a key of ``ORIGINS``) in which it differs from the first one, "" where it shows only what
+    may be absent.  ``header``: of the source.  ``objects``: kind → its data sets; those of a refusal under a kind of
+    their own.
+    """
+
+    changed: str
+    header: Mapping[str, Any]
+    objects: Mapping[str, tuple[Dataset, ...]]
+    source_uids: frozenset[str]
+
+
+ORIGINS = {
+    "header": "HEADER",
+    "images": "IMAGES",
+    "analysis": "ANALYSIS",
+    "model": "MODEL",
+    "node": "NODE",
+    "time": "TIME",
+    "configuration": "CONFIG",
+}
+"""What was changed → how the tables call a value that changes with it."""
+
+
+@cache
+def specimens() -> tuple[Specimen, ...]:
+    """Every specimen, the one the others are compared with first."""
+    with tempfile.TemporaryDirectory() as folder:
+        return tuple(_specimens(Path(folder)))
+
+
+def _specimens(folder: Path) -> Iterator[Specimen]:
+    base = _made(folder / "base")
+    other = _made(folder / "analysis", balls=((-10.0, 20.0, 4.0), 26.0, 11.0), source="SEG")
+    images = _made(folder / "images", size=(9, 28, 60), spacing_mm=(7.0, 7.5, 7.5), turn=oblique(9))
+    yield _write(folder, base)
+    yield _write(folder, _made(folder / "header", OTHER_HEADER), "header", OTHER_HEADER)
+    yield _write(folder, _other_images(images), "images")
+    yield _write(folder, _other_analysis(other), "analysis", why=REFUSED_OTHERWISE)
+    yield _write(folder, replace(base, model=OTHER_MODEL), "model")
+    yield _write(folder, base, "node", run=OTHER_NODE)
+    yield _write(folder, base, "time", run=replace(THIS_NODE, started_at="20260402111213.141516+0000"))
+    yield _write(folder, base, "configuration", run=replace(THIS_NODE, language="de", names_model=True))
+    # what may be absent
+    yield _write(folder, _made(folder / "bare", BARE_HEADER), header=BARE_HEADER, run=RUN)
+    yield _write(folder, replace(base, prediction=WITHHELD, saliency=None))
+    yield _write(folder, _made(folder / "none", balls=None, prediction=NO_LESION))
+
+
+def _made(
+    folder: Path,
+    header: Mapping[str, Any] = BASE_HEADER,
+    *,
+    balls: tuple[tuple[float, float, float], float, float] | tuple[()] | None = (),
+    **more: Any,
+) -> Analysis:
+    """``balls``: one lesion in place of ours; None: no lesion."""
+    lesions = () if balls is None else (balls,) if balls else BALLS
+    found = make_analysis(folder, **{**GRID, **more}, balls=lesions, header=dict(header))
+    return replace(
+        found,
+        tracer=Tracer("fdg", "F-18", "FDG"),
+        references=(ReferenceUptake("liver", 2.1, 0.2, 14.1, (1.0, 2.0, 3.0)),),
+        also_suv=ALSO_SUV,
+    )
+
+
+def _write(
+    folder: Path,
+    analysis: Analysis,
+    changed: str = "",
+    header: Mapping[str, Any] = BASE_HEADER,
+    run: Run = THIS_NODE,
+    why: Refused = REFUSED,
+) -> Specimen:
+    """The results of ``analysis``, and what would be written had it been refused."""
+    instances = (*analysis.pair.pet.instances, *analysis.pair.ct.instances)
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        written = write_results(analysis, replace(run, also=tuple(write.OPTIONAL)), Path(out) / "results")
+        refusal = write_refusal(instances, why, analysis.model, run, Path(out) / "refusal")
+        objects = _read(written) | {f"{kind}{OF_A_REFUSAL}": found for kind, found in _read(refusal).items()}
+    return Specimen(changed, header, objects, frozenset(_source_uids(analysis)))
+
+
+def _other_images(analysis: Analysis) -> Analysis:
+    frame = "2.25.999"
+    return replace(
+        analysis,
+        suv=replace(analysis.suv, frame_of_reference_uid=frame),
+        ct=replace(analysis.ct, frame_of_reference_uid=frame),
+    )
+
+
+def _other_analysis(analysis: Analysis) -> Analysis:
+    return replace(
+        analysis,
+        prediction=replace(REPORTED, probability=0.2, interval=(0.1, 0.3), label=False, applicability="inside"),
+        cautions=(Caution("dose-in-mbq", "Another warning."),),
+        tracer=Tracer("dotatoc", "Ga-68", "other"),
+        references=(ReferenceUptake("blood pool", 1.4, 0.1, 3.0, (4.0, 5.0, 6.0)),),
+        rule=replace(analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"),
+    )
+
+
+def _read(results: tuple[Result, ...]) -> dict[str, tuple[Dataset, ...]]:
+    objects: dict[str, tuple[Dataset, ...]] = {}
+    for result in results:
+        objects[result.kind] = (*objects.get(result.kind, ()), pydicom.dcmread(result.path))
+    return objects
+
+
+def _source_uids(analysis: Analysis) -> Iterator[str]:
+    for series in (analysis.pair.pet, analysis.pair.ct):
+        for instance in series.instances:
+            yield from (instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid)
+            yield instance.sop_class_uid
+    yield analysis.suv.frame_of_reference_uid

@@ -1,0 +1,99 @@
+"""The numbers of the structured reports: the prediction, and the measures of each lesion (PS3.16 TID 300)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from highdicom import sr
+from pydicom.sr.coding import Code
+
+from dicom_node.report import codes
+from dicom_node.report.document import number
+from dicom_node.report.evidence import code_item
+from dicom_node.report.objects.segmentation import Segment
+from dicom_node.report.words import verdict
+from inference.facts import Analysis, Lesion, SuvScale
+
+
+def prediction_numbers(analysis: Analysis, *, uncertainty: bool = False) -> list[sr.Measurement]:
+    """Probability and, where the model has an interval, its bounds, in percent; none where nothing may be printed.
+
+    ``uncertainty``: the interval below the probability as well, as a reader of TID 310 looks for it.
+    """
+    spoken = verdict.spoken(analysis)
+    if spoken is None:
+        return []
+    more = {"properties": _uncertainty(spoken.percent, spoken.bounds)} if uncertainty and spoken.bounds else {}
+    bounds = zip((codes.LOWER_BOUND, codes.UPPER_BOUND), spoken.bounds or (), strict=False)
+    return [
+        number(codes.concept(analysis.model.probability_code), spoken.percent, codes.PERCENT, **more),
+        *(number(name, value, codes.PERCENT) for name, value in bounds),
+    ]
+
+
+def _uncertainty(percent: float, bounds: tuple[float, float]) -> sr.MeasurementProperties:
+    """How far the bounds lie from the value (TID 310), in the value's own unit; highdicom would write "no units"."""
+    properties = sr.MeasurementProperties(
+        upper_measurement_uncertainty=round(bounds[1] - percent, 2),
+        lower_measurement_uncertainty=round(percent - bounds[0], 2),
+    )
+    for item in properties:
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [code_item(codes.PERCENT)]
+    return properties
+
+
+def viewer_numbers(lesion: Lesion) -> list[sr.Measurement]:
+    """Measures of the lesion's region under names that tell them apart by their meaning alone."""
+    method = codes.SUV_BW_METHOD
+    return [
+        number(name, value, codes.G_PER_ML_SUV_BW, derivation=derivation, method=method)
+        for name, (value, derivation) in zip((codes.SUV_MAX, codes.SUV_MEAN, codes.SUV_PEAK), _uptake(lesion), strict=True)
+    ] + _size_and_density(lesion)
+
+
+def segment_numbers(part: Segment, also: Sequence[SuvScale]) -> list[sr.Measurement]:
+    """The measures of a segment's own voxels, those of other kinds of SUV (``also``) last."""
+    lesion = part.lesion
+    if part.part == "mtv":
+        return [_suv(lesion.suv_max, codes.MAXIMUM), _suv(lesion.mtv_suv_mean, codes.MEAN), *_mtv_numbers(lesion)]
+    uptake = [_suv(value, derivation) for value, derivation in _uptake(lesion)]
+    mtv = _mtv_numbers(lesion) if part.part == "both" else []
+    return [*uptake, *mtv[:2], *_size_and_density(lesion), *mtv[2:], *_also_numbers(lesion, also)]
+
+
+def _uptake(lesion: Lesion) -> tuple[tuple[float, Code], ...]:
+    return (lesion.suv_max, codes.MAXIMUM), (lesion.suv_mean, codes.MEAN), (lesion.suv_peak, codes.PEAK)
+
+
+def _suv(value: float, derivation: Code) -> sr.Measurement:
+    return number(codes.SUV_BW, value, codes.G_PER_ML_SUV_BW, derivation=derivation, method=codes.SUV_BW_METHOD)
+
+
+def _size_and_density(lesion: Lesion) -> list[sr.Measurement]:
+    return [
+        number(codes.VOLUME, lesion.volume_ml, codes.MILLILITRE),
+        number(codes.ATTENUATION, lesion.mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN),
+    ]
+
+
+def _mtv_numbers(lesion: Lesion) -> list[sr.Measurement]:
+    """Measures of the metabolic volume alone: MTV, TLG, and the threshold that bounds it."""
+    return [
+        number(codes.METABOLIC_VOLUME, lesion.mtv_ml, codes.MILLILITRE),
+        number(codes.TOTAL_LESION_GLYCOLYSIS, lesion.tlg, codes.GRAM),
+        number(codes.MTV_THRESHOLD, lesion.mtv_threshold, codes.G_PER_ML_SUV_BW),
+    ]
+
+
+def _also_numbers(lesion: Lesion, scales: Sequence[SuvScale]) -> list[sr.Measurement]:
+    """SUVmax, SUVmean and SUVpeak of the other kinds.
+
+    Without Measurement Method: quantity and unit name the kind already, the formula stands once in the study's group,
+    and twenty lesions with all kinds would not fit into a report of 256 KB.
+    """
+    return [
+        number(name, value * scale.factor, unit, derivation=derivation)
+        for scale in scales
+        for name, unit, _ in [codes.SUV_KINDS[scale.suv_type]]
+        for value, derivation in _uptake(lesion)
+    ]
