@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival test-viewer viewer-setup pictures clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -70,6 +70,9 @@ decisions: setup ## what becomes of the 77 reference folders, as a Markdown tabl
 
 pictures: peers viewer-setup ## the README's pictures again, of the real patient in ../shared/data
 	@$(TEST_ENV) $(BIN)/python tests/viewer/pictures.py
+
+fonts: setup ## the pictures' Japanese and Chinese fonts again, after a change of the phrases (needs npm)
+	@$(BIN)/python deploy/fonts.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo-run build dist .pytest_cache .mypy_cache .ruff_cache

@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_node.database import changes, requests
-from dicom_node.errors import row
 from dicom_node.identity import Basis
 from inference.facts import Occasion, OccasionKind
 
@@ -71,18 +70,17 @@ def answer(connection: sa.Connection, asked: Sequence[Request], at: float, text:
     connection.execute(sa.update(requests).where(mine).values(answered=at, answer=text))
 
 
-def reasons(run: Mapping[str, Any], basis: Basis) -> tuple[OccasionKind, ...]:
+def reasons(run: Mapping[str, Any], basis: Basis, *, is_refusal: bool) -> tuple[OccasionKind, ...]:
     """What speaks for doing this run of the ledger again, with the same images; nothing where it would come out alike.
 
-    ``basis``: what it would be made with now.  A run that has not ended is made with that anyway.
+    ``basis``: what it would be made with now.  A run that has not ended is made with that anyway.  ``is_refusal``: it
+    says why there is no pair, which has just been judged anew; why a pair could not be analysed may have been mended.
     """
     if run["state"] == "queued":
         return ()
-    found: list[OccasionKind] = []
-    # what the sender must mend would be refused for the same reason; what lay with the node may be mended
-    if run["state"] == "failed" or (run["state"] == "refused" and row(run["code"]).who != "sender"):
-        found.append("unsuccessful")
-    return (*found, *differences(run, basis))
+    if run["state"] in ("refused", "failed") and not is_refusal:
+        return ("unsuccessful", *differences(run, basis))
+    return differences(run, basis)
 
 
 def differences(run: Mapping[str, Any], basis: Basis) -> tuple[OccasionKind, ...]:
@@ -105,7 +103,7 @@ def why_not(kept: Sequence[Mapping[str, Any]], otherwise: str) -> str:
         elif run["state"] == "done":
             said.append(f"nothing has changed since {name}: the same images, model, segmenter, settings and version")
         else:
-            said.append(f"{name} would be refused again ({run['code']}): that is for whoever sends the study to mend")
+            said.append(f"{name} would be refused again for the same reason ({run['code']})")
     return "; ".join([*said, FORCE]) if said else otherwise
 
 

@@ -25,6 +25,7 @@ from dicom_node.assemble import (
 from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
+from dicom_node.deliver import is_answered
 from dicom_node.identity import Basis
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
@@ -253,7 +254,7 @@ class Coordinator:
             why = f"{verdict.refused.code}: {verdict.refused.reason}"
             images = [i for i in seen.instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
             event, works, bases = "refused", [], {}
-            if _answer_is_expected(images):
+            if images and self._is_answered(study, verdict.refused.code, images):
                 works = [Work.of_refusal(images, verdict.refused, self._bundle_digest)]
                 bases = {work.run_id: Basis.of(self._settings, "") for work in works}
             elif not self._is_used_elsewhere(study):
@@ -270,6 +271,11 @@ class Coordinator:
                 text = "Its CT belongs to the PET of another study, where the results go."
                 self._ledger.tell(other, USED_ELSEWHERE, run_id=run_id, at=now, text=text)
         self._unqueued[study] = _Unqueued(decision.runs, seen.arrived)
+
+    def _is_answered(self, study: str, code: str, images: list[Instance]) -> bool:
+        """Whether somebody should know; whoever got an earlier answer should in any case."""
+        has_pet = any(i.sop_class_uid in PET_CLASSES for i in images)
+        return is_answered(code, self._settings.deliver, has_pet=has_pet) or bool(self._ledger.history(study))
 
     def _is_used_elsewhere(self, study: str) -> bool:
         return any(event.event == USED_ELSEWHERE for event in self._ledger.timeline(study))
@@ -292,7 +298,3 @@ class Coordinator:
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)
 
-
-def _answer_is_expected(images: list[Instance]) -> bool:
-    """Somebody who sends a PET expects an answer; a CT alone is everyday business of an archive."""
-    return any(i.sop_class_uid in PET_CLASSES for i in images)

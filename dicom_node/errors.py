@@ -38,6 +38,7 @@ class Row:
 
     ``dimse``: status of the C-STORE in which it shows (0x0000 where it shows only later, in the study as a whole).
     ``http``: status in the web API.  ``concept``: the coded reason in the SR.  ``advice``: what ``who`` has to do.
+    ``routine``: the study was never one for this node, so nobody waits for its answer (setting deliver.refusals).
     """
 
     code: str
@@ -46,6 +47,7 @@ class Row:
     http: int
     concept: Code
     advice: str
+    routine: bool
 
 
 def row(code: str) -> Row:
@@ -56,10 +58,19 @@ def row(code: str) -> Row:
 def _table(who: Actor, dimse: int, http: int, rows: dict[str, tuple[int, str, str]]) -> dict[str, Row]:
     """Rows that share actor and statuses: code → (number, meaning of at most 64 characters, advice)."""
     return {
-        code: Row(code, who, dimse, http, Code(f"REFUSED-{number}", SCHEME, meaning), advice)
+        code: Row(code, who, dimse, http, Code(f"REFUSED-{number}", SCHEME, meaning), advice, code in ROUTINE)
         for code, (number, meaning, advice) in rows.items()
     }
 
+
+# What an archive or a scanner sends every day and this node was not made for: no PET at all, or by its own header a PET of
+# another kind.  Every other refusal is of a study that could have been analysed: a person should know of it.
+ROUTINE = frozenset(
+    [
+        *("no-images", "no-pet", "no-pet-ct", "not-routed"),
+        *("pet-not-static", "pet-reprojection", "pet-transmission"),
+    ]
+)
 
 _NOT_UNDERSTOOD = {
     "not-dicom": (101, "Not a DICOM file", RESEND),
@@ -186,6 +197,11 @@ _STUDY = {
     "segmentation-geometry": (614, "Segmentation without a regular grid", REGION),
     "segmentation-kind": (615, "Segmentation Type not supported", REGION),
     "nothing-to-answer-to": (701, "No image to attach a report to", WHOLE),
+    "source-identity-invalid": (
+        705,
+        "Patient's name or ID no valid DICOM value",
+        "Correct the patient's identity at the source, then send the study again.",
+    ),
 }
 _OPERATOR = {
     "source-changed": (702, "Source images changed meanwhile", SPOOL),

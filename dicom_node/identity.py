@@ -88,8 +88,14 @@ def make_run(
     predecessors: tuple[Predecessor, ...] = (),
     segmenter: Segmenter | None = None,
     occasions: tuple[Occasion, ...] = (),
+    bundle: str = "",
 ) -> Run:
-    """The record of a run that began at ``started_at`` (DICOM DT with offset)."""
+    """The record of a run that began at ``started_at`` (DICOM DT with offset).
+
+    ``bundle``: as the configuration names it, "" where it is no one model's run.  Its place there is the run's block of
+    series numbers; one that is named no more comes after the others.
+    """
+    block = (*settings.bundles, bundle).index(bundle) if bundle else 0
     return Run(
         started_at=started_at,
         device_uid=device_uid(settings.node.serial),
@@ -102,6 +108,7 @@ def make_run(
         ),
         predecessors=predecessors,
         names_model=_names_model(settings),
+        series_block=block,
         language=settings.report.language,
         also=settings.report.also,
         occasions=occasions,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from dicom_node import errors
 from inference.regions.region_names import TUMOUR_NAMES
 
 
@@ -185,12 +187,36 @@ class DimseDestination(Section):
 Destination = Annotated[OrthancDestination | DimseDestination, Field(discriminator="kind")]
 
 
+RefusalChoice = Literal["expected", "all", "none"]
+
+
+def _in_words(value: object) -> object:
+    """Until 0.1 this was true or false: those still say the same."""
+    return {True: "expected", False: "none", "true": "expected", "false": "none"}.get(value, value)  # type: ignore[call-overload]
+
+
+def _known_code(value: str) -> str:
+    if value not in errors.ROWS:
+        near = difflib.get_close_matches(value, errors.ROWS, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; a refusal's report names its own"
+        raise ValueError(f"there is no refusal of this code{hint}")
+    return value
+
+
+RefusalCode = Annotated[str, AfterValidator(_known_code)]
+
+
 class Deliver(Section):
     """Where results go, and how long we go on trying."""
 
     destinations: tuple[Destination, ...] = Field((), description="where results go; none: they stay on disk")
     retry_first_s: Seconds = Field(1.0, description="first pause after a destination did not answer; doubles")
     retry_longest_s: Seconds = Field(60.0, description="longest pause between tries; we never give up")
-    refusals: bool = Field(
-        True, description="deliver 'not analysed because …' for pairs a person expects an answer for"
+    refusals: Annotated[RefusalChoice, BeforeValidator(_in_words)] = Field(
+        "expected",
+        description="which 'not analysed because …' become results: those of studies a person expects an answer for, "
+        "all, or none",
+    )
+    refusals_except: Annotated[tuple[RefusalCode, ...], Field(max_length=200)] = Field(
+        (), description="codes of refusals that stay without one all the same"
     )

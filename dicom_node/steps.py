@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.config import Settings
-from dicom_node.deliver import Undelivered, confirm, deliver, why_withheld
+from dicom_node.deliver import Undelivered, confirm, deliver, why_refusal_withheld, why_withheld
 from dicom_node.identity import now_dt
 from dicom_node.ledger import CLOSED, Ledger, RunState
 from dicom_node.sections import Destination
@@ -83,8 +83,10 @@ class Steps:
         if self._ledger.is_superseded(run_id):
             return SUPERSEDED
         found = self._set(run_id)
-        if found.state != "done" and not self.settings.deliver.refusals:
-            return "deliver.refusals is false"
+        if found.state != "done":
+            replaces = bool(self._ledger.replaces(run_id))
+            if reason := why_refusal_withheld(found.code, self.settings.deliver, replaces=replaces):
+                return reason
         return why_withheld(destination, demonstration=found.demonstration)
 
     def deliver(self, run_id: str, destination: str) -> str:

@@ -93,7 +93,8 @@ def _once_more(row: Mapping[str, Any], basis: Basis | None, asked: Sequence[agai
     """Whether a run that counts, and would count again, is to be done again."""
     if not asked or basis is None:
         return False
-    return any(request.force for request in asked) or bool(again.reasons(row, basis))
+    refusal = _work(row).is_refusal
+    return any(request.force for request in asked) or bool(again.reasons(row, basis, is_refusal=refusal))
 
 
 def _occasions(
@@ -154,8 +155,12 @@ def _same(work: Work, current: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]
     return next((r for r in current if _subject(r) == work.subject and r["lane"] in (lane, ANY)), None)
 
 
+def _work(row: Mapping[str, Any]) -> Work:
+    return Work(row["run_id"], row["study_instance_uid"], json.loads(row["content"]))
+
+
 def _subject(row: Mapping[str, Any]) -> str:
-    return Work(row["run_id"], row["study_instance_uid"], json.loads(row["content"])).subject
+    return _work(row).subject
 
 
 def _lane(work: Work) -> str:

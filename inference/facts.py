@@ -365,12 +365,19 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """The main SR of the result set that a run replaces, by its UIDs."""
+    """An SR of the result set that a run replaces, by its UIDs.
+
+    ``kind``: "sr", the main report, or "sr_viewer".  For people: ``created``, ISO 8601, and ``model``, name and version;
+    "" where nobody wrote it down.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    kind: str = "sr"
+    created: str = ""
+    model: str = ""
 
 
 OccasionKind = Literal["content", "choice", "model", "software", "segmenter", "settings", "unsuccessful", "asked"]
@@ -397,6 +404,7 @@ class Run:
     installation; ``serial`` is the node's own; ``settings_digest`` covers the settings that change results.
     ``predecessors``: what this run replaces, none for a study's first; several where a refusal replaces the results
     of several models.  ``names_model``: several models look at this node's studies, so series descriptions name theirs.
+    ``series_block``: times 100, what is added to every series number, so that each model has numbers of its own.
     ``language``: of texts for people, RFC 5646.  ``also``: kinds of objects to write beside the default set.
     ``occasions``: why the run replaces its predecessors; none where nobody wrote it down.
     """
@@ -408,6 +416,7 @@ class Run:
     settings_digest: str
     predecessors: tuple[Predecessor, ...] = ()
     names_model: bool = False
+    series_block: int = 0
     language: str = "en"
     also: tuple[str, ...] = ()
     occasions: tuple[Occasion, ...] = ()

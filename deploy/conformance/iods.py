@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
+from pydicom.uid import UID
 
-from deploy.conformance.attributes import Path, kinds, rows
+from deploy.conformance.attributes import Path, Row, rows
 from deploy.conformance.specimens import specimens
+from dicom_node.receive.admission import STORAGE_CLASSES
 
 SMALL = {"of", "and", "in", "to"}
 LETTERS = {"sr": "SR", "sop": "SOP", "roi": "ROI", "rt": "RT", "sc": "SC", "voi": "VOI", "lut": "LUT", "icc": "ICC"}
@@ -21,6 +23,12 @@ LETTERS = {"sr": "SR", "sop": "SOP", "roi": "ROI", "rt": "RT", "sc": "SC", "voi"
 def sop_class_of(kind: str) -> str:
     """SOP Class UID of the objects of this kind."""
     return str(specimens()[0].objects[kind][0].SOPClassUID)
+
+
+def name_of(uid: str) -> str:
+    """As in the UID dictionary; ours where that is older than the class."""
+    name = str(UID(uid).name)
+    return name if name != uid else f"{STORAGE_CLASSES[uid]} Storage"
 
 
 @cache
@@ -41,15 +49,13 @@ def place(sop_class_uid: str, path: Path) -> tuple[str, str]:
 
 
 @cache
-def extensions(kind: str) -> tuple[Path, ...]:
-    """The attributes at the top of an object that the tables of its IOD do not name."""
+def extends(kind: str) -> tuple[Row, ...]:
+    """The attributes of a kind of object that the tables of its IOD do not name; not those inside another of these."""
     known = standard(sop_class_of(kind))
-    return tuple(row.path for row in rows(kind) if len(row.path) == 1 and row.path not in known)
+    unknown = {row.path for row in rows(kind)} - set(known)
+    return tuple(row for row in rows(kind) if row.path in unknown and row.path[:-1] not in unknown)
 
 
 def _title(key: str) -> str:
     """``sr-document-series`` → SR Document Series."""
     return " ".join(LETTERS.get(word, word if word in SMALL else word.capitalize()) for word in key.split("-"))
-
-
-__all__ = ["extensions", "kinds", "place", "sop_class_of", "standard"]

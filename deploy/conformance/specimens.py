@@ -23,6 +23,7 @@ from inference.facts import (
     Caution,
     Code,
     Predecessor,
+    Prediction,
     ReferenceUptake,
     Refused,
     Result,
@@ -30,7 +31,7 @@ from inference.facts import (
     SuvScale,
     Tracer,
 )
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis, oblique
+from tests.report_case import MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
@@ -81,13 +82,16 @@ def header(mark: str, digit: int) -> dict[str, Any]:
 
 
 BASE_HEADER, OTHER_HEADER = header("A", 1), header("B", 2)
-# nothing but what an image cannot be without, and one body part there is one of
-BARE_HEADER: dict[str, Any] = {"StudyInstanceUID": "2.25.883", "BodyPartExamined": "WHOLEBODY"} | {
+# nothing but what an image cannot be without
+BARE_HEADER: dict[str, Any] = {"StudyInstanceUID": "2.25.883"} | {
     keyword: ""
     for keyword in (
         *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
         *("AccessionNumber", "ReferringPhysicianName"),
     )
+}
+UNPAIRED_HEADER = {keyword: value for keyword, value in BASE_HEADER.items() if keyword != "Laterality"} | {
+    "BodyPartExamined": "WHOLEBODY"
 }
 
 ALSO_SUV = (SuvScale("lbm-janma", "LBMJANMA", 0.7, "James & Co"), SuvScale("bsa", "BSA", 0.02, "Du Bois"))
@@ -105,8 +109,8 @@ OTHER_MODEL = replace(
     probability_code=Code("OTHER-PROB", "99OTHER", "Predicted probability of other label"),
     preprocessing_digest="d" * 64,
 )
-EARLIER = Predecessor("2.25.881", "2.25.661", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.662")
-EARLIER_ELSEWHERE = Predecessor("2.25.882", "2.25.663", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.664")
+EARLIER = Predecessor("2.25.871", "2.25.661", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.662")
+EARLIER_ELSEWHERE = Predecessor("2.25.872", "2.25.663", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.664")
 THIS_NODE = replace(RUN, predecessors=(EARLIER,))
 OTHER_NODE = replace(
     RUN,
@@ -133,6 +137,14 @@ class Specimen:
     header: Mapping[str, Any]
     objects: Mapping[str, tuple[Dataset, ...]]
     source_uids: frozenset[str]
+
+    @property
+    def source(self) -> Dataset:
+        """The header of the source as a data set."""
+        ds = Dataset()
+        for keyword, value in self.header.items():
+            setattr(ds, keyword, value)
+        return ds
 
 
 ORIGINS = {
@@ -169,7 +181,8 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     # what may be absent
     yield _write(folder, _made(folder / "bare", BARE_HEADER), header=BARE_HEADER, run=RUN)
     yield _write(folder, replace(base, prediction=WITHHELD, saliency=None))
-    yield _write(folder, _made(folder / "none", balls=None, prediction=NO_LESION))
+    none = _made(folder / "none", UNPAIRED_HEADER, balls=None, prediction=NO_LESION)
+    yield _write(folder, none, header=UNPAIRED_HEADER)
 
 
 def _made(
@@ -219,11 +232,14 @@ def _other_images(analysis: Analysis) -> Analysis:
 def _other_analysis(analysis: Analysis) -> Analysis:
     return replace(
         analysis,
-        prediction=replace(REPORTED, probability=0.2, interval=(0.1, 0.3), label=False, applicability="inside"),
+        lesions=tuple(replace(lesion, mean_hu=12.0) for lesion in analysis.lesions),
+        prediction=Prediction("indeterminate", 0.5, (0.3, 0.7), None, "inside", ("another reason",)),
         cautions=(Caution("dose-in-mbq", "Another warning."),),
         tracer=Tracer("dotatoc", "Ga-68", "other"),
         references=(ReferenceUptake("blood pool", 1.4, 0.1, 3.0, (4.0, 5.0, 6.0)),),
-        rule=replace(analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"),
+        rule=replace(
+            analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"
+        ),
     )
 
 

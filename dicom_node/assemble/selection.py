@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from dicom_node import errors
 from dicom_node.assemble.ct_ranking import rank, why_worse
 from dicom_node.assemble.regions import REGION_CLASSES, choose_region
 from dicom_node.assemble.series import (
@@ -234,9 +235,13 @@ def _usable(
 
 
 def _nearest(groups: Sequence[_Group], record: Record) -> Refused | None:
-    """The refusal that names why the last candidate was left out, None where there was no candidate."""
+    """The refusal that names why the last candidate was left out, None where there was no candidate.
+
+    One that nobody meant to have analysed (a MIP, say) is named only where there is no other.
+    """
     uids = {_uid(g) for g in groups}
-    reasons = [c for c in record.choices if c.series_instance_uid in uids and c.code != "localizer"]
+    left_out = [c for c in record.choices if c.series_instance_uid in uids and c.code != "localizer"]
+    reasons = [c for c in left_out if not errors.row(c.code).routine] or left_out
     return Refused(reasons[-1].code, reasons[-1].sentence, series=reasons[-1].series_instance_uid) if reasons else None
 
 

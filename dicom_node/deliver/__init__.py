@@ -6,5 +6,14 @@ archive that has an object already answers as if it had just come.
 
 from dicom_node.deliver.confirm import Receipt, confirm, deliver, why_withheld
 from dicom_node.deliver.errors import Undelivered
+from dicom_node.deliver.refusals import is_answered, why_refusal_withheld
 
-__all__ = ["Receipt", "Undelivered", "confirm", "deliver", "why_withheld"]
+__all__ = [
+    "Receipt",
+    "Undelivered",
+    "confirm",
+    "deliver",
+    "is_answered",
+    "why_refusal_withheld",
+    "why_withheld",
+]

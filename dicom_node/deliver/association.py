@@ -22,6 +22,7 @@ from tenacity import (
     wait_exponential,
 )
 
+from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from inference.facts import Refused
 
 DIMSE_TIMEOUT_S = 60.0
@@ -75,12 +76,18 @@ class Peer:
                 f"{error.last_attempt.exception()}. Check that the receiver runs and that host and port are right.",
             ) from None
 
-    def _associate_once(self, offers: Sequence[tuple[str, str]]) -> Any:
-        self._knock()
+    def entity(self) -> Any:
+        """What we negotiate as requestor; one implementation has one class UID, in every role (PS3.7 D.3.3.2)."""
         entity = pynetdicom.AE(self.calling_aet)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION
         entity.acse_timeout = entity.connection_timeout = self.negotiation_timeout_s
         entity.dimse_timeout = entity.network_timeout = self.dimse_timeout_s
-        association = entity.associate(
+        return entity
+
+    def _associate_once(self, offers: Sequence[tuple[str, str]]) -> Any:
+        self._knock()
+        association = self.entity().associate(
             self.host,
             self.port,
             contexts=[build_context(UID(sop_class), UID(syntax)) for sop_class, syntax in offers],

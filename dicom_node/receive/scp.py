@@ -114,7 +114,7 @@ class Receiver:
         )
         self._arrivals = ArrivalWriter(self._spool, self._index)
         self._draining = threading.Event()
-        self._server = _application_entity(settings).make_server(
+        self._server = application_entity(settings).make_server(
             sock.getsockname(),
             ae_title=receive.ae_title,
             evt_handlers=[
@@ -232,7 +232,8 @@ class Receiver:
             self._arrivals.put(sender.id)
 
 
-def _application_entity(settings: Settings) -> ApplicationEntity:
+def application_entity(settings: Settings) -> ApplicationEntity:
+    """What we negotiate as acceptor of an association: contexts, sizes, limits and times (PS3.8, PS3.7 annex D)."""
     receive = settings.receive
     entity = ApplicationEntity(receive.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID

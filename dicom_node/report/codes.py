@@ -137,9 +137,9 @@ RESULTS = {
     "captures": _private("RESULT-CAPTURE", "Single capture"),
     "mip": _private("RESULT-MIP", "Rotating projection"),
     "pdf": _private("RESULT-PDF", "Report as PDF"),
+    "ko": _private("RESULT-KO", "Key object selection"),
 }
 OTHER_RESULT = _private("RESULT-OTHER", "Other result")
-WARNINGS_LEFT_OUT = _private("WARN-LEFT-OUT", "Number of warnings left out")
 
 # A refusal
 ANALYSIS_STATE = _private("ANALYSIS", "State of the analysis")
@@ -151,7 +151,7 @@ REFUSAL_REASON = _private("REFUSAL-REASON", "Reason for refusal")
 
 def concept(code: facts.Code) -> Code:
     """A model's own concept as pydicom's, its meaning cut to what DICOM allows (64 characters)."""
-    return Code(code.value, code.scheme, code.meaning[:64])
+    return Code(code.value, code.scheme, code.meaning[:64].rstrip())
 
 
 def private_scheme() -> Dataset:

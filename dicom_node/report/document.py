@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from datetime import datetime
 from typing import TypeAlias
 
 from highdicom import sr
@@ -41,7 +42,7 @@ def document(
     number, description = series
     others = [ds for found in results.values() for ds in found]
     report = sr.MeasurementReport(
-        observation_context=_observer(evidence),
+        observation_context=sr.ObservationContext(observer_device_context=observer(evidence)),
         procedure_reported=_procedures(evidence.source),
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
@@ -68,16 +69,16 @@ def document(
     ]
     if not elsewhere:
         del ds.PertinentOtherEvidenceSequence
-    if name == "sr" and evidence.run.predecessors:
-        ds.PredecessorDocumentsSequence = [_predecessor_item(p) for p in evidence.run.predecessors]
+    if predecessors := _predecessors(name, evidence):
+        ds.PredecessorDocumentsSequence = [_predecessor_item(p) for p in predecessors]
     ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
     ds.AuthorObserverSequence = [_author(evidence)]
     ds.ReferencedPerformedProcedureStepSequence = deepcopy(
         evidence.source.get("ReferencedPerformedProcedureStepSequence") or []
     )
-    request = _request(evidence.source)
-    if request is not None:
-        ds.ReferencedRequestSequence = [request]
+    order = order_answered(evidence.source)
+    if order is not None:
+        ds.ReferencedRequestSequence = [order]
     evidence.stamp(ds, name, description)
     return ds
 
@@ -87,13 +88,38 @@ def text(name: Code, value: str) -> sr.TextContentItem:
     return sr.TextContentItem(name=name, value=value, relationship_type="CONTAINS")
 
 
+def about_pictures(evidence: Evidence) -> list[sr.TextContentItem]:
+    """That the pictures are in another language than the report, where they are."""
+    say = evidence.say
+    return [] if evidence.say_in_pictures == say else [text(codes.COMMENT, say("pictures-in-english"))]
+
+
 def replacing(evidence: Evidence) -> list[sr.TextContentItem]:
-    """What the main report says of those it replaces; nothing where it is the first."""
-    number = len(evidence.run.predecessors)
-    if not number:
+    """What a report says of those that its result set replaces: why, and which; nothing where it is the first."""
+    say = evidence.say
+    replaced = [p for p in evidence.run.predecessors if p.kind == "sr"]  # a result set is counted by its main report
+    if not replaced:
         return []
-    key = "replaces-one" if number == 1 else "replaces-many"
-    return [text(codes.COMMENT, evidence.say(key, number=number, reasons=_reasons(evidence)))]
+    key = "replaces-one" if len(replaced) == 1 else "replaces-many"
+    which = [", ".join(filter(None, (_when(p.created), p.model))) for p in replaced]
+    return [
+        text(codes.COMMENT, say(key, number=len(replaced), reasons=_reasons(evidence))),
+        *(text(codes.COMMENT, say("replaced-report", which=one)) for one in which if one),
+    ]
+
+
+def _when(created: str) -> str:
+    return datetime.fromisoformat(created).isoformat(" ", "seconds") if created else ""
+
+
+def _predecessors(name: str, evidence: Evidence) -> list[Predecessor]:
+    """The reports that the one called ``name`` replaces: the main report those of all kinds, another its own kind.
+
+    Where there was none of its kind, it names the main ones.
+    """
+    replaced = evidence.run.predecessors
+    same_kind = [p for p in replaced if p.kind == name]
+    return list(replaced) if name == "sr" else same_kind or list(replaced)
 
 
 def _reasons(evidence: Evidence) -> str:
@@ -130,7 +156,8 @@ def _result_set(results: ResultObjects) -> sr.ContainerContentItem:
     return container
 
 
-def _observer(evidence: Evidence) -> sr.ObservationContext:
+def observer(evidence: Evidence) -> sr.ObserverContext:
+    """Who says so: this installation (TID 1004)."""
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=evidence.run.device_uid,
         name="petct-node",
@@ -138,7 +165,7 @@ def _observer(evidence: Evidence) -> sr.ObservationContext:
         model_name="petct-node",
         serial_number=evidence.run.serial,
     )
-    return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DEVICE, device))
+    return sr.ObserverContext(codes.DEVICE, device)
 
 
 def _author(evidence: Evidence) -> Dataset:
@@ -151,14 +178,14 @@ def _author(evidence: Evidence) -> Dataset:
 
 def _procedures(source: Dataset) -> list[Code]:
     named = [
-        Code(str(item.CodeValue), str(item.CodingSchemeDesignator), str(item.CodeMeaning))
+        Code(str(item.get("CodeValue") or item.LongCodeValue), item.CodingSchemeDesignator, item.CodeMeaning)
         for item in source.get("ProcedureCodeSequence") or []
-        if item.get("CodeValue") and item.get("CodingSchemeDesignator") and item.get("CodeMeaning")
+        if "URNCodeValue" not in item  # highdicom writes none with a scheme beside it
     ]
     return named or [codes.PET_ANY_REGION]
 
 
-def _request(source: Dataset) -> Dataset | None:
+def order_answered(source: Dataset) -> Dataset | None:
     """The order this report answers, where the source tells of one."""
     orders = source.get("RequestAttributesSequence") or []
     order = orders[0] if orders else Dataset()

@@ -1,14 +1,13 @@
 """What every result object shares: source headers, derived UIDs, run times, equipment, and the finished file.
 
 highdicom writes the present time and random UIDs; ``Evidence.stamp`` overwrites both, so that the same run of the same
-input writes the same bytes.  Patient and study attributes are copied verbatim from the source, decoded to UTF-8, and
-what is empty there stays empty.
+input writes the same bytes.  Patient and study attributes are copied verbatim from the source, decoded to UTF-8; what
+is empty there stays empty, and what is no valid value is left empty (``source``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -21,19 +20,11 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.identity import derived_uid
 from dicom_node.report import codes
+from dicom_node.report.pictures.lettering import readable
+from dicom_node.report.source import ALWAYS, WHERE_PRESENT, left_out_caution, read_header
 from dicom_node.report.words.phrases import Phrases
-from inference.facts import Instance, ModelFacts, Refused, Result, Run
+from inference.facts import Caution, Instance, ModelFacts, Refused, Result, Run
 
-# Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): there even when the source has none.
-ALWAYS = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
-)
-WHERE_PRESENT = (
-    *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription", "InstitutionName"),
-    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
-    *("LongitudinalTemporalInformationModified", "TimezoneOffsetFromUTC", "BodyPartExamined"),
-)
 # Body parts (PS3.16 annex L) there is one of: Laterality must be absent with these, and present with all others.
 UNPAIRED = frozenset(
     [
@@ -100,8 +91,6 @@ UNPAIRED = frozenset(
         "WHOLEBODY",
     ]
 )
-# For the SR alone.
-ORDER = ("ProcedureCodeSequence", "RequestAttributesSequence", "ReferencedPerformedProcedureStepSequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,40 +124,12 @@ class Clock:
         return self.started.strftime("%Y%m%d%H%M%S.%f%z")
 
 
-def read_header(path: str | Path) -> Dataset:
-    """The attributes that results copy, decoded; nothing else of the file is parsed into values.
-
-    Broken text is kept as far as it can be read: a name that does not fit its declared character set still travels.
-    Raises ``Refused`` ("source-unreadable").
-    """
-    wanted = [
-        "SpecificCharacterSet",
-        "SOPInstanceUID",
-        "StudyInstanceUID",
-        "Laterality",
-        *ALWAYS,
-        *WHERE_PRESENT,
-        *ORDER,
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # values that break their VR are copied as they are
-        try:
-            ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
-            ds.decode()
-        except (OSError, EOFError, ValueError, TypeError, AttributeError, NotImplementedError) as fault:
-            text = (
-                "A source image can no longer be read from its file, so no result can carry its patient; send it again."
-            )
-            raise Refused("source-unreadable", text, file=Path(path).name) from fault
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    return ds
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The source of one result set and the identity everything in it is derived from.
 
-    ``source``: header of one image of the study.  ``content_digest``: of the instances that the results rest on.
+    ``source``: header of one image of the study, and in ``left_out`` the keywords of what broke DICOM in it.
+    ``content_digest``: of the instances that the results rest on.
     """
 
     source: Dataset
@@ -176,11 +137,12 @@ class Evidence:
     model: ModelFacts | None
     run: Run
     clock: Clock
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:
         """Evidence headed by ``instance``, whose patient and study the results will carry."""
-        source = read_header(instance.path)
+        source, left_out = read_header(instance.path)
         found = str(source.get("StudyInstanceUID")), str(source.get("SOPInstanceUID"))
         if found != (instance.study_instance_uid, instance.sop_instance_uid):
             raise Refused(
@@ -188,7 +150,7 @@ class Evidence:
                 "The file of a source image no longer holds what was received in it; send the study again.",
                 sop_instance_uid=instance.sop_instance_uid,
             )
-        return cls(source, content_digest, model, run, Clock.of(run, source))
+        return cls(source, content_digest, model, run, Clock.of(run, source), left_out)
 
     def uid(self, name: str) -> str:
         """The UID of the thing called ``name`` in this result set.
@@ -198,12 +160,24 @@ class Evidence:
         model = (self.model.name, self.model.version, self.model.digest) if self.model else ()
         run = (self.run.device_uid, self.run.node_version, self.run.settings_digest)
         replaced = [p.sop_instance_uid for p in self.run.predecessors]
-        return derived_uid("result", self.content_digest, name, *model, *run, *replaced)
+        # it stands in the objects; absent else, so that a node with one model keeps its UIDs
+        block = [f"series block {self.run.series_block}"] if self.run.series_block else []
+        return derived_uid("result", self.content_digest, name, *model, *run, *block, *replaced)
+
+    @property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What to beware of in the source's header."""
+        return left_out_caution(self.left_out)
 
     @property
     def say(self) -> Phrases:
         """The phrases of the language that the run's texts for people are in."""
         return Phrases(self.run.language)
+
+    @property
+    def say_in_pictures(self) -> Phrases:
+        """The same where the fonts can show it, else English."""
+        return readable(self.say)
 
     @property
     def software_versions(self) -> list[str]:
@@ -228,6 +202,7 @@ class Evidence:
         ds.SpecificCharacterSet = "ISO_IR 192"
         self._stamp_patient_and_study(ds)
         self._stamp_equipment(ds)
+        ds.SeriesNumber = int(ds.SeriesNumber) + 100 * self.run.series_block
         ds.SeriesDescription = self._named(series_description)
         for kind in ("InstanceCreation", "Content", "Series"):
             ds[f"{kind}Date"] = pydicom.DataElement(f"{kind}Date", "DA", self.clock.date)

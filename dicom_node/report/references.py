@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import PositronEmissionTomographyImageStorage
 
-from dicom_node.report.evidence import ALWAYS
+from dicom_node.report.source import ALWAYS
 from inference.facts import Analysis, Instance, Refused, Volume
 
 # A volume whose slices lie farther from where their headers put them belongs to other images: no result is written.

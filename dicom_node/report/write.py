@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from pydicom.dataset import Dataset
 from dicom_node.report.document import ResultObjects
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import (
+    ko,
     label_map,
     parametric_map,
     refusal,
@@ -43,6 +45,7 @@ OPTIONAL: Mapping[str, Writer] = {
     "label_map": label_map.label_maps,
     "parametric_map": parametric_map.parametric_map,
     "rtstruct": rtstruct.structure_set,
+    "ko": ko.key_objects,
 }
 
 
@@ -52,6 +55,7 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     check_places(analysis.suv, pair.pet.instances)
     with _source_values_as_they_are():
         evidence = Evidence.of(pair.pet.instances[0], pair.digest, analysis.model, run)
+        analysis = replace(analysis, cautions=(*analysis.cautions, *evidence.cautions))
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
         seg = segmentation.segmentation(analysis, evidence, parts) if parts else None
@@ -63,6 +67,8 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         }
         objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
         objects["sr"] = [sr.main_report(analysis, evidence, parts, objects)]
+        if "ko" in objects:
+            objects["ko"] = objects.pop("ko")  # delivered last, since it flags the others
         written = _write_all(objects, evidence, folder)
     _remove_others(written, folder)
     return written
@@ -75,7 +81,7 @@ def refused(
     with _source_values_as_they_are():
         evidence, images = refusal.refusal_evidence(instances, why, model, run)
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = _save_png(picture.refusal_image(why, model, evidence.say), folder)
+        pixels = _save_png(picture.refusal_image(why, model, evidence.say_in_pictures), folder)
         what = "Not analysed: the reason as text"
         capture = secondary_capture.key_image_capture(pixels, evidence, images[:1], what)
         objects = {"key_image": [capture]}
@@ -103,7 +109,7 @@ def _source_values_as_they_are() -> Iterator[None]:
 def _key_image(analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
     what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
     sources = [analysis.pair.pet.instances[views.key_slice(analysis)]]
-    pixels = _save_png(picture.key_image(analysis, evidence.say), folder)
+    pixels = _save_png(picture.key_image(analysis, evidence.say_in_pictures), folder)
     return secondary_capture.key_image_capture(pixels, evidence, sources, what)
 
 

@@ -22,8 +22,8 @@ import structlog
 
 from dicom_node.config import Settings
 from dicom_node.work.patience import NotNow, is_of_the_machine
-from dicom_node.work.result_set import ResultSet, main_report, publish, read_set, temporary_folder
-from inference.facts import Instance, ModelFacts, Refused, Run
+from dicom_node.work.result_set import ResultSet, publish, read_set, reports, temporary_folder
+from inference.facts import Instance, ModelFacts, Refused, Result, Run
 from inference.reading.decoded import with_decoded
 
 if TYPE_CHECKING:
@@ -235,14 +235,15 @@ class _Desk:
         work = self._ledger.work(run_id)
         stored = [instance for study in work.studies for instance in self._index.study_instances(study)]
         instances = [with_decoded(instance, self._settings.decoded_dir) for instance in stored]
-        replaced = [main_report(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
-        predecessors = tuple(report for report in replaced if report)
+        replaced = [reports(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
+        predecessors = tuple(report for found in replaced for report in found)
         run = make_run(
             self._settings,
             started_at,
             predecessors=predecessors,
             segmenter=self._segmenter,
             occasions=self._ledger.occasions(run_id),
+            bundle=work.bundle,
         )
         temporary = temporary_folder(self._settings.results_dir, run_id)
         found = self._answer(work, instances, run, temporary, set_aside)
@@ -291,7 +292,11 @@ class _Desk:
 
         for path in folder.iterdir():
             path.unlink()
-        results = write_refusal(images, refused, model, run, folder)
+        results: tuple[Result, ...] = ()
+        try:
+            results = write_refusal(images, refused, model, run, folder)
+        except Refused as unanswerable:  # no image can be read, or the patient not be named: there is only the ledger
+            log.warning("no answer can be attached", run_id=folder.name, code=unanswerable.code, refused=refused.code)
         spoke = [model] if model else [one.facts for one in self._models.values()]
         demonstration = all(facts.demonstration for facts in spoke)
         return ResultSet(state, refused.code, refused.reason, demonstration, results)

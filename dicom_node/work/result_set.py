@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.facts import Predecessor, Result
+from dicom_node.report import read_result
+from inference.facts import Predecessor, Refused, Result
 
 MANIFEST = "results.json"
+REPORTS = ("sr", "sr_viewer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,28 @@ def read_set(folder: Path) -> ResultSet | None:
     return ResultSet(results=results, **stored)
 
 
-def main_report(folder: Path) -> Predecessor | None:
-    """The main SR of the set in this folder, as its successor names it; None where there is no set."""
+def reports(folder: Path) -> tuple[Predecessor, ...]:
+    """The SRs of the set in this folder, the main one first, as its successor names them; none where there is no set."""
     found = read_set(folder)
-    reports = [r for r in found.results if r.kind == "sr"] if found else []
-    if not reports:
-        return None
-    report = reports[0]
+    written = [r for r in found.results if r.kind in REPORTS] if found else []
+    return tuple(_predecessor(report) for report in sorted(written, key=lambda r: REPORTS.index(r.kind)))
+
+
+def _predecessor(report: Result) -> Predecessor:
+    """When it was made, and by which model, as far as the file still tells it."""
+    try:
+        said = read_result(report.path)
+        created, model = said.created, said.model
+    except Refused:  # only its words are lost: what identifies it is on record
+        created = model = ""
     return Predecessor(
-        report.study_instance_uid, report.series_instance_uid, report.sop_class_uid, report.sop_instance_uid
+        report.study_instance_uid,
+        report.series_instance_uid,
+        report.sop_class_uid,
+        report.sop_instance_uid,
+        report.kind,
+        created,
+        model,
     )
 
 

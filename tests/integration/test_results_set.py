@@ -202,8 +202,15 @@ def test_viewers_first_numbers_are_the_prediction(results: dict[str, Result]) ->
     root = files(results)["sr_viewer"].ContentSequence[-1]
     for position, group in enumerate(root.ContentSequence):
         assert any(item.ValueType == "SCOORD" for item in group.ContentSequence)
-        names = [i.ConceptNameCodeSequence[0].CodeValue for i in group.ContentSequence if i.ValueType == "NUM"]
-        assert names[:3] == (["DEMO-PROB", "PRED-LO95", "PRED-HI95"] if position == 0 else ["126401"] * 3)
+        names = [i.ConceptNameCodeSequence[0] for i in group.ContentSequence if i.ValueType == "NUM"][:5]
+        uptake = ["SUVBW-MAX", "SUVBW-MEAN", "SUVBW-PEAK"]
+        prediction = ["DEMO-PROB", "PRED-LO95", "PRED-HI95"]
+        assert [n.CodeValue for n in names][: 5 if position == 0 else 3] == (
+            [*prediction, *uptake[:2]] if position == 0 else uptake
+        )
+        meanings = [str(n.CodeMeaning) for n in names]
+        assert len(set(meanings)) == 5  # that is all it prints of them
+        assert {"SUVmax", "SUVmean"} < set(meanings)
 
 
 def test_a_model_of_one_member_prints_no_bounds(analysis: Analysis, tmp_path: Path) -> None:
@@ -371,13 +378,13 @@ REFUSED = Refused(
 def test_a_refusal_is_a_result_that_says_why(analysis: Analysis, tmp_path: Path, model) -> None:
     instances = (*analysis.pair.ct.instances, *analysis.pair.pet.instances)
     results = write_refusal(instances, REFUSED, model, RUN, tmp_path)
-    assert [r.kind for r in results] == ["sr", "key_image"]
-    summary = read_result(results[0].path)
+    assert [r.kind for r in results] == ["key_image", "sr"]
+    summary = read_result(results[1].path)
     assert (summary.refusal_code, summary.refusal_reason) == (REFUSED.code, REFUSED.reason)
     assert summary.prediction is None
-    coded = [str(e.value) for e in pydicom.dcmread(results[0].path).iterall() if e.keyword == "CodeValue"]
+    coded = [str(e.value) for e in pydicom.dcmread(results[1].path).iterall() if e.keyword == "CodeValue"]
     assert errors.row(REFUSED.code).concept.value in coded
-    assert f"Not analysed because: {REFUSED.reason}" in text_of(pydicom.dcmread(results[0].path))
+    assert f"Not analysed because: {REFUSED.reason}" in text_of(pydicom.dcmread(results[1].path))
     assert (tmp_path / "key_image.png").is_file()
     again = write_refusal(instances[::-1], REFUSED, model, RUN, tmp_path / "again")
     assert [r.sha256 for r in again] == [r.sha256 for r in results]
@@ -385,10 +392,10 @@ def test_a_refusal_is_a_result_that_says_why(analysis: Analysis, tmp_path: Path,
 
 def test_a_refusal_of_two_patients_names_one_and_leaves_the_other_out(analysis: Analysis, tmp_path: Path) -> None:
     ct = tuple(replace(i, attributes={**i.attributes, "PatientID": "P-2"}) for i in analysis.pair.ct.instances)
-    results = write_refusal((*ct, *analysis.pair.pet.instances), REFUSED, MODEL, RUN, tmp_path)
-    report = pydicom.dcmread(results[0].path)
+    key_image, main = write_refusal((*ct, *analysis.pair.pet.instances), REFUSED, MODEL, RUN, tmp_path)
+    report = pydicom.dcmread(main.path)
     named = {str(e.value) for e in report.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
-    assert named == {i.sop_instance_uid for i in analysis.pair.pet.instances}
+    assert named == {i.sop_instance_uid for i in (*analysis.pair.pet.instances, key_image)}
     assert report.PatientID == "P-1"
 
 

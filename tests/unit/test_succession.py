@@ -22,7 +22,7 @@ from dicom_node.report import write_refusal
 from dicom_node.steps import Steps
 from dicom_node.work.analyst import Analyst
 from dicom_node.work.job import Work
-from dicom_node.work.result_set import ResultSet, main_report, publish, temporary_folder
+from dicom_node.work.result_set import ResultSet, publish, reports, temporary_folder
 from inference.facts import Predecessor, Refused
 from inference.reading.instance import scan_folder
 from tests.studies import STUDY, ct, pet, rtstruct
@@ -289,15 +289,15 @@ def test_the_report_names_what_it_replaces_and_has_other_uids(tmp_path: Path, sh
 
 
 @pytest.mark.data
-def test_the_main_report_of_a_set_is_found_again(tmp_path: Path, shared_data: Path) -> None:
+def test_the_reports_of_a_set_are_found_again(tmp_path: Path, shared_data: Path) -> None:
     images = scan_folder(shared_data / "geometry" / "baseline").instances
-    assert main_report(tmp_path / "run") is None
+    assert reports(tmp_path / "run") == ()
     temporary = temporary_folder(tmp_path, "run")
     written = write_refusal(images, HOLE, None, make_run(Settings(), "20260101120000.000000+0000"), temporary)
     publish(temporary, tmp_path / "run", ResultSet("refused", HOLE.code, HOLE.reason, False, written))
     (report,) = [r for r in written if r.kind == "sr"]
-    found = main_report(tmp_path / "run")
-    assert found is not None
+    (found,) = reports(tmp_path / "run")
+    assert (found.kind, found.created) == ("sr", "2026-01-01T12:00:00+00:00")
     assert (found.sop_instance_uid, found.study_instance_uid) == (report.sop_instance_uid, report.study_instance_uid)
 
 

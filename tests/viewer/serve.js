@@ -1,11 +1,12 @@
-// One origin for the browser: OHIF's build at /, Orthanc's DICOMweb at /dicom-web and /wado.  No dependencies.
-// usage: node serve.js ORTHANC_PORT OHIF_DIST     prints the port it listens on (loopback, chosen by the system)
+// One origin for the browser: OHIF's build at /, dwv.html with its packages at /npm, Orthanc's DICOMweb at /dicom-web
+// and /wado.  No dependencies.
+// usage: node serve.js ORTHANC_PORT OHIF_DIST NODE_MODULES     prints the port it listens on (loopback, chosen by the system)
 'use strict';
 const fs = require('fs');
 const http = require('http');
 const path = require('path');
 
-const [orthancPort, dist] = process.argv.slice(2);
+const [orthancPort, dist, packages] = process.argv.slice(2);
 const config = fs.readFileSync(path.join(__dirname, 'app-config.js'));
 const TYPES = {
   '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css',
@@ -34,11 +35,17 @@ function file(pathname, response) {
     response.writeHead(200, { ...ISOLATED, 'content-type': TYPES['.js'] });
     return response.end(config);
   }
-  let found = path.normalize(path.join(dist, decodeURIComponent(pathname)));
-  const inside = found.startsWith(path.normalize(dist));
+  if (pathname === '/dwv.html') return send(path.join(__dirname, 'dwv.html'), response);
+  const [root, inner] = pathname.startsWith('/npm/') ? [packages, pathname.slice(4)] : [dist, pathname];
+  let found = path.normalize(path.join(root, decodeURIComponent(inner)));
+  const inside = found.startsWith(path.normalize(root));
   if (!inside || !fs.existsSync(found) || fs.statSync(found).isDirectory()) found = path.join(dist, 'index.html'); // single-page app
+  return send(found, response);
+}
+
+function send(found, response) {
   response.writeHead(200, { ...ISOLATED, 'content-type': TYPES[path.extname(found)] || 'application/octet-stream' });
-  return fs.createReadStream(found).pipe(response);
+  fs.createReadStream(found).pipe(response);
 }
 
 const server = http.createServer((request, response) => {

@@ -14,6 +14,8 @@ from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.words import verdict
 from inference.facts import Analysis, Lesion, SuvScale
 
+MOST_OTHER_SUV = 64  # numbers, of some 650 bytes each: a report is to stay within 256 KB
+
 
 def prediction_numbers(analysis: Analysis, *, uncertainty: bool = False) -> list[sr.Measurement]:
     """Probability and, where the model has an interval, its bounds, in percent; none where nothing may be printed.
@@ -51,6 +53,11 @@ def viewer_numbers(lesion: Lesion) -> list[sr.Measurement]:
     ] + _size_and_density(lesion)
 
 
+def lesions_with_other_suv(kinds: int) -> int:
+    """For how many lesions, the first ones, other kinds of SUV are given, so that the report keeps within its size."""
+    return MOST_OTHER_SUV // (3 * kinds) if kinds else 0
+
+
 def segment_numbers(part: Segment, also: Sequence[SuvScale]) -> list[sr.Measurement]:
     """The measures of a segment's own voxels, those of other kinds of SUV (``also``) last."""
     lesion = part.lesion
@@ -86,14 +93,10 @@ def _mtv_numbers(lesion: Lesion) -> list[sr.Measurement]:
 
 
 def _also_numbers(lesion: Lesion, scales: Sequence[SuvScale]) -> list[sr.Measurement]:
-    """SUVmax, SUVmean and SUVpeak of the other kinds.
-
-    Without Measurement Method: quantity and unit name the kind already, the formula stands once in the study's group,
-    and twenty lesions with all kinds would not fit into a report of 256 KB.
-    """
+    """SUVmax, SUVmean and SUVpeak of the other kinds."""
     return [
-        number(name, value * scale.factor, unit, derivation=derivation)
+        number(name, value * scale.factor, unit, derivation=derivation, method=method)
         for scale in scales
-        for name, unit, _ in [codes.SUV_KINDS[scale.suv_type]]
+        for name, unit, method in [codes.SUV_KINDS[scale.suv_type]]
         for value, derivation in _uptake(lesion)
     ]

@@ -27,8 +27,8 @@ MOST_BYTES = 32 << 20
 def parametric_map(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]) -> Sequence[Dataset]:  # noqa: ARG001 - as every optional object
     """The map, 0 to 1, 0 outside the box that the network looked at; none where saliency is withheld or absent.
 
-    It has a frame for every slice of the PET, as large as the PET's: OHIF 3.13.2 opens no other, since it lays frame n
-    over image n.  Where that exceeds ``MOST_BYTES`` (a fine whole-body PET has 200 MB of zeros), only the box's slices.
+    It has a frame for every slice of the PET, as large as the PET's: OHIF 3.13.2 opens no other (see ``_upwards``).
+    Where that exceeds ``MOST_BYTES`` (a fine whole-body PET has 200 MB of zeros), only the box's slices.
     """
     saliency = verdict.shown_saliency(analysis)
     if saliency is None:
@@ -53,6 +53,7 @@ def parametric_map(analysis: Analysis, evidence: Evidence, parts: Sequence[Segme
         content_qualification="RESEARCH",
         **evidence.for_highdicom("parametric_map", SERIES[0]),
     )
+    _upwards(ds)
     sources.name_in(ds)
     ds.DerivationDescription = (
         "Saliency of the model (head-only Grad-CAM), relative, 0 to 1; not probability of disease. Nothing finer than "
@@ -61,6 +62,24 @@ def parametric_map(analysis: Analysis, evidence: Evidence, parts: Sequence[Segme
     )
     evidence.stamp(ds, "parametric_map", SERIES[1])
     return [ds]
+
+
+def _upwards(ds: Dataset) -> None:
+    """Order the frames by their place along the images' normal; highdicom orders them against it.
+
+    OHIF 3.13.2 lays frame n over the n-th slice of its PET volume, which it sorts along the normal, and looks at no
+    position: against it the map is shown upside down.
+    """
+    plane = ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    normal = np.cross(*np.reshape(plane.ImageOrientationPatient, (2, 3)).astype(float))
+    groups = ds.PerFrameFunctionalGroupsSequence
+    places = [np.dot(normal, np.array(g.PlanePositionSequence[0].ImagePositionPatient, float)) for g in groups]
+    order = np.argsort(places, kind="stable")
+    frames = np.frombuffer(ds.FloatPixelData, "<f4").reshape(len(groups), -1)
+    ds.FloatPixelData = frames[order].tobytes()
+    ds.PerFrameFunctionalGroupsSequence = [groups[n] for n in order]
+    for number, group in enumerate(ds.PerFrameFunctionalGroupsSequence, start=1):
+        group.FrameContentSequence[0].DimensionIndexValues = [number]
 
 
 def _mapping() -> pm.RealWorldValueMapping:

@@ -24,7 +24,7 @@ def refusal_evidence(
     """Evidence headed by the first readable PET image, else CT, and the images of the same patient and study.
 
     Where PET and CT are of two patients the answer goes to the PET's alone.  Raises ``Refused`` where no image can be
-    read: then there is nothing to attach an answer to.
+    read, or the patient cannot be named (source-identity-invalid): then there is nothing to attach an answer to.
     """
     lines = sorted(f"{instance.sop_instance_uid} {instance.sha256}" for instance in instances)
     digest = hashlib.sha256("\n".join([*lines, refused.code, refused.reason]).encode()).hexdigest()
@@ -34,7 +34,9 @@ def refusal_evidence(
     for image in images:
         try:
             evidence = Evidence.of(image, digest, model, run)
-        except Refused:
+        except Refused as unnamed:
+            if unnamed.code == "source-identity-invalid":
+                raise  # nor can an answer carry that patient
             continue  # this file is part of the reason for refusal; another may name the patient
         return evidence, [i for i in images if _belongs(i, image)]
     raise Refused(
@@ -71,6 +73,7 @@ def refusal_report(
             text(codes.COMMENT, say("not-analysed-because", reason=verdict.refusal_sentence(refused, say))),
             text(codes.COMMENT, verdict.what_to_do(refused, say)),
             text(codes.COMMENT, say("research-use-only")),
+            *about_pictures(evidence),
             *replacing(evidence),
             *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
         ],

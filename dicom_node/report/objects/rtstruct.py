@@ -84,7 +84,7 @@ def _roi(part: Segment, grid: Volume, evidence: Evidence) -> Dataset:
     roi, algorithm = Dataset(), Dataset()
     roi.ROINumber, roi.ROIName = part.number, part.tracking_id[:64]
     roi.ReferencedFrameOfReferenceUID = grid.frame_of_reference_uid
-    roi.ROIDescription = part.description
+    roi.ROIDescription = part.description()
     roi.ROIVolume = decimals((part.voxels.mask.sum() * grid.voxel_ml,))[0]  # cm³, of the voxels
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIGenerationDescription = "AI, research use only"

@@ -37,7 +37,7 @@ def key_image_capture(pixels: Pixels, evidence: Evidence, sources: Sequence[Inst
 
 def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
     """PET slices of the body, inverse grey SUVbw 0 to 10, with the saliency over them; frames in the PET's order."""
-    frames = heatmap.Frames.of(analysis, evidence.say)
+    frames = heatmap.Frames.of(analysis, evidence.say_in_pictures)
     instances = [analysis.pair.pet.instances[k] for k in frames.slices]
     what = "PET, SUVbw 0 to 10 g/ml inverse grey, with outlines of the lesions; saliency withheld or absent"
     if verdict.shown_saliency(analysis) is not None:

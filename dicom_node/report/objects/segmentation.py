@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.objects import even_frames
 from dicom_node.report.references import Sources
 from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
@@ -21,8 +22,9 @@ from inference.facts import Analysis, Lesion, Region
 SERIES_NUMBER = 9010
 SERIES_DESCRIPTION = "AI lesions SEG (research use only)"
 
-REGION_COLOUR = hd.color.CIELabColor(53.0, 80.0, 67.0)
-MTV_COLOUR = hd.color.CIELabColor(83.0, 5.0, 82.0)
+# In the gamut of sRGB: outside it, dcmqi's component below 0 becomes 4 billion
+REGION_COLOUR = hd.color.CIELabColor.from_rgb(250, 20, 20)
+MTV_COLOUR = hd.color.CIELabColor.from_rgb(250, 200, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,11 @@ def _same(one: Region, other: Region) -> bool:
 def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]) -> Dataset:
     """The SEG of ``parts`` (at least one).  Algorithm type is AUTOMATIC always: no human drew these voxels.
 
-    Only slices that hold a lesion are handed over; empty frames are left out.
+    Only slices that hold a lesion are handed over; empty frames are left out, but for the few of ``even_frames``.
     """
     shape = analysis.suv.array.shape
-    held = slices_held(parts)
+    blank = _blank_frames(parts, shape)
+    held = sorted({*slices_held(parts), *(k for _, k in blank)})
     place = {k: position for position, k in enumerate(held)}
     # segment first in memory, so that untouched pages stay untouched; highdicom wants it last
     frames = np.zeros((len(parts), len(held), *shape[1:]), np.uint8)
@@ -87,6 +90,8 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         box = part.voxels
         first = place[box.start[0]]
         frames[index, first : first + box.mask.shape[0]][:, box.slices[1], box.slices[2]] = box.mask
+    for index, k in blank:
+        frames[index, place[k], 0, 0] = 1
     sources = Sources.of(analysis, held)
     ds: Dataset = seg.Segmentation(
         source_images=sources.shells,
@@ -99,10 +104,22 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         content_creator_name="petct-node^",
         **evidence.for_highdicom("seg", SERIES_NUMBER),
     )
+    if blank:
+        even_frames.clear_corners(ds)
     sources.name_in(ds)
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
     ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error
     return ds
+
+
+def _blank_frames(parts: Sequence[Segment], shape: tuple[int, ...]) -> list[even_frames.Frame]:
+    filled: set[even_frames.Frame] = set()
+    for index, part in enumerate(parts):
+        first, mask = part.voxels.start, part.voxels.mask
+        if first[1:] == (0, 0) and mask[:, 0, 0].any():
+            return []  # their first pixel is a lesion's
+        filled |= {(index, first[0] + int(k)) for k in np.flatnonzero(mask.any(axis=(1, 2)))}
+    return even_frames.blank_frames(filled, len(parts), shape)
 
 
 def slices_held(parts: Sequence[Segment]) -> list[int]:

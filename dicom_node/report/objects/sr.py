@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
-from dicom_node.report.document import Group, ResultObjects, add, document, number, replacing, text
+from dicom_node.report.document import Group, ResultObjects, about_pictures, add, document, number, replacing, text
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.objects.measures import prediction_numbers, segment_numbers
+from dicom_node.report.objects.measures import lesions_with_other_suv, prediction_numbers, segment_numbers
 from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.pictures import views
 from dicom_node.report.references import frame_numbers
@@ -19,11 +20,11 @@ from dicom_node.report.words.phrases import Phrases
 from inference.facts import Analysis, Caution, Lesion, SuvRule, SuvScale
 
 SERIES = (9001, "AI PET/CT results (research use only)")
+WARNING_BYTES = 24_000  # of a report that is to stay within 256 KB; some eighty sentences
+ITEM_BYTES = 120  # what a text item takes beside its text
 
 
-def main_report(
-    analysis: Analysis, evidence: Evidence, parts: Sequence[Segment], results: ResultObjects
-) -> Dataset:
+def main_report(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment], results: ResultObjects) -> Dataset:
     """Prediction, applicability, SUV rule and warnings, then one volumetric group for each segment.
 
     ``results``: all other objects of the set, which this report is the root of; "seg" among them where there are
@@ -38,16 +39,11 @@ def main_report(
 
 
 def node_algorithm(evidence: Evidence) -> sr.AlgorithmIdentification:
-    """What found and measured the lesions."""
-    return sr.AlgorithmIdentification(
-        name="petct-node lesions",
-        version=evidence.run.node_version,
-        manufacturer=codes.MANUFACTURER,
-        parameters=[f"settings sha256:{evidence.run.settings_digest}"],
-    )
+    """What found and measured the lesions; it stands in every group, so its settings stand in the study's."""
+    return sr.AlgorithmIdentification(name="petct-node lesions", version=evidence.run.node_version)
 
 
-def _model_algorithm(analysis: Analysis) -> sr.AlgorithmIdentification:
+def _model_algorithm(analysis: Analysis, evidence: Evidence) -> sr.AlgorithmIdentification:
     model = analysis.model
     return sr.AlgorithmIdentification(
         name=model.name,
@@ -58,6 +54,7 @@ def _model_algorithm(analysis: Analysis) -> sr.AlgorithmIdentification:
             f"manifest sha256:{model.digest}",
             f"preprocessing sha256:{model.preprocessing_digest}",
             f"backend {model.backend}, {model.precision}",
+            f"settings sha256:{evidence.run.settings_digest}",
         ],
     )
 
@@ -69,7 +66,7 @@ def _study_group(analysis: Analysis, evidence: Evidence) -> sr.MeasurementsAndQu
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=evidence.uid("tracking prediction"), identifier=tracking),
         finding_type=codes.concept(analysis.model.status_code),
-        algorithm_id=_model_algorithm(analysis),
+        algorithm_id=_model_algorithm(analysis, evidence),
         measurements=[
             *prediction_numbers(analysis, uncertainty=True),
             number(codes.LESION_COUNT, len(analysis.lesions), codes.LESIONS),
@@ -77,7 +74,7 @@ def _study_group(analysis: Analysis, evidence: Evidence) -> sr.MeasurementsAndQu
         qualitative_evaluations=_evaluations(analysis),
         source_images=_key_image(analysis),
     )
-    add(group, [*_statements(analysis, len(shown), evidence.say), *replacing(evidence)])
+    add(group, [*_statements(analysis, len(shown), evidence.say), *about_pictures(evidence), *replacing(evidence)])
     return group
 
 
@@ -126,11 +123,28 @@ def _statements(analysis: Analysis, shown: int, say: Phrases) -> list[sr.TextCon
         ),
         text(codes.SUV_RULE, f"{rule.suv_type}: {rule.rule}"),
         *(text(codes.SUV_RULE, f"{s.suv_type}: SUVbw × {s.factor:.9g}, {s.formula}") for s in analysis.also_suv),
+        *_other_suv_left_out(analysis, shown, say),
         *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in _inputs(rule).items()),
         text(codes.COMMENT, verdict.tracer(analysis.tracer, say)),
         *(text(codes.COMMENT, verdict.reference(r, say)) for r in analysis.references),
-        *(text(codes.WARNING, f"{c.code}: {_said(c, say)}") for c in verdict.cautions(analysis)),
+        *_warnings(analysis, say),
     ]
+
+
+def _warnings(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:
+    """Each warning, the most important first, as many as the report has room for; how many it leaves out is said."""
+    said = [f"{caution.code}: {_said(caution, say)}" for caution in verdict.cautions(analysis)]
+    sizes = itertools.accumulate(len(warning.encode()) + ITEM_BYTES for warning in said)
+    listed = said[: sum(size <= WARNING_BYTES for size in sizes)]
+    items = [text(codes.WARNING, warning) for warning in listed]
+    if left_out := len(said) - len(listed):
+        items.append(text(codes.WARNING, say("warnings-left-out", number=left_out)))
+    return items
+
+
+def _other_suv_left_out(analysis: Analysis, shown: int, say: Phrases) -> list[sr.TextContentItem]:
+    told = lesions_with_other_suv(len(analysis.also_suv))
+    return [text(codes.COMMENT, say("other-suv-some", number=told))] if 0 < told < shown else []
 
 
 def _said(caution: Caution, say: Phrases) -> str:
@@ -140,6 +154,11 @@ def _said(caution: Caution, say: Phrases) -> str:
 def _inputs(rule: SuvRule) -> dict[str, str | float]:
     when = {"reference_time": rule.reference_time} if rule.reference_time else {}
     return {**rule.inputs, **when}
+
+
+def _has_other_suv(part: Segment, analysis: Analysis) -> bool:
+    first = verdict.shown_lesions(analysis.lesions)[: lesions_with_other_suv(len(analysis.also_suv))]
+    return any(part.lesion is lesion for lesion in first)
 
 
 def _segment_group(
@@ -156,7 +175,7 @@ def _segment_group(
         ),
         finding_type=codes.LESION,
         algorithm_id=node_algorithm(evidence),
-        measurements=segment_numbers(part, analysis.also_suv),
+        measurements=segment_numbers(part, analysis.also_suv if _has_other_suv(part, analysis) else ()),
     )
     add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description(evidence.say))])
     return group

@@ -14,7 +14,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
-from dicom_node.report.document import add, document, text
+from dicom_node.report.document import add, document, replacing, text
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects.measures import prediction_numbers, viewer_numbers
 from dicom_node.report.objects.segmentation import Segment
@@ -72,5 +72,5 @@ def _planar_group(
     )
     add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description(evidence.say))])
     if index_lesion:
-        add(group, statements(analysis, evidence.say))
+        add(group, [*statements(analysis, evidence.say), *replacing(evidence)])
     return group

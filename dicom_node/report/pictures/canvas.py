@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.pictures.lettering import font, line_height, wrapped
@@ -15,6 +15,7 @@ from inference.facts import ModelFacts
 
 SIDE = 1024
 MARGIN = 10
+SMALLEST = {"ja": 20, "zh": 20}  # pixels: Han characters of fewer cannot be told apart at half size
 BACKGROUND, INK, MUTED, WARN = (14, 16, 22), (238, 240, 244), (170, 178, 190), (255, 190, 70)
 
 
@@ -24,6 +25,10 @@ class Canvas:
         self.image = Image.new("RGB", (SIDE, SIDE), BACKGROUND)
         self.draw = ImageDraw.Draw(self.image)
 
+    def font(self, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+        """The font of the picture's language."""
+        return font(max(size, SMALLEST.get(self.say.language, 0)), bold=bold, language=self.say.language)
+
     @property
     def pixels(self) -> Pixels:
         return np.asarray(self.image)
@@ -31,13 +36,17 @@ class Canvas:
     def text(self, x: float, y: float, text: str, size: int, *, anchor: str, light: bool = False) -> None:
         """One line on top of a picture, rimmed to stand out; dark where the picture is ``light``."""
         ink, rim = ((0, 0, 0), (255, 255, 255)) if light else (INK, (0, 0, 0))
-        self.draw.text((x, y), text, ink, font(size), anchor=anchor, stroke_width=2, stroke_fill=rim)
+        self.draw.text((x, y), text, ink, self.font(size), anchor=anchor, stroke_width=2, stroke_fill=rim)
+
+    def rows(self, text: str, size: int, *, bold: bool = False) -> int:
+        """How many lines the text takes."""
+        return len(wrapped(text, self.font(size, bold=bold), SIDE - 2 * MARGIN))
 
     def paragraph(
         self, text: str, top: int, *, size: int, bold: bool = False, ink: tuple[int, int, int] = INK, most: int = 99
     ) -> int:
         """Wrapped lines across the picture, at most ``most``; returns where the next one may begin."""
-        face = font(size, bold=bold)
+        face = self.font(size, bold=bold)
         lines = wrapped(text, face, SIDE - 2 * MARGIN)
         if len(lines) > most:
             lines = [*lines[: most - 1], wrapped(lines[most - 1], face, SIDE - 2 * MARGIN - 2 * size)[0] + " …"]
@@ -49,11 +58,7 @@ class Canvas:
     def footer(self, model: ModelFacts | None) -> int:
         """What stands on every picture; returns where it begins."""
         lines = [self.say("research-use-only"), *([f"{model.statement}."] if model and model.statement else [])]
-        top = (
-            SIDE
-            - 8
-            - sum(line_height(20) * len(wrapped(line, font(20, bold=True), SIDE - 2 * MARGIN)) for line in lines)
-        )
+        top = SIDE - 8 - sum(line_height(20) * self.rows(line, 20, bold=True) for line in lines)
         begin = top
         for line in lines:
             top = self.paragraph(line[0].upper() + line[1:], top, size=20, bold=True, ink=WARN)
@@ -76,7 +81,7 @@ class Canvas:
         x, y = corner
         height, width = pixels.shape[:2]
         self.image.paste(Image.fromarray(pixels), (x, y))
-        self.draw.text((x, y - 5), title, INK, font(18), anchor="ls")
+        self.draw.text((x, y - 5), title, INK, self.font(18), anchor="ls")
         left, right, top, bottom = letters
         self.text(x + 5, y + height / 2, left, 17, anchor="lm", light=light)
         self.text(x + width - 5, y + height / 2, right, 17, anchor="rm", light=light)

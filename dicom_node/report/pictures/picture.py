@@ -13,7 +13,7 @@ from PIL import Image
 from dicom_node.report.pictures import colours, views
 from dicom_node.report.pictures.canvas import INK, MARGIN, MUTED, SIDE, WARN, Canvas
 from dicom_node.report.pictures.colours import Pixels
-from dicom_node.report.pictures.lettering import font, line_height, wrapped
+from dicom_node.report.pictures.lettering import line_height
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
@@ -33,7 +33,7 @@ def key_image(analysis: Analysis, say: Phrases = ENGLISH) -> Pixels:
     """The picture of an analysis: (1024, 1024, 3), row, column, RGB."""
     canvas = Canvas(say)
     headline = verdict.headline(analysis, say)
-    size = next((s for s in HEADLINE_SIZES if _rows(headline, s, bold=True) == 1), HEADLINE_SIZES[-1])
+    size = next((s for s in HEADLINE_SIZES if canvas.rows(headline, s, bold=True) == 1), HEADLINE_SIZES[-1])
     top = canvas.paragraph(headline, 8, size=size, bold=True, most=2)
     ink = MUTED if verdict.applicability(analysis.prediction) == "inside" else WARN
     room = (UPPER_TOP - 24 - top) // line_height(18)
@@ -41,7 +41,7 @@ def key_image(analysis: Analysis, say: Phrases = ENGLISH) -> Pixels:
     _axial_row(canvas, analysis)
     floor = canvas.footer(analysis.model) - MARGIN
     lines = _lines(analysis, say)
-    tall = floor - _height(lines, TEXT_SIZES[-1]) - MARGIN - LOWER_TOP
+    tall = floor - _height(canvas, lines, TEXT_SIZES[-1]) - MARGIN - LOWER_TOP
     bottom = _lower_row(canvas, analysis, min(max(tall, SHORTEST), TALLEST))
     _text(canvas, lines, bottom + MARGIN, floor)
     return canvas.pixels
@@ -188,11 +188,11 @@ def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int, tall: int) -> 
     """As many lesions as there is room for; returns where the table ends."""
     left, top = SIDE - MARGIN - TABLE, LOWER_TOP
     canvas.draw.text(
-        (left, top - 5), verdict.lesion_count(found, found, canvas.say), INK, font(18, bold=True), anchor="ls"
+        (left, top - 5), verdict.lesion_count(found, found, canvas.say), INK, canvas.font(18, bold=True), anchor="ls"
     )
     columns = (0, 112, 176, TABLE)
     for at, name in zip(columns, (canvas.say("column-number"), "SUVmax", "peak", "MTV ml"), strict=True):
-        canvas.draw.text((left + at, top + 4), name, MUTED, font(17), anchor="la" if at == 0 else "ra")
+        canvas.draw.text((left + at, top + 4), name, MUTED, canvas.font(17), anchor="la" if at == 0 else "ra")
     room = tall // ROW - 1
     listed = lesions if found <= room else lesions[: room - 1]
     y = top
@@ -200,12 +200,12 @@ def _table(canvas: Canvas, lesions: Sequence[Lesion], found: int, tall: int) -> 
         ink = INDEX if row == 0 else OTHER
         values = (f"{lesion.suv_max:.2f}", f"{lesion.suv_peak:.2f}", f"{lesion.mtv_ml:.1f}")
         y += ROW
-        canvas.draw.text((left, y + 4), str(lesion.number), ink, font(18))
+        canvas.draw.text((left, y + 4), str(lesion.number), ink, canvas.font(18))
         for at, value in zip(columns[1:], values, strict=True):
-            canvas.draw.text((left + at, y + 4), value, INK, font(18), anchor="ra")
+            canvas.draw.text((left + at, y + 4), value, INK, canvas.font(18), anchor="ra")
     if found > len(listed):
         y += ROW
-        canvas.draw.text((left, y + 4), canvas.say("and-more", number=found - len(listed)), MUTED, font(18))
+        canvas.draw.text((left, y + 4), canvas.say("and-more", number=found - len(listed)), MUTED, canvas.font(18))
     return y + ROW
 
 
@@ -222,23 +222,19 @@ def _lines(analysis: Analysis, say: Phrases) -> list[tuple[str, tuple[int, int, 
     ]
 
 
-def _height(lines: Sequence[tuple[str, tuple[int, int, int]]], size: int) -> int:
+def _height(canvas: Canvas, lines: Sequence[tuple[str, tuple[int, int, int]]], size: int) -> int:
     """Of all lines at that size of letters, two rows each at most."""
-    return line_height(size) * sum(min(2, _rows(line, size)) for line, _ in lines)
-
-
-def _rows(text: str, size: int, *, bold: bool = False) -> int:
-    return len(wrapped(text, font(size, bold=bold), SIDE - 2 * MARGIN))
+    return line_height(size) * sum(min(2, canvas.rows(line, size)) for line, _ in lines)
 
 
 def _text(canvas: Canvas, lines: Sequence[tuple[str, tuple[int, int, int]]], top: int, floor: int) -> None:
     """As large as fits from ``top`` to ``floor``; what never fits is in the structured report, and said so."""
-    size = next((s for s in TEXT_SIZES if top + _height(lines, s) <= floor), TEXT_SIZES[-1])
+    size = next((s for s in TEXT_SIZES if top + _height(canvas, lines, s) <= floor), TEXT_SIZES[-1])
     *others, model = lines
     for position, line in enumerate(others):
-        after = _height([model], size)
-        whole = top + _height(others[position:], size) + after <= floor
-        if not whole and top + _height([line], size) + line_height(size) + after > floor:
+        after = _height(canvas, [model], size)
+        whole = top + _height(canvas, others[position:], size) + after <= floor
+        if not whole and top + _height(canvas, [line], size) + line_height(size) + after > floor:
             left_over = canvas.say("more-in-report", number=len(others) - position)
             top = canvas.paragraph(left_over, top, size=size, ink=WARN, most=1)
             break

@@ -22,6 +22,7 @@ _SUV = {"suv": "126401", "lbm-janma": "126405", "lbm-james": "126406", "bsa": "1
 # (concept, derivation) → key of ``LesionSummary.measures``
 MEASURES = {
     **{(code, _STATISTICS[which]): f"{kind}_{which}" for kind, code in _SUV.items() for which in _STATISTICS},
+    **{(f"SUVBW-{which.upper()}", code): f"suv_{which}" for which, code in _STATISTICS.items()},  # for viewers
     ("118565006", ""): "volume_ml",
     ("112031", _STATISTICS["mean"]): "mean_hu",
     ("126032", ""): "mtv_ml",

@@ -1,5 +1,7 @@
-"""Texts for people in the site's language, from the tables beside this file: ``phrases.toml``, ``cautions.toml``,
-``refusals.toml``, ``reasons.toml``, all of one format.
+"""Texts for people in the site's language, from the tables beside this file, all of one format.
+
+``phrases.toml`` is what reports and pictures say; ``cautions.toml``, ``reasons.toml``, ``refusals.toml`` and
+``advice.toml`` are for what the code says in English.
 
 Numbers keep the decimal point in every language, as the coded measurements and other systems show them.
 """
@@ -14,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 ROOM = Path(__file__).parent
+TABLES = ("phrases", "cautions", "reasons", "refusals", "advice")
 LANGUAGES = ("en", "de", "fr", "es", "ja", "zh")  # RFC 5646; of the setting report.language; zh is in simplified script
 
 
@@ -27,6 +30,11 @@ class Phrases:
         """The phrase with ``values`` filled in.  Raises KeyError for a key or a value that the table does not name."""
         return table("phrases")[key][self.language].format(**values)
 
+    @property
+    def letters(self) -> frozenset[str]:
+        """All that its phrases are written with."""
+        return frozenset(letter for name in TABLES for row in table(name).values() for letter in row[self.language])
+
     def caution(self, code: str, english: str) -> str:
         """The plain sentence of a caution's code; the English text itself in English and for a code without a row."""
         return self._row("cautions", code, english)
@@ -34,6 +42,10 @@ class Phrases:
     def refusal(self, code: str, english: str) -> str:
         """The plain sentence of a refusal's code, as ``caution``."""
         return self._row("refusals", code, english)
+
+    def advice(self, english: str) -> str:
+        """What to do after a refusal, by the English of the refusal's row; the English where there is no other."""
+        return _advice().get(english, {}).get(self.language, english)
 
     def reason(self, english: str) -> str:
         """A sentence made in English elsewhere, by the pattern in ``reasons.toml`` it was made from; else as it is.
@@ -56,6 +68,11 @@ class Phrases:
 def table(name: str) -> Mapping[str, Mapping[str, str]]:
     """The table ``name``: key → language → phrase."""
     return tomllib.loads((ROOM / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _advice() -> Mapping[str, Mapping[str, str]]:
+    return {row["en"]: row for row in table("advice").values()}
 
 
 @cache

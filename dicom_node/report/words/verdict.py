@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from dicom_node import errors
 from dicom_node.report.words.phrases import Phrases
@@ -108,8 +109,10 @@ def headline(analysis: Analysis, say: Phrases = ENGLISH) -> str:
 def applicability_sentence(prediction: Prediction, say: Phrases = ENGLISH) -> str:
     """The verdict on applicability with its reasons."""
     sentence = say("applicability", words=say(f"applicability-{applicability(prediction)}"))
-    reasons = "; ".join(map(say.reason, prediction.applicability_reasons))
-    return say("applicability-why", sentence=sentence, reasons=reasons) if reasons else sentence
+    if not prediction.applicability_reasons:
+        return sentence
+    reasons = reduce(lambda a, b: say("and-also", one=a, other=b), map(say.reason, prediction.applicability_reasons))
+    return say("applicability-why", sentence=sentence, reasons=reasons)
 
 
 def lesion_numbers(lesion: Lesion, say: Phrases = ENGLISH) -> str:
@@ -188,7 +191,7 @@ def refusal_sentence(refused: Refused, say: Phrases = ENGLISH) -> str:
 def what_to_do(refused: Refused, say: Phrases = ENGLISH) -> str:
     """Who has to do what after a refusal."""
     row = errors.row(refused.code)
-    return say("what-to-do", who=say(f"who-{row.who}"), advice=say.reason(row.advice))
+    return say("what-to-do", who=say(f"who-{row.who}"), advice=say.advice(row.advice))
 
 
 def in_full(said: str, english: str) -> str:

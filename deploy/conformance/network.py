@@ -1,0 +1,395 @@
+"""What is spoken on the wire: tables of services, contexts, statuses, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from pydicom.uid import UID
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from deploy.conformance.attributes import kinds
+from deploy.conformance.iods import extends, name_of, sop_class_of
+from deploy.conformance.markdown import code, table
+from deploy.conformance.specimens import specimens
+from dicom_node import NODE_VERSION
+from dicom_node.commands import send
+from dicom_node.config import Settings
+from dicom_node.deliver import dimse
+from dicom_node.deliver.association import Peer
+from dicom_node.errors import NOT_UNDERSTOOD, OUT_OF_RESOURCES, ROWS, WRONG_CLASS
+from dicom_node.receive import scp
+from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicom_node.report import codes
+from dicom_node.sections import DimseDestination, OrthancDestination
+from dicom_node.workflow import DELIVERIES_AT_ONCE
+from inference.geometry import regrid
+from inference.reading import elements, keywords, part10, pixels, values
+from inference.regions import seg, structures
+
+RECEIVED, SENT, MESSAGES = "R", "S", "M"  # sets of transfer syntaxes
+IMPLICIT = "1.2.840.10008.1.2"
+
+
+def product() -> str:
+    """What the statement is of."""
+    return table(
+        ("", ""),
+        [
+            ("Product", "petct-node"),
+            ("Version", NODE_VERSION),
+            ("Manufacturer (0008,0070) in its objects", codes.MANUFACTURER),
+            ("Implementation Class UID", code(IMPLEMENTATION_CLASS_UID)),
+            ("Implementation Version Name", code(IMPLEMENTATION_VERSION)),
+            ("Intended use", f"{codes.RESEARCH_USE_ONLY}; not a medical device"),
+        ],
+    )
+
+
+def sop_classes() -> str:
+    """PS3.2 table N.1-1: storage SOP classes, how they are transferred, and what for."""
+    created = {sop_class_of(kind) for kind in kinds()}
+    return table(
+        ("SOP class", "UID", "Transfer syntaxes", "As SCP", "As SCU", "Created", "Processed"),
+        [
+            (
+                name_of(uid),
+                code(uid),
+                ", ".join([RECEIVED] * (uid in STORAGE_CLASSES) + [SENT] * (uid in created)),
+                "yes" if uid in STORAGE_CLASSES else "",
+                "yes" if uid in created else "",
+                _how_created(uid) if uid in created else "",
+                "yes" if uid in STORAGE_CLASSES else "",
+            )
+            for uid in sorted({*STORAGE_CLASSES, *created}, key=_by_number)
+        ],
+    )
+
+
+def _by_number(uid: str) -> list[int]:
+    return [int(part) for part in uid.split(".")]
+
+
+def _how_created(uid: str) -> str:
+    """Standard, or Standard Extended (PS3.2 3.11) where an attribute is added that its IOD does not have."""
+    return "SE" if any(extends(kind) for kind in kinds() if sop_class_of(kind) == uid) else "S"
+
+
+def transfer_syntaxes() -> str:
+    """PS3.2 table N.1-2."""
+    sent = {syntax for _, syntax in contexts_sent()}
+    every = [*TRANSFER_SYNTAXES, *sorted(sent - set(TRANSFER_SYNTAXES))]
+    return table(
+        ("Transfer syntax", "UID", "Sets"),
+        [
+            (
+                name_of(uid),
+                code(uid),
+                ", ".join(
+                    [RECEIVED] * (uid in TRANSFER_SYNTAXES) + [SENT] * (uid in sent) + [MESSAGES] * (uid == IMPLICIT)
+                ),
+            )
+            for uid in every
+        ],
+    )
+
+
+@cache
+def contexts_sent() -> tuple[tuple[str, str], ...]:
+    """(SOP Class UID, Transfer Syntax UID) of every object really written: what a delivery proposes."""
+    return tuple(
+        sorted(
+            {
+                (str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID))
+                for specimen in specimens()
+                for found in specimen.objects.values()
+                for ds in found
+            }
+        )
+    )
+
+
+def services() -> str:
+    """The DIMSE services, by role."""
+    return table(
+        ("Service", "SOP class", "SCU", "SCP", "Used for"),
+        [
+            (
+                "Verification",
+                code(Verification),
+                "yes",
+                "yes",
+                "`petct-node doctor` and the demo ask; senders may ask us",
+            ),
+            ("Storage", "as above", "yes", "yes", "images and regions in; results out"),
+            (
+                "Query, study root, FIND",
+                code(StudyRootQueryRetrieveInformationModelFind),
+                "yes",
+                "no",
+                "whether an archive lists the results just sent, at the IMAGE level",
+            ),
+        ],
+    )
+
+
+def acceptor() -> str:
+    """Association parameters as SCP (PS3.2 table N.7-2)."""
+    settings = Settings()
+    entity, receive = scp.application_entity(settings), settings.receive
+    return table(
+        ("Parameter", "Value", "Set by"),
+        [
+            *_common(entity),
+            ("Maximum PDU length we receive", f"{entity.maximum_pdu_size} bytes", "fixed"),
+            ("Associations at once", f"{entity.maximum_associations} for each process", "receive.max_associations"),
+            ("Processes that accept", receive.processes, "receive.processes"),
+            ("Connections that wait to be accepted", scp.BACKLOG, "fixed"),
+            ("Time to negotiate", f"{entity.acse_timeout:g} s", "receive.acse_timeout_s"),
+            ("Silence after which we abort", f"{entity.dimse_timeout:g} s", "receive.idle_timeout_s"),
+            ("Time to finish a C-STORE when the node stops", f"{scp.DRAIN_S:g} s", "fixed"),
+            ("Outstanding operations", "1 (no asynchronous operations window)", "fixed"),
+            ("Called AE title", f"must be ours, {code(receive.ae_title)} by default", "receive.ae_title"),
+            (
+                "Calling AE title and address",
+                "of the list of peers; without a list anyone on loopback",
+                "receive.peers",
+            ),
+        ],
+    )
+
+
+def initiator() -> str:
+    """Association parameters as SCU."""
+    by_default = DimseDestination(name="archive", host="archive", port=104, ae_title="ARCHIVE")
+    entity = Peer("archive", 104, "PETCTNODE", "ARCHIVE", 0.0).entity()
+    return table(
+        ("Parameter", "Value", "Set by"),
+        [
+            *_common(entity),
+            (
+                "Maximum PDU length we receive",
+                f"{entity.maximum_pdu_size} bytes; we send what the peer allows",
+                "fixed",
+            ),
+            (
+                "Associations at once",
+                f"{DELIVERIES_AT_ONCE} for each destination; `petct-node send`: as asked",
+                "--associations",
+            ),
+            ("Calling AE title", "ours; of `petct-node send` PETCTSEND", "receive.ae_title, --calling-aet"),
+            ("Time to connect and negotiate, delivery", f"{by_default.timeout_s:g} s", "timeout_s of the destination"),
+            ("Time for each answer, delivery", f"{by_default.timeout_s:g} s", "timeout_s of the destination"),
+            (
+                "The same, `petct-node send`",
+                f"{entity.acse_timeout:g} s and {entity.dimse_timeout:g} s",
+                "fixed",
+            ),
+            ("Outstanding operations", "1", "fixed"),
+        ],
+    )
+
+
+def _common(entity: object) -> Iterator[tuple[object, ...]]:
+    yield "Application context", code("1.2.840.10008.3.1.1.1"), "fixed"
+    yield "Implementation Class UID", code(getattr(entity, "implementation_class_uid", "")), "fixed"
+    yield "Implementation Version Name", code(getattr(entity, "implementation_version_name", "")), "fixed"
+
+
+# of pynetdicom (PS3.8 table 9-21): result, source, reason
+REJECTED_CALLED_AE, REJECTED_LIMIT = (1, 1, 7), (2, 3, 2)
+
+
+def rejections() -> str:
+    """A-ASSOCIATE-RJ that we answer with (PS3.8 9.3.4)."""
+    results, sources = {1: "permanent", 2: "transient"}, {1: "service user", 3: "service provider (presentation)"}
+    conditions = (
+        (scp.REJECTED_CALLING_AE, "calling AE title not recognised", "No peer of the list has this title and address."),
+        (REJECTED_CALLED_AE, "called AE title not recognised", "The called AE title is not ours."),
+        (REJECTED_LIMIT, "local limit exceeded", "As many associations are open as are allowed; try again."),
+    )
+    return table(
+        ("Result", "Source", "Reason", "When"),
+        [
+            (f"{result} {results[result]}", f"{source} {sources[source]}", f"{reason} {meaning}", when)
+            for (result, source, reason), meaning, when in conditions
+        ],
+    )
+
+
+def contexts_accepted() -> str:
+    """Presentation contexts as SCP."""
+    return table(
+        ("Abstract syntax", "UID", "Transfer syntaxes", "Role"),
+        [
+            (
+                name_of(str(context.abstract_syntax)),
+                code(context.abstract_syntax),
+                _named(context.transfer_syntax),
+                "SCP",
+            )
+            for context in scp.application_entity(Settings()).supported_contexts
+        ],
+    )
+
+
+def _named(syntaxes: Sequence[str]) -> str:
+    if set(map(str, syntaxes)) == set(TRANSFER_SYNTAXES):
+        return f"set {RECEIVED}"
+    return ", ".join(UID(str(syntax)).name for syntax in syntaxes)
+
+
+def contexts_proposed() -> str:
+    """Presentation contexts as SCU of a delivery: one for each pair, with this one transfer syntax."""
+    return table(
+        ("Abstract syntax", "UID", "Transfer syntax", "Role"),
+        [
+            *(
+                (name_of(uid), code(uid), f"{UID(syntax).name} {code(syntax)}", "SCU")
+                for uid, syntax in contexts_sent()
+            ),
+            *(
+                (name_of(uid), code(uid), f"{UID(IMPLICIT).name} {code(IMPLICIT)}", "SCU")
+                for uid in (dimse.STUDY_ROOT_FIND, str(Verification))
+            ),
+        ],
+    )
+
+
+# reasons that a file may be refused for, but no C-STORE: they show of a folder, or the instance is set aside
+OF_FILES = {
+    "not-dicom",
+    "no-preamble",
+    "no-transfer-syntax",
+    "media-directory",
+    "pixel-data-missing",
+    "pixel-data-short",
+}
+MEANINGS = {
+    OUT_OF_RESOURCES: ("Failure", "Refused: Out of Resources"),
+    WRONG_CLASS: ("Failure", "Error: Data Set does not match SOP Class"),
+    NOT_UNDERSTOOD: ("Failure", "Error: Cannot Understand"),
+}
+
+
+def statuses_given() -> str:
+    """PS3.2 table N.7-43: C-STORE statuses that we answer with, each with every condition."""
+    rows: list[Sequence[object]] = [
+        (
+            "Success",
+            "Success",
+            code("0000"),
+            "",
+            "The instance lies on disk, synced, under its name; or the same bytes were here already; or other content "
+            "came under a SOP Instance UID that is taken, or pixel data that are short or absent: then it is set aside "
+            "with its reason, shown by `petct-node explain`, and not used.",
+        )
+    ]
+    for status, (service, meaning) in MEANINGS.items():
+        for row in ROWS.values():
+            fault_of_ours = row.who == "developer" and row.code != "analysis-failed"  # one stands for all
+            if row.dimse == status and not fault_of_ours and row.code not in OF_FILES:
+                at_store = f"{row.concept.meaning}. {row.advice}"
+                rows.append((service, meaning, code(f"{status:04X}"), code(row.code), at_store))
+    return table(("Service status", "Further meaning", "Status", "Our reason", "Condition, and what to do"), rows)
+
+
+def statuses_taken() -> str:
+    """PS3.2 table N.7-42: what we do on each C-STORE status that a peer answers with."""
+    warnings = ", ".join(code(f"{status:04X}") for status in sorted(dimse.WARNINGS))
+    first, longest = Settings().deliver.retry_first_s, Settings().deliver.retry_longest_s
+    again = f"Told as not delivered; tried again after {first:g} s, then twice as long each time up to {longest:g} s, "
+    return table(
+        ("Status", "Meaning", "Delivery of results", "`petct-node send`"),
+        [
+            (
+                code("0000"),
+                "Success",
+                "The object counts as stored; then confirmed, as said below.",
+                "Counted as sent.",
+            ),
+            (
+                warnings,
+                "Warning: stored with a remark",
+                "As Success; the receipt tells the status.",
+                "Counted as sent, and listed.",
+            ),
+            (
+                "any other, and any failure",
+                "Failure",
+                again + "without end, the whole set each time.",
+                "Listed with the peer's words; not repeated. Exit code 4.",
+            ),
+            (
+                "none",
+                "No answer in time, or the association breaks",
+                "As a failure.",
+                f"A new association, and the file again, {send.TRIES_PER_FILE} tries in all.",
+            ),
+        ],
+    )
+
+
+def statuses_of_find() -> str:
+    """What we do on each C-FIND status."""
+    pending = ", ".join(code(f"{status:04X}") for status in sorted(dimse.PENDING))
+    return table(
+        ("Status", "Meaning", "What we do"),
+        [
+            (pending, "Pending, with an identifier", "Looked whether it names the object."),
+            (
+                code("0000"),
+                "Success, complete",
+                "The object counts as listed where an identifier named it; else the delivery is tried again.",
+            ),
+            ("any other", "Failure or cancelled", "Not confirmed: the delivery is tried again."),
+            ("no context accepted", "The archive answers no such query", "The C-STORE statuses are the confirmation."),
+        ],
+    )
+
+
+def rest() -> str:
+    """The requests to Orthanc."""
+    by_default = OrthancDestination(name="orthanc", url="http://127.0.0.1:8042")
+    return table(
+        ("Request", "For", "Answers that count"),
+        [
+            ("`GET /system`", "whether it answers", "200"),
+            ("`POST /instances`", "each object as a DICOM file, one a request", "200: stored, or stored before"),
+            ("`POST /tools/lookup`", "where the object lies", "200 with an instance"),
+            (
+                "`GET /instances/{id}/file`",
+                f"reading back, compared byte by byte; time-out {by_default.timeout_s:g} s a request",
+                "200",
+            ),
+        ],
+    )
+
+
+def limits() -> str:
+    """Bounds on what is received and read, before memory is taken."""
+    receive = Settings().receive
+    mebibyte = 1 << 20
+    rows: list[Sequence[object]] = [
+        ("Data set of one instance", f"{receive.max_instance_mb} MiB", "receive.max_instance_mb"),
+        ("Free disk space kept", f"{receive.disk_reserve_mb} MiB", "receive.disk_reserve_mb"),
+        ("File meta information", f"{part10.META_MOST // 1024} KiB", "fixed"),
+        ("Deflated data set, inflated", f"{part10.INFLATED_MOST // mebibyte} MiB", "fixed"),
+        ("Sequences inside sequences", elements.DEEPEST, "fixed"),
+        ("Elements of a data set", elements.MOST_ELEMENTS, "fixed"),
+        ("Header values kept of an instance", f"{values.MOST_BYTES // mebibyte} MiB", "fixed"),
+        ("One header value", f"{values.LONGEST // 1024} KiB; longer ones are left out", "fixed"),
+        ("Frames of an enhanced CT or PET", keywords.MOST_FRAMES, "fixed"),
+        ("Voxels of a volume", pixels.MOST_VOXELS, "fixed"),
+        ("Voxels of a segmentation", seg.MOST_VOXELS, "fixed"),
+        ("RT Structure Set", f"{structures.MOST_BYTES // mebibyte} MiB, {structures.MOST_POINTS} points", "fixed"),
+        ("Tilted gantry of a CT", f"{regrid.MOST_TILT_DEG:g}°", "fixed"),
+        (
+            "Gap between CT slices",
+            f"{regrid.WIDEST_GAP_MM:g} mm and {regrid.WIDEST_GAP_SLICES:g} times the usual distance",
+            "fixed",
+        ),
+        ("Proposed contexts of an association of ours", send.CONTEXTS_PER_ASSOCIATION, "fixed"),
+    ]
+    return table(("What", "At most", "Set by"), rows)

@@ -1,0 +1,76 @@
+"""The Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010): flags what to look at first, where an archive shows flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from highdicom import ko
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
+from dicom_node.report import codes
+from dicom_node.report.document import observer, order_answered
+from dicom_node.report.evidence import ALWAYS, Evidence
+from dicom_node.report.objects.segmentation import Segment
+from dicom_node.report.objects.sr_viewer import largest_slice
+from dicom_node.report.references import image_references, shell
+from inference.facts import Analysis, Instance
+
+SERIES = (9040, "AI key objects (research use only)")
+
+
+def key_objects(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]) -> list[Dataset]:
+    """Of interest: the PET slice on which each lesion is largest, the key image, and the main report.
+
+    Key image and report are named by their derived UIDs: the report names this object in turn, and is written before.
+    """
+    slices = sorted({largest_slice(part.lesion.region) for part in parts})
+    images = [analysis.pair.pet.instances[k] for k in slices]
+    objects = [
+        *_each_once(images, analysis),
+        _result(evidence, "key_image", SecondaryCaptureImageStorage, {"Modality": "OT", "Rows": 1, "Columns": 1}),
+        _result(evidence, "sr", Comprehensive3DSRStorage, {"Modality": "SR"}),
+    ]
+    content = ko.KeyObjectSelection(
+        document_title=codes.OF_INTEREST,
+        referenced_objects=objects,
+        observer_device_context=observer(evidence),
+        description=evidence.say("key-objects"),
+    )
+    order = order_answered(evidence.source)
+    ds: Dataset = ko.KeyObjectSelectionDocument(
+        evidence=objects,
+        content=content,
+        requested_procedures=[order] if order is not None else None,
+        **evidence.for_highdicom("ko", SERIES[0]),
+    )
+    _name_frames(ds, images)
+    ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
+    evidence.stamp(ds, "ko", SERIES[1])
+    return [ds]
+
+
+def _each_once(images: Sequence[Instance], analysis: Analysis) -> list[Dataset]:
+    """Several frames of one object are one reference."""
+    shells = {image.sop_instance_uid: shell(image) for image in images}
+    for ds in shells.values():
+        ds.Rows, ds.Columns = analysis.suv.array.shape[1:]  # highdicom tells images from other objects by these
+    return list(shells.values())
+
+
+def _result(evidence: Evidence, kind: str, sop_class_uid: str, more: dict[str, object]) -> Dataset:
+    """What highdicom must know of another object of this result set to refer to it."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class_uid, evidence.uid(kind)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = evidence.source.StudyInstanceUID, evidence.uid(f"{kind} series")
+    for keyword, value in {**dict.fromkeys(ALWAYS), **more}.items():  # ``Evidence.stamp`` fills the patient in
+        setattr(ds, keyword, value)
+    return ds
+
+
+def _name_frames(ds: Dataset, images: Sequence[Instance]) -> None:
+    """Of a multi-frame PET the key frames alone are meant (Referenced Frame Number, PS3.3 table 10-3)."""
+    named = {str(reference.ReferencedSOPInstanceUID): reference for reference in image_references(images)}
+    for item in ds.ContentSequence:
+        for reference in item.get("ReferencedSOPSequence") or []:
+            reference.update(named.get(str(reference.ReferencedSOPInstanceUID), {}))
