@@ -66,10 +66,10 @@ def more_ct(folder: Path, first: int, last: int) -> list[Path]:
     return made
 
 
-def reports(orthanc: PrivateOrthanc, study: str) -> dict[str, Dataset]:
-    """The main reports in the archive, by SOP Instance UID."""
+def reports(orthanc: PrivateOrthanc, study: str, number: int = 9001) -> dict[str, Dataset]:
+    """The main reports in the archive (9002: those for viewers), by SOP Instance UID."""
     found = [pydicom.dcmread(DicomBytesIO(data)) for data in objects(orthanc.http_url, study).values()]
-    return {str(ds.SOPInstanceUID): ds for ds in found if ds.Modality == "SR" and int(ds.SeriesNumber) == 9001}
+    return {str(ds.SOPInstanceUID): ds for ds in found if ds.Modality == "SR" and int(ds.SeriesNumber) == number}
 
 
 def replaced(report: Dataset) -> list[str]:

@@ -70,7 +70,7 @@ def document(
     if not elsewhere:
         del ds.PertinentOtherEvidenceSequence
     if predecessors := _predecessors(name, evidence):
-        ds.PredecessorDocumentsSequence = [_predecessor_item(p) for p in predecessors]
+        ds.PredecessorDocumentsSequence = _predecessor_items(predecessors)
     ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
     ds.AuthorObserverSequence = [_author(evidence)]
     ds.ReferencedPerformedProcedureStepSequence = deepcopy(
@@ -213,14 +213,18 @@ def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[
     return [image for uid, image in by_uid.items() if uid in named] or [images[0]]
 
 
-def _predecessor_item(predecessor: Predecessor) -> Dataset:
-    """PS3.3 table C.17-3, Hierarchical SOP Instance Reference, in Predecessor Documents Sequence (0040,A360)."""
-    report, series, item = Dataset(), Dataset(), Dataset()
-    report.ReferencedSOPClassUID = predecessor.sop_class_uid
-    report.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = predecessor.series_instance_uid, [report]
-    item.StudyInstanceUID, item.ReferencedSeriesSequence = predecessor.study_instance_uid, [series]
-    return item
+def _predecessor_items(predecessors: Sequence[Predecessor]) -> list[Dataset]:
+    """PS3.3 table C.17-3, Hierarchical SOP Instance Reference, for Predecessor Documents Sequence (0040,A360)."""
+    by_study: dict[str, Dataset] = {}
+    for predecessor in predecessors:
+        report, series = Dataset(), Dataset()
+        report.ReferencedSOPClassUID = predecessor.sop_class_uid
+        report.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+        series.SeriesInstanceUID, series.ReferencedSOPSequence = predecessor.series_instance_uid, [report]
+        study = by_study.setdefault(predecessor.study_instance_uid, Dataset())
+        study.StudyInstanceUID = predecessor.study_instance_uid
+        study.ReferencedSeriesSequence = [*study.get("ReferencedSeriesSequence", []), series]
+    return list(by_study.values())
 
 
 def _evidence_item(study: str, images: Sequence[Instance], others: Sequence[Dataset] = ()) -> Dataset:

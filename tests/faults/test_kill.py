@@ -167,7 +167,7 @@ def test_a_successor_names_what_it_replaces_whoever_is_killed_meanwhile(
     study = write_phantom_study(folder, seed=31).study_instance_uid
     send_until_done(node, dicom_files(folder))
     wait_until_confirmed(node, study, 1)
-    (first,) = reports(orthanc, study)
+    (first,), (contours,) = (reports(orthanc, study, number) for number in (9001, 9002))
     send_until_done(node, more_ct(folder, 1, 2))
     kill_coordinator(node, study)
     wait_for(lambda: events(node, study).count("analysis-started") == 2)
@@ -177,4 +177,4 @@ def test_a_successor_names_what_it_replaces_whoever_is_killed_meanwhile(
     assert len(objects(orthanc.http_url, study)) == 2 * len(KINDS)
     found = reports(orthanc, study)
     (successor,) = found.keys() - {first}
-    assert replaced(found[successor]) == [first]
+    assert replaced(found[successor]) == [first, contours]

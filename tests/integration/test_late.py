@@ -107,7 +107,7 @@ def test_a_region_after_the_result_gives_a_successor_that_names_it(
     study: tuple[Path, str], node: NodeProcess, orthanc: PrivateOrthanc
 ) -> None:
     folder, uid = study
-    (first,) = reports(orthanc, uid)
+    (first,), (contours,) = (reports(orthanc, uid, number) for number in (9001, 9002))
     late = region(folder, "second")
     ds = pydicom.dcmread(late)
     ds.StructureSetDate = "20260103"
@@ -116,11 +116,19 @@ def test_a_region_after_the_result_gives_a_successor_that_names_it(
     wait_until_confirmed(node, uid, 2)
     found = reports(orthanc, uid)
     (successor,) = found.keys() - {first}
-    assert replaced(found[successor]) == [first]
+    assert replaced(found[successor]) == [first, contours]
+    for report in (r for u, r in reports(orthanc, uid, 9002).items() if u != contours):
+        assert replaced(report) == [contours]
+        assert any("replaces an earlier report" in text for text in texts(report))
     (item,) = found[successor].PredecessorDocumentsSequence
     assert item.StudyInstanceUID == uid
     assert item.ReferencedSeriesSequence[0].SeriesInstanceUID == found[first].SeriesInstanceUID
     assert any("replaces an earlier report" in text for text in texts(found[successor]))
+    when = found[first].ContributingEquipmentSequence[0].ContributionDateTime
+    told = [text for text in texts(found[successor]) if text.startswith("Replaced: report of ")]
+    assert len(told) == 1
+    assert f"{when[:4]}-{when[4:6]}-{when[6:8]} {when[8:10]}:{when[10:12]}:{when[12:14]}" in told[0]
+    assert told[0].endswith(", demo 1.0.")
     assert not any("replaces" in text for text in texts(found[first]))
 
 

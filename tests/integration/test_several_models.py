@@ -77,6 +77,8 @@ def test_each_model_gives_a_result_set_of_its_own(node: NodeProcess, orthanc: Pr
     assert len(found) == len(by_model["demo"]) + len(by_model["psma-model"])
     assert len({ds.SeriesInstanceUID for ds in found}) == len(found)
     assert all("research use only" in ds.SeriesDescription for ds in found)
+    assert len({int(ds.SeriesNumber) for ds in found}) == len(found)
+    assert {int(ds.SeriesNumber) // 100 for ds in by_model["psma-model"]} == {91}  # the second model of the rules
     withheld = next(ds for ds in by_model["psma-model"] if ds.Modality == "SR" and "results" in ds.SeriesDescription)
     assert "the model is for psma-11 or psma-1007" in withheld.to_json()
     assert not any("psma" in ds.to_json() for ds in by_model["demo"] if ds.Modality == "SR")

