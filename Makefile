@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival test-viewer viewer-setup pictures fonts clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival bench-report test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench: setup ## the pipeline against a plain script, side by side (RUNS=3)
 
 bench-arrival: setup peers ## from the last slice to the analysis, for each way to send 300 + 300 slices
 	@$(BIN)/python -m tests.benchmarks.arrival
+
+bench-report: setup ## CPU and size of each result object, against one forward of a network (RUNS=5)
+	@$(BIN)/python -m tests.benchmarks.report $(if $(RUNS),--runs $(RUNS))
 
 viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer

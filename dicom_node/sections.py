@@ -140,10 +140,14 @@ OptionalObject = Literal["label_map", "parametric_map", "rtstruct", "captures", 
 
 
 class Report(Section):
-    """What is written of an analysis, and in which language people read it."""
+    """What is written of an analysis, and in which language people read it.
+
+    In other languages than English a structured report gives a warning or refusal by its code's sentence, and behind it
+    the English with its values ("[en: …]"); what comes with a model stays as its bundle has it.
+    """
 
     language: Literal["en", "de", "fr", "es", "ja", "zh"] = Field(
-        "en", description="of texts for people in reports and pictures; codes and logs stay English"
+        "en", description="of texts for people in reports and pictures; codes, logs and the command line stay English"
     )
     also: tuple[OptionalObject, ...] = Field((), max_length=16, description="objects to write beside the default set")
 

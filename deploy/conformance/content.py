@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from deploy.conformance.attributes import findings as of_attributes
 from deploy.conformance.attributes import triplet
 from deploy.conformance.origin import Findings, Found, Path
-from deploy.conformance.specimens import MODEL, OTHER_MODEL, specimens
+from deploy.conformance.specimens import OTHER_MODEL, specimens
+from tests.report_case import MODEL
 
 TEMPLATES = File(__file__).with_name("templates.toml")
 STEP = "\x1f"  # between the parts of a path's step

@@ -12,7 +12,8 @@ from functools import cache
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
 from pydicom.uid import UID
 
-from deploy.conformance.attributes import Path, Row, rows
+from deploy.conformance.attributes import Row, rows
+from deploy.conformance.origin import Path
 from deploy.conformance.specimens import specimens
 from dicom_node.receive.admission import STORAGE_CLASSES
 

@@ -72,7 +72,7 @@ def _by_number(uid: str) -> list[int]:
 
 
 def _how_created(uid: str) -> str:
-    """Standard, or Standard Extended (PS3.2 3.11) where an attribute is added that its IOD does not have."""
+    """Standard, or Standard Extended (PS3.2 7.3) where an attribute is added that its IOD does not have."""
     return "SE" if any(extends(kind) for kind in kinds() if sop_class_of(kind) == uid) else "S"
 
 
@@ -153,7 +153,7 @@ def acceptor() -> str:
             ("Called AE title", f"must be ours, {code(receive.ae_title)} by default", "receive.ae_title"),
             (
                 "Calling AE title and address",
-                "of the list of peers; without a list anyone on loopback",
+                "of the list of peers; without one anyone on loopback",
                 "receive.peers",
             ),
         ],
@@ -170,12 +170,12 @@ def initiator() -> str:
             *_common(entity),
             (
                 "Maximum PDU length we receive",
-                f"{entity.maximum_pdu_size} bytes; we send what the peer allows",
+                f"{entity.maximum_pdu_size} bytes",
                 "fixed",
             ),
             (
                 "Associations at once",
-                f"{DELIVERIES_AT_ONCE} for each destination; `petct-node send`: as asked",
+                f"{DELIVERIES_AT_ONCE} a destination; `petct-node send`: as asked",
                 "--associations",
             ),
             ("Calling AE title", "ours; of `petct-node send` PETCTSEND", "receive.ae_title, --calling-aet"),
@@ -306,7 +306,7 @@ def statuses_taken() -> str:
             (
                 code("0000"),
                 "Success",
-                "The object counts as stored; then confirmed, as said below.",
+                "The object counts as stored; then it is confirmed.",
                 "Counted as sent.",
             ),
             (
@@ -341,7 +341,7 @@ def statuses_of_find() -> str:
             (
                 code("0000"),
                 "Success, complete",
-                "The object counts as listed where an identifier named it; else the delivery is tried again.",
+                "Listed where an identifier named it; else the delivery is tried again.",
             ),
             ("any other", "Failure or cancelled", "Not confirmed: the delivery is tried again."),
             ("no context accepted", "The archive answers no such query", "The C-STORE statuses are the confirmation."),

@@ -51,7 +51,7 @@ def _whole(row: Row, alike: set[Row]) -> bool:
 def each() -> str:
     """For each kind the attributes that are its own."""
     shared = set(_common())
-    return "\n".join(_section(kind, [row for row in rows(kind) if row not in shared]) for kind in kinds())
+    return "".join(_section(kind, [row for row in rows(kind) if row not in shared]) for kind in kinds())
 
 
 def _section(kind: str, own: list[Row]) -> str:
@@ -68,7 +68,7 @@ def _line(row: Row, attribute_type: str) -> tuple[str, ...]:
 
 def trees() -> str:
     """The content tree of each kind of report."""
-    return "\n".join(_tree(kind) for kind in report_kinds())
+    return "".join(_tree(kind) for kind in report_kinds())
 
 
 def _tree(kind: str) -> str:

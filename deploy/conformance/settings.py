@@ -10,6 +10,7 @@ from deploy.conformance.markdown import code, table
 from dicom_node.config import Settings
 
 LONGEST = 60  # characters of a default that are shown
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "maxLength": "characters, at most"}
 
 
 def settings() -> str:
@@ -68,13 +69,5 @@ def _allowed(field: Mapping[str, Any]) -> str:
     for choices in (field.get("enum"), field.get("items", {}).get("enum")):
         if choices:
             return ", ".join(map(str, choices))
-    parts = []
-    for name, text in (
-        ("minimum", "from"),
-        ("exclusiveMinimum", "above"),
-        ("maximum", "to"),
-        ("maxLength", "characters, at most"),
-    ):
-        if name in field:
-            parts.append(f"{text} {field[name]:g}")
-    return " ".join(parts) or {"boolean": "true, false"}.get(field.get("type", ""), "")
+    bounds = [f"{text} {field[name]:g}" for name, text in BOUNDS.items() if name in field]
+    return " ".join(bounds) or {"boolean": "true, false"}.get(field.get("type", ""), "")

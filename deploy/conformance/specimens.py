@@ -8,7 +8,7 @@ another configuration.  A value that differs comes from what was changed; one th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,12 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from dicom_node.report import write, write_refusal, write_results
+from dicom_node.report.source import ALWAYS
 from inference.facts import (
     Analysis,
     Caution,
     Code,
+    Occasion,
     Predecessor,
     Prediction,
     ReferenceUptake,
@@ -35,6 +37,7 @@ from tests.report_case import MODEL, NO_LESION, RUN, WITHHELD, make_analysis, ob
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
+OTHER_BALLS = (((-10.0, 20.0, 4.0), 14.0, 11.0), ((24.0, -10.0, 0.0), 28.0, 6.0))
 OF_A_REFUSAL = " of a refusal"
 
 
@@ -83,13 +86,7 @@ def header(mark: str, digit: int) -> dict[str, Any]:
 
 BASE_HEADER, OTHER_HEADER = header("A", 1), header("B", 2)
 # nothing but what an image cannot be without
-BARE_HEADER: dict[str, Any] = {"StudyInstanceUID": "2.25.883"} | {
-    keyword: ""
-    for keyword in (
-        *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
-        *("AccessionNumber", "ReferringPhysicianName"),
-    )
-}
+BARE_HEADER: dict[str, Any] = {"StudyInstanceUID": "2.25.883", **dict.fromkeys(ALWAYS, "")}
 UNPAIRED_HEADER = {keyword: value for keyword, value in BASE_HEADER.items() if keyword != "Laterality"} | {
     "BodyPartExamined": "WHOLEBODY"
 }
@@ -109,16 +106,20 @@ OTHER_MODEL = replace(
     probability_code=Code("OTHER-PROB", "99OTHER", "Predicted probability of other label"),
     preprocessing_digest="d" * 64,
 )
-EARLIER = Predecessor("2.25.871", "2.25.661", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.662")
-EARLIER_ELSEWHERE = Predecessor("2.25.872", "2.25.663", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.664")
-THIS_NODE = replace(RUN, predecessors=(EARLIER,))
+SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
+EARLIER = Predecessor("2.25.871", "2.25.661", SR_CLASS, "2.25.662", "sr", "2026-02-28T10:00:00", "demo 0.9")
+EARLIER_FOR_VIEWERS = replace(EARLIER, series_instance_uid="2.25.665", sop_instance_uid="2.25.666", kind="sr_viewer")
+ANOTHER = Predecessor("2.25.872", "2.25.663", SR_CLASS, "2.25.664", "sr", "2026-02-27T10:00:00", "demo 0.8")
+ANOTHER_FOR_VIEWERS = replace(ANOTHER, series_instance_uid="2.25.667", sop_instance_uid="2.25.668", kind="sr_viewer")
+THIS_NODE = replace(RUN, predecessors=(EARLIER, EARLIER_FOR_VIEWERS), occasions=(Occasion("model"),))
 OTHER_NODE = replace(
     RUN,
     device_uid="2.25.4712",
     serial="node-2",
     node_version="9.9.9",
     settings_digest="e" * 64,
-    predecessors=(EARLIER_ELSEWHERE,),
+    predecessors=(ANOTHER, ANOTHER_FOR_VIEWERS),
+    occasions=(Occasion("asked", "the reader asked for it"),),
 )
 REFUSED = Refused("no-overlap", "PET and CT do not overlap.")
 REFUSED_OTHERWISE = Refused("weight-missing", "The weight is missing.")
@@ -168,7 +169,7 @@ def specimens() -> tuple[Specimen, ...]:
 
 def _specimens(folder: Path) -> Iterator[Specimen]:
     base = _made(folder / "base")
-    other = _made(folder / "analysis", balls=((-10.0, 20.0, 4.0), 26.0, 11.0), source="SEG")
+    other = _made(folder / "analysis", balls=OTHER_BALLS)
     images = _made(folder / "images", size=(9, 28, 60), spacing_mm=(7.0, 7.5, 7.5), turn=oblique(9))
     yield _write(folder, base)
     yield _write(folder, _made(folder / "header", OTHER_HEADER), "header", OTHER_HEADER)
@@ -177,24 +178,21 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     yield _write(folder, replace(base, model=OTHER_MODEL), "model")
     yield _write(folder, base, "node", run=OTHER_NODE)
     yield _write(folder, base, "time", run=replace(THIS_NODE, started_at="20260402111213.141516+0000"))
-    yield _write(folder, base, "configuration", run=replace(THIS_NODE, language="de", names_model=True))
+    yield _write(folder, base, "configuration", run=replace(THIS_NODE, language="de", names_model=True, series_block=1))
     # what may be absent
     yield _write(folder, _made(folder / "bare", BARE_HEADER), header=BARE_HEADER, run=RUN)
     yield _write(folder, replace(base, prediction=WITHHELD, saliency=None))
-    none = _made(folder / "none", UNPAIRED_HEADER, balls=None, prediction=NO_LESION)
+    none = _made(folder / "none", UNPAIRED_HEADER, balls=(), prediction=NO_LESION)
     yield _write(folder, none, header=UNPAIRED_HEADER)
+    yield _write(folder, base, run=RUN, also=())
 
 
 def _made(
     folder: Path,
     header: Mapping[str, Any] = BASE_HEADER,
-    *,
-    balls: tuple[tuple[float, float, float], float, float] | tuple[()] | None = (),
     **more: Any,
 ) -> Analysis:
-    """``balls``: one lesion in place of ours; None: no lesion."""
-    lesions = () if balls is None else (balls,) if balls else BALLS
-    found = make_analysis(folder, **{**GRID, **more}, balls=lesions, header=dict(header))
+    found = make_analysis(folder, **{**GRID, "balls": BALLS, **more}, header=dict(header))
     return replace(
         found,
         tracer=Tracer("fdg", "F-18", "FDG"),
@@ -210,11 +208,12 @@ def _write(
     header: Mapping[str, Any] = BASE_HEADER,
     run: Run = THIS_NODE,
     why: Refused = REFUSED,
+    also: Sequence[str] = tuple(write.OPTIONAL),
 ) -> Specimen:
     """The results of ``analysis``, and what would be written had it been refused."""
     instances = (*analysis.pair.pet.instances, *analysis.pair.ct.instances)
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        written = write_results(analysis, replace(run, also=tuple(write.OPTIONAL)), Path(out) / "results")
+        written = write_results(analysis, replace(run, also=tuple(also)), Path(out) / "results")
         refusal = write_refusal(instances, why, analysis.model, run, Path(out) / "refusal")
         objects = _read(written) | {f"{kind}{OF_A_REFUSAL}": found for kind, found in _read(refusal).items()}
     return Specimen(changed, header, objects, frozenset(_source_uids(analysis)))
@@ -232,8 +231,12 @@ def _other_images(analysis: Analysis) -> Analysis:
 def _other_analysis(analysis: Analysis) -> Analysis:
     return replace(
         analysis,
-        lesions=tuple(replace(lesion, mean_hu=12.0) for lesion in analysis.lesions),
+        lesions=tuple(
+            replace(lesion, mean_hu=12.0, source=source)
+            for lesion, source in zip(analysis.lesions, ("SEG", "automatic"), strict=True)
+        ),
         prediction=Prediction("indeterminate", 0.5, (0.3, 0.7), None, "inside", ("another reason",)),
+        saliency=analysis.saliency and replace(analysis.saliency, cell_mm=12.0),
         cautions=(Caution("dose-in-mbq", "Another warning."),),
         tracer=Tracer("dotatoc", "Ga-68", "other"),
         references=(ReferenceUptake("blood pool", 1.4, 0.1, 3.0, (4.0, 5.0, 6.0)),),

@@ -164,6 +164,7 @@ class Receiver:
         if not is_admitted(self._peers, title, address):
             LOGGER.warning("%s at %s may not send here: name it in [[receive.peers]]", title, address)
             connection.acse.send_reject(*REJECTED_CALLING_AE)
+            connection.kill()  # returns when the answer is sent: pynetdicom would close the connection under it
             return
         association = Association(uuid.uuid4().hex, self._process, title, address, time.time())
         self._links[connection] = _Link(association)

@@ -143,13 +143,15 @@ def _result_set(results: ResultObjects) -> sr.ContainerContentItem:
     """What makes the report the root of its set: every other object, by what it is to a reader.
 
     TID 1500 is extensible and has no row for it: an image library lists what was measured on, not what came of it.
-    Images and segmentations are IMAGE items, all else is COMPOSITE (PS3.3 C.17.3.2.4).
+    Images and segmentations are IMAGE items, all else is COMPOSITE (PS3.3 C.17.3.2.4); so is a label map, since DCMTK
+    refuses a whole report for one IMAGE item of a SOP class that is newer than itself (3.6.7: "Invalid Value").
     """
     container = sr.ContainerContentItem(codes.RESULT_SET, is_content_continuous=False, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence()
     for kind, found in results.items():
         for ds in found:
-            item_type = sr.ImageContentItem if "Rows" in ds else sr.CompositeContentItem
+            is_image = "Rows" in ds and kind != "label_map"
+            item_type = sr.ImageContentItem if is_image else sr.CompositeContentItem
             name = codes.RESULTS.get(kind, codes.OTHER_RESULT)
             item = item_type(name, ds.SOPClassUID, ds.SOPInstanceUID, relationship_type="CONTAINS")
             container.ContentSequence.append(item)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,18 +20,23 @@ from pydicom.dataset import Dataset
 from dicom_node.report.document import ResultObjects
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import (
+    captures,
+    heatmap,
+    key_image,
     ko,
     label_map,
+    mip,
     parametric_map,
+    pdf,
     refusal,
     rtstruct,
-    secondary_capture,
     segmentation,
     sr,
     sr_viewer,
 )
 from dicom_node.report.objects.segmentation import Segment
-from dicom_node.report.pictures import picture, views
+from dicom_node.report.pictures import key_image as drawn
+from dicom_node.report.pictures import not_analysed, views
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.references import check_places
 from dicom_node.report.words import verdict
@@ -45,6 +51,9 @@ OPTIONAL: Mapping[str, Writer] = {
     "label_map": label_map.label_maps,
     "parametric_map": parametric_map.parametric_map,
     "rtstruct": rtstruct.structure_set,
+    "captures": captures.captures,
+    "mip": mip.rotating_projection,
+    "pdf": pdf.printed_report,
     "ko": ko.key_objects,
 }
 
@@ -59,11 +68,14 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
         seg = segmentation.segmentation(analysis, evidence, parts) if parts else None
+        replaces = bool(run.predecessors)
+        pixels = drawn.key_image(analysis, evidence.say_in_pictures, replaces=replaces)
+        optional: Mapping[str, Writer] = {**OPTIONAL, "pdf": partial(pdf.printed_report, key_image=pixels)}
         objects: dict[str, Sequence[Dataset]] = {
             "seg": [seg] if seg is not None else [],
-            "key_image": [_key_image(analysis, evidence, folder)],
-            "heatmap": [secondary_capture.heatmap_capture(analysis, evidence)],
-            **{kind: write(analysis, evidence, parts) for kind, write in OPTIONAL.items() if kind in run.also},
+            "key_image": [_key_image(pixels, analysis, evidence, folder)],
+            "heatmap": [heatmap.heatmap_capture(analysis, evidence)],
+            **{kind: write(analysis, evidence, parts) for kind, write in optional.items() if kind in run.also},
         }
         objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
         objects["sr"] = [sr.main_report(analysis, evidence, parts, objects)]
@@ -81,9 +93,11 @@ def refused(
     with _source_values_as_they_are():
         evidence, images = refusal.refusal_evidence(instances, why, model, run)
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = _save_png(picture.refusal_image(why, model, evidence.say_in_pictures), folder)
+        replaces = bool(run.predecessors)
+        picture = not_analysed.refusal_image(why, model, evidence.say_in_pictures, replaces=replaces)
+        pixels = _save_png(picture, folder)
         what = "Not analysed: the reason as text"
-        capture = secondary_capture.key_image_capture(pixels, evidence, images[:1], what)
+        capture = key_image.key_image_capture(pixels, evidence, images[:1], what)
         objects = {"key_image": [capture]}
         objects["sr"] = [refusal.refusal_report(why, evidence, images, objects)]
         written = _write_all(objects, evidence, folder)
@@ -106,11 +120,10 @@ def _source_values_as_they_are() -> Iterator[None]:
         settings.reading_validation_mode, settings.writing_validation_mode = before
 
 
-def _key_image(analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
+def _key_image(pixels: Pixels, analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
     what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
     sources = [analysis.pair.pet.instances[views.key_slice(analysis)]]
-    pixels = _save_png(picture.key_image(analysis, evidence.say_in_pictures), folder)
-    return secondary_capture.key_image_capture(pixels, evidence, sources, what)
+    return key_image.key_image_capture(_save_png(pixels, folder), evidence, sources, what)
 
 
 def _save_png(pixels: Pixels, folder: Path) -> Pixels:
@@ -118,7 +131,7 @@ def _save_png(pixels: Pixels, folder: Path) -> Pixels:
     unfinished = folder / f".{KEY_IMAGE_PNG}.part"
     Image.fromarray(pixels).save(unfinished, format="PNG", compress_level=1)
     unfinished.replace(folder / KEY_IMAGE_PNG)
-    return picture.halved(pixels)
+    return drawn.halved(pixels)
 
 
 def _write_all(objects: ResultObjects, evidence: Evidence, folder: Path) -> tuple[Result, ...]:

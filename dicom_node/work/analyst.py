@@ -37,8 +37,8 @@ WARM_LIMIT_S = 300.0  # to import and load the model, on a machine that has much
 # What the first study would otherwise wait for; the third-party ones are imported inside functions elsewhere.
 WARM = (
     "inference.analyse",
-    "dicom_node.report.pictures.picture",
-    "dicom_node.report.objects.secondary_capture",
+    "dicom_node.report.pictures.key_image",
+    "dicom_node.report.objects.heatmap",
     "dicom_node.report.objects.segmentation",
     "dicom_node.report.objects.sr",
     "dicom_node.report.objects.sr_viewer",

@@ -128,7 +128,7 @@ def test_a_region_after_the_result_gives_a_successor_that_names_it(
     told = [text for text in texts(found[successor]) if text.startswith("Replaced: report of ")]
     assert len(told) == 1
     assert f"{when[:4]}-{when[4:6]}-{when[6:8]} {when[8:10]}:{when[10:12]}:{when[12:14]}" in told[0]
-    assert told[0].endswith(", demo 1.0.")
+    assert told[0].endswith(", demo 1.0.0.")
     assert not any("replaces" in text for text in texts(found[first]))
 
 

@@ -34,7 +34,12 @@ EVERY = ("label_map", "parametric_map", "rtstruct", "captures", "mip", "pdf", "k
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     folder = tmp_path_factory.mktemp("odd")
-    return make_analysis(folder, size=(6, 20, 20), balls=(((8.0, -8.0, 2.0), 10.0, 8.0),), header={"PatientName": NAME, "SpecificCharacterSet": "ISO_IR 192"})
+    return make_analysis(
+        folder,
+        size=(6, 20, 20),
+        balls=(((8.0, -8.0, 2.0), 10.0, 8.0),),
+        header={"PatientName": NAME, "SpecificCharacterSet": "ISO_IR 192"},
+    )
 
 
 def item(**values: object) -> Dataset:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def tool(name: str) -> str:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(  # dsrdump cuts long texts between the bytes of a letter
+        command, capture_output=True, text=True, errors="replace", timeout=120, check=False
+    )
 
 
 def assert_valid(path: Path) -> None:
@@ -37,8 +40,15 @@ def assert_valid(path: Path) -> None:
     report = run(tool("dciodvfy"), "-new", str(path))
     errors = [line for line in (report.stdout + report.stderr).splitlines() if line.startswith("Error")]
     assert not errors, (path.name, errors)
-    if path.name.startswith("sr"):
+    if path.name.startswith(("sr", "ko")):
         assert run(tool("dsrdump"), str(path)).returncode == 0
+
+
+def assert_of_one_study(paths: Iterable[Path]) -> None:
+    """dcentvfy finds the same patient, study and equipment in all of them; it compares bytes, so names must be ASCII."""
+    report = run(tool("dcentvfy"), *map(str, paths))
+    errors = [line for line in (report.stdout + report.stderr).splitlines() if not line.startswith("Warning")]
+    assert not errors, errors[:5]
 
 
 HEADERS = {
@@ -59,19 +69,27 @@ HEADERS = {
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
 @pytest.mark.parametrize("prediction", [REPORTED, WITHHELD], ids=["reported", "withheld"])
 def test_validators_find_no_error(tmp_path: Path, header: dict, prediction) -> None:
+    header = {"PatientName": "Doe^John", **header}
     analysis = make_analysis(tmp_path / "in", balls=TWO, header=header, prediction=prediction, turn=TURNS["oblique"])
-    for result in write_results(analysis, RUN, tmp_path / "out"):
+    results = write_results(analysis, replace(RUN, also=("ko",)), tmp_path / "out")
+    for result in results:
         assert_valid(result.path)
+    assert_of_one_study([*(tmp_path / "in").rglob("*.dcm"), *(result.path for result in results)])
 
 
 def test_validators_find_no_error_without_a_lesion_and_in_a_refusal(tmp_path: Path) -> None:
-    analysis = make_analysis(tmp_path / "in", balls=(), prediction=NO_LESION)
+    analysis = make_analysis(tmp_path / "in", balls=(), prediction=NO_LESION, header={"PatientName": "Doe^John"})
     refused = Refused("pet-missing", "The study has no PET series; send it.")
-    for result in (
-        *write_results(analysis, RUN, tmp_path / "out"),
-        *write_refusal(analysis.pair.ct.instances, refused, MODEL, RUN, tmp_path / "refused"),
+    for results in (
+        write_results(analysis, replace(RUN, also=("ko",)), tmp_path / "out"),
+        write_refusal(analysis.pair.ct.instances, refused, MODEL, RUN, tmp_path / "refused"),
     ):
-        assert_valid(result.path)
+        for result in results:
+            assert_valid(result.path)
+        assert_of_one_study([*(tmp_path / "in").rglob("*.dcm"), *(result.path for result in results)])
+
+
+SUV = {"sr": {"126401"}, "sr_viewer": {"SUVBW-MAX", "SUVBW-MEAN", "SUVBW-PEAK"}}
 
 
 def assert_same_in_dcmqi(analysis: Analysis, results: dict[str, Result], folder: Path) -> None:
@@ -84,7 +102,7 @@ def assert_same_in_dcmqi(analysis: Analysis, results: dict[str, Result], folder:
         found = {group["TrackingIdentifier"]: group for group in groups}
         lesion = analysis.lesions[0]
         items = found[lesion.tracking_name]["measurementItems"]
-        suv = [float(i["value"]) for i in items if i["quantity"]["CodeValue"] == "126401"]
+        suv = [float(i["value"]) for i in items if i["quantity"]["CodeValue"] in SUV[kind]]
         assert suv == pytest.approx([lesion.suv_max, lesion.suv_mean, lesion.suv_peak], rel=1e-4)
     folder = folder / "segments"
     folder.mkdir()
@@ -115,6 +133,8 @@ def test_a_real_patient(shared_data: Path, tmp_path: Path) -> None:
     results = {r.kind: r for r in write_results(analysis, RUN, tmp_path / "out")}
     for result in results.values():
         assert_valid(result.path)
+    sources = [study / "rtstruct_ct.dcm", *(study / "pet_bqml").iterdir(), *(study / "ct").iterdir()]
+    assert_of_one_study([*sources, *(result.path for result in results.values())])
     assert_same_in_dcmqi(analysis, results, tmp_path)
     expected = json.loads((study / "expected.json").read_text())["rois"]["rtstruct_ct"]
     lesion = analysis.lesions[0]
@@ -137,5 +157,5 @@ def test_reports_that_replace_others_and_rest_on_two_studies_are_valid(tmp_path:
     for result in written:
         assert_valid(result.path)
     replacing = [r for r in written if "PredecessorDocumentsSequence" in pydicom.dcmread(r.path)]
-    assert [r.kind for r in replacing] == ["sr", "sr"]
-    assert "PertinentOtherEvidenceSequence" in pydicom.dcmread(replacing[0].path)
+    assert [r.kind for r in replacing] == ["sr_viewer", "sr", "sr"]
+    assert "PertinentOtherEvidenceSequence" in pydicom.dcmread(replacing[1].path)

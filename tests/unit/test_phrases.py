@@ -122,13 +122,17 @@ def test_every_caution_has_its_row_and_every_row_its_caution() -> None:
     assert sorted(table("cautions").keys() - codes) == []
 
 
+WITHOUT_REPORT = ("bundle-out", "nothing-to-answer-to", "source-identity-invalid")
+
+
 def _reaches_a_report(row: errors.Row) -> bool:
     """All but what stops a command, a node's start or a delivery: there is no report then."""
-    return row.http != 400 and not row.concept.value.startswith("REFUSED-9") or row.who == "developer"
+    stops_other_work = row.http == 400 or (row.concept.value.startswith("REFUSED-9") and row.who == "operator")
+    return not stops_other_work and row.code not in WITHOUT_REPORT
 
 
 def test_every_refusal_that_can_reach_a_report_has_its_row_and_its_advice() -> None:
-    rows = {code: row for code, row in errors.ROWS.items() if _reaches_a_report(row) and code != "bundle-out"}
+    rows = {code: row for code, row in errors.ROWS.items() if _reaches_a_report(row)}
     assert len(rows) > 120
     assert set(table("refusals")) == set(rows)
     advice = {row["en"] for row in table("advice").values()}

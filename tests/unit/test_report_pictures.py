@@ -97,7 +97,7 @@ def test_rle_frame_decodes_to_its_pixels(plane: np.ndarray) -> None:
 
 @given(st.text(alphabet="ab W日≥ ", max_size=200), st.integers(40, 300))
 def test_wrapping_loses_no_letter_and_fits(text: str, width: int) -> None:
-    face = font(18)
+    face = font(18, language="ja")
     lines = wrapped(text, face, width)
     assert "".join(lines).replace(" ", "") == "".join(text.split())
     assert all(face.getlength(line) <= width for line in lines)

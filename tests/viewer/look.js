@@ -1,8 +1,11 @@
-// Open pages of OHIF in headless Chromium and photograph them.
+// Open pages in headless Chromium and photograph them.
 // usage: node look.js < JOB      JOB = {base, out, pages: [{name, path, steps: [{...}]}]}, JSON
 //   steps: {text, timeout} wait until the page shows this text    {click} click this text
 //          {wheel} scroll the viewport so many notches             {settle} wait until the picture stands still
-// Prints one JSON list: {name, seconds, text, errors, failed}; the pictures are OUT/NAME.png.
+//          {photo} save a picture under this name on the way
+// Prints one JSON list: {name, seconds, text, errors, failed, place}; the pictures are OUT/NAME.png.  `place` is what
+// OHIF's viewport shows and where: {image, at}, `at` being the page's (x, y) of the LPS points (0, 0, 0), (1, 0, 0),
+// (0, 1, 0), (0, 0, 1) in mm, or null where there is no such viewport.
 // playwright-core is found through NODE_PATH; CHROMIUM names the browser (/usr/bin/chromium).
 'use strict';
 const fs = require('fs');
@@ -26,7 +29,7 @@ async function settle(page) {
   }
 }
 
-async function perform(page, step) {
+async function perform(page, step, out) {
   if (step.text) {
     const seen = (text) => document.body.innerText.includes(text);
     await page.waitForFunction(seen, step.text, { timeout: step.timeout || STEP_MS });
@@ -40,6 +43,18 @@ async function perform(page, step) {
     }
   }
   if (step.settle) await settle(page);
+  if (step.photo) await page.screenshot({ path: `${out}/${step.photo}.png` });
+}
+
+function place() {
+  const viewport = window.cornerstone?.getRenderingEngines()?.flatMap((engine) => engine.getViewports())[0];
+  if (!viewport?.worldToCanvas || !viewport.getCurrentImageId?.()) return null;
+  const box = viewport.canvas.getBoundingClientRect();
+  const at = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]].map((point) => {
+    const [x, y] = viewport.worldToCanvas(point);
+    return [box.left + x, box.top + y];
+  });
+  return { image: viewport.getCurrentImageId(), at };
 }
 
 async function look(browser, job, { name, path, steps }) {
@@ -53,14 +68,15 @@ async function look(browser, job, { name, path, steps }) {
   page.on('response', (answer) => { if (answer.status() >= 400) errors.add(`${answer.status()} ${answer.url().slice(0, 200)}`); });
   try {
     await page.goto(job.base + path, { waitUntil: 'load', timeout: STEP_MS });
-    for (const step of steps) await perform(page, step);
+    for (const step of steps) await perform(page, step, job.out);
   } catch (error) {
     failed = error.message.split('\n')[0];
   }
   await page.screenshot({ path: `${job.out}/${name}.png` });
   const text = (await page.innerText('body')).replace(/\s+/g, ' ');
+  const where = await page.evaluate(place).catch(() => null);
   await page.close();
-  return { name, seconds: (Date.now() - began) / 1000, text, errors: [...errors], failed };
+  return { name, seconds: (Date.now() - began) / 1000, text, errors: [...errors], failed, place: where };
 }
 
 (async () => {

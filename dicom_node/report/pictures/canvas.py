@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dicom_node.report.pictures.colours import Pixels
+from dicom_node.report.pictures.colours import Colour, Pixels
 from dicom_node.report.pictures.lettering import font, line_height, wrapped
 from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
@@ -15,8 +16,27 @@ from inference.facts import ModelFacts
 
 SIDE = 1024
 MARGIN = 10
-SMALLEST = {"ja": 20, "zh": 20}  # pixels: Han characters of fewer cannot be told apart at half size
+ACROSS = SIDE - 2 * MARGIN
+SMALLEST = 20  # pixels of a letter's em: 10 at half size, less cannot be read there
 BACKGROUND, INK, MUTED, WARN = (14, 16, 22), (238, 240, 244), (170, 178, 190), (255, 190, 70)
+TITLE_SIZE, TITLE_OVERHANG = 21, 10  # a title may be so much wider than its picture
+BAR_MM = (200, 100, 50, 20, 10, 5)  # lengths of scale bars
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands on a panel beside its picture.
+
+    ``letters``: what lies left, right, at the top and at the bottom.  ``step_mm``: edge of a pixel.
+    ``note``: in the top left corner.  ``light``: dark lettering, for light pictures.  ``scale``: with a bar.
+    """
+
+    title: str
+    letters: Sequence[str]
+    step_mm: float
+    note: str = ""
+    light: bool = False
+    scale: bool = True
 
 
 class Canvas:
@@ -27,78 +47,122 @@ class Canvas:
 
     def font(self, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
         """The font of the picture's language."""
-        return font(max(size, SMALLEST.get(self.say.language, 0)), bold=bold, language=self.say.language)
+        return font(size, bold=bold, language=self.say.language)
+
+    def lines(self, text: str, size: int, *, bold: bool = False, most: int = 99, width: int = ACROSS) -> list[str]:
+        """``text`` in lines of at most ``width`` pixels; where there are more than ``most`` the last ends in "…"."""
+        face = self.font(size, bold=bold)
+        lines = wrapped(text, face, width)
+        if len(lines) > most:
+            lines = [*lines[: most - 1], wrapped(lines[most - 1], face, width - 2 * size)[0] + " …"]
+        return lines
+
+    def width(self, text: str, size: int, *, bold: bool = False) -> float:
+        """Of one line."""
+        return self.font(size, bold=bold).getlength(text)
 
     @property
     def pixels(self) -> Pixels:
         return np.asarray(self.image)
 
-    def text(self, x: float, y: float, text: str, size: int, *, anchor: str, light: bool = False) -> None:
-        """One line on top of a picture, rimmed to stand out; dark where the picture is ``light``."""
-        ink, rim = ((0, 0, 0), (255, 255, 255)) if light else (INK, (0, 0, 0))
-        self.draw.text((x, y), text, ink, self.font(size), anchor=anchor, stroke_width=2, stroke_fill=rim)
+    def text(
+        self,
+        at: tuple[float, float],
+        text: str,
+        size: int = SMALLEST,
+        *,
+        ink: Colour = INK,
+        bold: bool = False,
+        anchor: str = "la",
+    ) -> None:
+        """One line on the background."""
+        self.draw.text(at, text, ink, self.font(size, bold=bold), anchor=anchor)
 
-    def rows(self, text: str, size: int, *, bold: bool = False) -> int:
-        """How many lines the text takes."""
-        return len(wrapped(text, self.font(size, bold=bold), SIDE - 2 * MARGIN))
+    def over(
+        self, at: tuple[float, float], text: str, *, anchor: str, light: bool = False, ink: Colour | None = None
+    ) -> None:
+        """One line on top of a picture, rimmed to stand out; dark where the picture is ``light``."""
+        plain, rim = ((0, 0, 0), (255, 255, 255)) if light else (INK, (0, 0, 0))
+        self.draw.text(at, text, ink or plain, self.font(SMALLEST), anchor=anchor, stroke_width=2, stroke_fill=rim)
 
     def paragraph(
-        self, text: str, top: int, *, size: int, bold: bool = False, ink: tuple[int, int, int] = INK, most: int = 99
+        self,
+        text: str,
+        top: int,
+        *,
+        size: int,
+        bold: bool = False,
+        ink: Colour = INK,
+        most: int = 99,
+        left: int = MARGIN,
+        right: int = SIDE - MARGIN,
     ) -> int:
-        """Wrapped lines across the picture, at most ``most``; returns where the next one may begin."""
-        face = self.font(size, bold=bold)
-        lines = wrapped(text, face, SIDE - 2 * MARGIN)
-        if len(lines) > most:
-            lines = [*lines[: most - 1], wrapped(lines[most - 1], face, SIDE - 2 * MARGIN - 2 * size)[0] + " …"]
-        for line in lines:
-            self.draw.text((MARGIN, top), line, ink, face)
+        """Wrapped lines between ``left`` and ``right``, at most ``most``; returns where the next one may begin."""
+        for line in self.lines(text, size, bold=bold, most=most, width=right - left):
+            self.draw.text((left, top), line, ink, self.font(size, bold=bold))
             top += line_height(size)
         return top
 
-    def footer(self, model: ModelFacts | None) -> int:
-        """What stands on every picture; returns where it begins."""
-        lines = [self.say("research-use-only"), *([f"{model.statement}."] if model and model.statement else [])]
-        top = SIDE - 8 - sum(line_height(20) * self.rows(line, 20, bold=True) for line in lines)
-        begin = top
-        for line in lines:
-            top = self.paragraph(line[0].upper() + line[1:], top, size=20, bold=True, ink=WARN)
-        return begin
+    def band(self, text: str, top: int, *, size: int, fill: Colour, ink: Colour, most: int) -> int:
+        """Wrapped bold lines on a bar of colour from edge to edge; returns where the next thing may begin."""
+        lines = self.lines(text, size, bold=True, most=most)
+        bottom = top + line_height(size) * len(lines) + 8
+        self.draw.rectangle((0, top, SIDE, bottom - 1), fill)
+        for row, line in enumerate(lines):
+            self.draw.text((MARGIN, top + 3 + row * line_height(size)), line, ink, self.font(size, bold=True))
+        return bottom
 
-    def panel(
-        self,
-        pixels: Pixels,
-        corner: tuple[int, int],
-        title: str,
-        letters: Sequence[str],
-        step_mm: float,
-        *,
-        light: bool = False,
-    ) -> None:
-        """A picture with its title, orientation letters (left, right, top, bottom) and a scale bar.
+    def footer(self, model: ModelFacts | None, quiet: Sequence[str] = ()) -> int:
+        """At the bottom of every picture: research use only, the model's statement; above them the ``quiet`` lines.
 
-        ``corner``: x, y.  ``step_mm``: edge of a pixel.  ``light``: dark lettering, for light pictures.
+        Returns where it begins.
         """
+        statement = [f"{model.statement}."] if model and model.statement else []
+        loud = [line[0].upper() + line[1:] for line in (self.say("research-use-only"), *statement)]
+        one_line = " · ".join(quiet)
+        quiet = [one_line] if self.width(one_line, SMALLEST) <= ACROSS else quiet
+        lines = [
+            *((part, MUTED, False) for text in quiet for part in self.lines(text, SMALLEST, most=1)),
+            *((part, WARN, True) for text in loud for part in self.lines(text, SMALLEST, bold=True, most=2)),
+        ]
+        begin = SIDE - 8 - line_height(SMALLEST) * len(lines)
+        for row, (text, ink, bold) in enumerate(lines):
+            self.text((MARGIN, begin + row * line_height(SMALLEST)), text, ink=ink, bold=bold)
+        return begin - 6
+
+    def panel(self, pixels: Pixels, corner: tuple[int, int], frame: Frame) -> None:
+        """A picture at ``corner`` (x, y) with what ``frame`` says of it, its title above."""
         x, y = corner
         height, width = pixels.shape[:2]
         self.image.paste(Image.fromarray(pixels), (x, y))
-        self.draw.text((x, y - 5), title, INK, self.font(18), anchor="ls")
-        left, right, top, bottom = letters
-        self.text(x + 5, y + height / 2, left, 17, anchor="lm", light=light)
-        self.text(x + width - 5, y + height / 2, right, 17, anchor="rm", light=light)
-        self.text(x + width / 2, y + 5, top, 17, anchor="mt", light=light)
-        self.text(x + width / 2, y + height - 5, bottom, 17, anchor="mb", light=light)
-        bar_mm = next(mm for mm in (200, 100, 50, 20, 10, 5) if mm / step_mm <= width / 2 or mm == 5)
-        bar = bar_mm / step_mm
-        ink = (0, 0, 0) if light else INK
-        self.draw.rectangle((x + 8, y + height - 12, x + 8 + bar, y + height - 10), ink)
-        self.text(x + 8, y + height - 17, f"{bar_mm} mm", 16, anchor="ls", light=light)
+        for title in self.lines(frame.title, TITLE_SIZE, most=1, width=width + TITLE_OVERHANG):
+            self.draw.text((x, y - 6), title, INK, self.font(TITLE_SIZE), anchor="ls")
+        left, right, top, bottom = frame.letters
+        for at, letter, anchor in (
+            ((x + 5, y + height / 2), left, "lm"),
+            ((x + width - 5, y + height / 2), right, "rm"),
+            ((x + width / 2, y + 4), top, "mt"),
+            ((x + width / 2, y + height - 4), bottom, "mb"),
+        ):
+            self.over(at, letter, anchor=anchor, light=frame.light)
+        if frame.note:
+            self.over((x + 5, y + 4), frame.note, anchor="lt", light=frame.light)
+        if frame.scale:
+            self._scale(x, y + height, width, frame)
+
+    def _scale(self, x: int, bottom: int, width: int, frame: Frame) -> None:
+        bar_mm = next(mm for mm in BAR_MM if mm / frame.step_mm <= width / 3 or mm == BAR_MM[-1])
+        ink, rim = ((0, 0, 0), (255, 255, 255)) if frame.light else (INK, (0, 0, 0))
+        self.draw.rectangle((x + 7, bottom - 11, x + 9 + bar_mm / frame.step_mm, bottom - 7), ink, rim)
+        self.over((x + 8, bottom - 15), f"{bar_mm} mm", anchor="ls", light=frame.light)
 
     def colour_bar(
-        self, x: int, y: int, height: int, table: Pixels, ends: tuple[str, str], *, light: bool = False
+        self, right: int, top: int, height: int, table: Pixels, ends: tuple[str, str], *, light: bool = False
     ) -> None:
         """A vertical bar of a colour map (256, 3), its upper end labelled ``ends[1]``."""
-        strip = np.repeat(table[np.linspace(255, 0, height).round().astype(int)][:, None], 12, axis=1)
-        self.image.paste(Image.fromarray(strip), (x, y))
-        self.draw.rectangle((x - 1, y - 1, x + 12, y + height), None, (200, 200, 200))
-        self.text(x - 4, y, ends[1], 16, anchor="rt", light=light)
-        self.text(x - 4, y + height, ends[0], 16, anchor="rb", light=light)
+        x = right - 14
+        strip = np.repeat(table[np.linspace(255, 0, height).round().astype(int)][:, None], 14, axis=1)
+        self.image.paste(Image.fromarray(strip), (x, top))
+        self.draw.rectangle((x - 1, top - 1, x + 14, top + height), None, (200, 200, 200))
+        self.over((x - 5, top - 4), ends[1], anchor="rt", light=light)
+        self.over((x - 5, top + height), ends[0], anchor="rb", light=light)

@@ -18,8 +18,9 @@ Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 SUV_RANGE = (0.0, 10.0)  # g/ml: PET is shown between these in every picture
-MOST_OPACITY = 0.5  # of saliency, so that the image below it stays visible
-PET_OPACITY, PET_OPAQUE_SUV = 0.7, 4.0  # of PET on CT: rises to the first at the second
+MOST_OPACITY = 0.6  # of saliency, so that the image below it stays visible
+PET_OPACITY, PET_OPAQUE_SUV = 0.75, 4.0  # of PET on CT: rises to the first at the second
+CT_BELOW_PET = 0.65  # brightness of the CT there, or uptake would be darker than the tissue that it lies in
 
 # matplotlib's inferno (CC0), perceptually uniform, at 33 equal steps; straight lines between them stay within 2/255.
 _INFERNO = (
@@ -27,11 +28,12 @@ _INFERNO = (
     "7d1e6d 8a226a 972766 a32c61 b0315b bc3754 c63d4d d04545 da4e3c e35933 eb6429 "
     "f1711f f67e14 f98c0a fb9b06 fcaa0f fbba1f f9c932 f5d949 f2e865 f3f586 fcffa4"
 )
-# ColorBrewer's YlGnBu (Apache 2.0) from blue to green, at equal steps of CIELAB.  Its pale yellow end is left out: that
-# is the end of inferno too, and cannot be seen on the white of a PET.
+# The darker half of ColorBrewer's YlGnBu (Apache 2.0) at equal steps of CIELAB.  With opacity rising along it, more
+# saliency stands out more on every grey from black to white; with maps that end pale (inferno, viridis) it fades again
+# on the white of a PET.
 _COLD = (
     "152874 1c2d82 233390 243b97 24449c 234da0 2356a4 225fa9 2169ad 2072b1 1f7cb6 1e85bb 1d8fbf "
-    "2498c1 2ca0c2 34a9c3 3db2c4 4ab9c3 5cc0c0 6dc6be 7ecdbb 8fd3b9 a0dab8 b0e0b6 c0e6b5"
+    "2498c1 2ca0c2 34a9c3 3db2c4"
 )
 
 
@@ -73,6 +75,7 @@ def saliency_over(below: Pixels, saliency: FloatArray) -> Pixels:
 
 
 def pet_over(below: Pixels, suv: FloatArray) -> Pixels:
-    """SUVbw (...) in warm colours over ``below`` (..., 3), its opacity rising with it to ``PET_OPACITY``."""
+    """SUVbw (...) in warm colours over a dimmed ``below`` (..., 3), its opacity rising with it to ``PET_OPACITY``."""
     opacity = np.clip(suv * (PET_OPACITY / PET_OPAQUE_SUV), 0.0, PET_OPACITY)
-    return blend(below, INFERNO[scaled(suv, *SUV_RANGE)], opacity)
+    dimmed = (below * np.float32(CT_BELOW_PET)).astype(np.uint8)
+    return blend(dimmed, INFERNO[scaled(suv, *SUV_RANGE)], opacity)

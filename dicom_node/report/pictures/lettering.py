@@ -5,12 +5,13 @@ size by ``make fonts`` and kept in ``fonts``, since no Python package brings the
 (Pillow's basic layout): the other layout depends on a library that a machine may have or not.
 
 Where a font does not hold the phrases of its language, pictures are in English (``readable``); a letter of something
-named from outside that it does not hold is a question mark, never an empty box.
+named from outside that it does not hold is plain or a question mark, never an empty box.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -63,8 +64,13 @@ def readable(say: Phrases) -> Phrases:
 
 
 def legible(text: str, face: ImageFont.FreeTypeFont) -> str:
-    """``text`` with a question mark for each letter that the font does not hold."""
-    return "".join(letter if _holds(face, letter) else "?" for letter in text)
+    """``text`` in letters that the font holds: of another one its plain form (ź as z), else a question mark."""
+    return "".join(letter if _holds(face, letter) else _plain(letter, face) for letter in text)
+
+
+def _plain(letter: str, face: ImageFont.FreeTypeFont) -> str:
+    plain = unicodedata.normalize("NFKD", letter)[0]
+    return plain if _holds(face, plain) else "?"
 
 
 def _holds(face: ImageFont.FreeTypeFont, letter: str) -> bool:
@@ -95,7 +101,7 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
         lines.extend([line.rstrip()] if line.strip() else [])
         line = piece
         while face.getlength(line.rstrip()) > width:
-            fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or face.getlength(line[:n]) <= width)
+            fits = max(1, bisect_right(range(len(line)), width, key=lambda n: face.getlength(line[:n])) - 1)
             lines.append(line[:fits])
             line = line[fits:]
     return [*lines, line.rstrip()] if line.strip() else lines

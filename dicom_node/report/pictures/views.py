@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.facts import Analysis, BoolArray, FloatArray, Region, Saliency, Volume
+
+LEAST_SHARE = 0.34  # cosine of 70 degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,12 @@ class Plane:
         across, along = np.asarray(self.right, float), np.asarray(self.down, float)
         grid: FloatArray = np.asarray(self.centre) + rows[:, None, None] * along + columns[None, :, None] * across
         return grid
+
+    def pixel(self, lps_mm: tuple[float, float, float]) -> tuple[float, float]:
+        """Row and column (fractional) of the point of the plane nearest to an LPS point."""
+        away = np.asarray(lps_mm) - np.asarray(self.centre)
+        row, column = (float(away @ np.asarray(axis, float)) / self.step_mm for axis in (self.down, self.right))
+        return row + (self.size[0] - 1) / 2, column + (self.size[1] - 1) / 2
 
 
 def axial(centre: tuple[float, float, float], size: tuple[int, int], step_mm: float) -> Plane:
@@ -61,14 +70,29 @@ def sample(volume: Volume, plane: Plane, outside: float) -> FloatArray:
 
 def inside(region: Region, volume: Volume, plane: Plane) -> BoolArray:
     """Which points of ``plane`` lie in a voxel of ``region`` of the grid of ``volume``."""
+    return in_region(region, volume.to_index(plane.points))
+
+
+def in_region(region: Region, index: FloatArray) -> BoolArray:
+    """Which fractional voxel indices (..., 3) lie in a voxel of ``region``."""
     if region.mask.size == 0:
-        return np.zeros(plane.size, bool)
-    index = np.round(volume.to_index(plane.points)).astype(int) - np.asarray(region.start)
+        return np.zeros(index.shape[:-1], bool)
+    nearest = np.round(index).astype(int) - np.asarray(region.start)
     shape = np.asarray(region.mask.shape)
-    within = np.all((index >= 0) & (index < shape), axis=-1)
-    k, r, c = np.moveaxis(np.clip(index, 0, shape - 1), -1, 0)
+    within = np.all((nearest >= 0) & (nearest < shape), axis=-1)
+    k, r, c = np.moveaxis(np.clip(nearest, 0, shape - 1), -1, 0)
     found: BoolArray = region.mask[k, r, c] & within
     return found
+
+
+def letters_of(direction: Sequence[float] | FloatArray) -> str:
+    """Where an LPS direction points, as Patient Orientation says it (PS3.3 C.7.6.1.1.1): "L", "LP", "HA" …
+
+    The letter of the axis nearest to it first; axes that it is more than 70 degrees off are left out.
+    """
+    length = float(np.linalg.norm(direction)) or 1.0
+    named = [(abs(d) / length, pair[d < 0]) for d, pair in zip(direction, ("LR", "PA", "HF"), strict=True)]
+    return "".join(letter for share, letter in sorted(named, reverse=True) if share > LEAST_SHARE)
 
 
 def saliency_volume(saliency: Saliency, grid: Volume) -> Volume:
@@ -92,6 +116,12 @@ def key_slice(analysis: Analysis) -> int:
         return slices // 2
     k = round(float(analysis.suv.to_index(analysis.lesions[0].max_lps_mm)[0]))
     return min(max(k, 0), slices - 1)
+
+
+def image_number(analysis: Analysis, k: int) -> str:
+    """The number by which a viewer shows PET slice ``k``: its Instance Number, where it has one."""
+    number = analysis.pair.pet.instances[k].get("InstanceNumber")
+    return str(k + 1 if number is None else number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +148,13 @@ class FrontView:
             bool(directions[0, right] < 0),
         )  # down is to the feet, right to the left
         return cls(axis, transpose, flips, (volume.spacing_mm[down], volume.spacing_mm[right]))
+
+    def columns(self, volume: Volume, across_mm: tuple[float, float]) -> slice:
+        """The columns of the projection that lie between two values of x (LPS mm)."""
+        low, high = extent(volume)
+        first, last = (round((x - float(low[0])) / self.step_mm[1]) for x in across_mm)
+        count = round((float(high[0]) - float(low[0])) / self.step_mm[1]) + 1
+        return slice(min(max(0, first), count - 1), max(1, min(last, count - 1) + 1))
 
     def project(self, volume: Volume) -> FloatArray:
         """Maximum from front to back (rows, columns), head up and the patient's right on the left."""

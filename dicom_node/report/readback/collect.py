@@ -23,7 +23,11 @@ def summarise(paths: Iterable[Path], *, patient: bool = False) -> tuple[ResultSu
     read = partial(read_result, patient=patient)
     every = (result for path in paths for result in (_below(path, patient=patient) if path.is_dir() else [read(path)]))
     found = {result.sop_instance_uid: result for result in every}
-    successor = {named.sop_instance_uid: uid for uid, result in found.items() for named in result.replaces}
+    successor = {
+        named.sop_instance_uid: result.sop_instance_uid
+        for result in sorted(found.values(), key=_rank, reverse=True)  # the main report's word stands
+        for named in result.replaces
+    }
     linked = [
         replace(
             result,
@@ -49,7 +53,11 @@ def _run(summary: ResultSummary) -> tuple[str, ...]:
 
 
 def _place(summary: ResultSummary) -> tuple[tuple[str, ...], int, str, str]:
-    return (_run(summary), ORDER.index(summary.kind), Path(summary.path).name, summary.sop_instance_uid)
+    return (_run(summary), _rank(summary), Path(summary.path).name, summary.sop_instance_uid)
+
+
+def _rank(summary: ResultSummary) -> int:
+    return ORDER.index(summary.kind)
 
 
 def _with_path(named: Named, found: dict[str, ResultSummary]) -> Named:

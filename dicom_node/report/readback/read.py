@@ -76,8 +76,7 @@ def _summary(path: Path, ds: Dataset, *, patient: bool) -> ResultSummary:
         research_use_only="research use only" in str(ds.get("SeriesDescription", "")).lower(),
         content=_CONTENTS[kind](ds) if kind in _CONTENTS else "",
         replaces=tuple(_named(ds.get("PredecessorDocumentsSequence"))),
-        members=_members(ds) if kind in ("sr", "ko") else (),
-        **fields,
+        **{**fields, "members": fields.get("members") or _members(ds, kind)},
     )
     return replace(summary, patient=_patient(ds)) if patient else summary
 
@@ -118,10 +117,15 @@ def _patient(ds: Dataset) -> PatientSummary:
     return PatientSummary(*(str(ds.get(k) or "") for k in (*keywords, "StudyDate", "AccessionNumber")))
 
 
-def _members(ds: Dataset) -> tuple[Named, ...]:
-    """The objects of ours in its evidence; a source of such a class (a person's SEG) has no UID of our making."""
+def _members(ds: Dataset, kind: str) -> tuple[Named, ...]:
+    """Of a key object selection, and a main report of version 0.1.0, which lists no set: what of ours it refers to.
+
+    A source that is of such a class (a person's SEG) has no UID of our making.
+    """
     from dicom_node.identity import is_derived
 
+    if kind not in ("sr", "ko"):
+        return ()
     evidence = ds.get("CurrentRequestedProcedureEvidenceSequence")
     return tuple(named for named in _named(evidence) if named.kind and is_derived(named.sop_instance_uid))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import errors
-from dicom_node.report.readback.summary import LesionSummary, PredictionSummary
+from dicom_node.report.readback.summary import LesionSummary, Named, PredictionSummary
 from dicom_node.report.readback.tree import Item, groups, item
+from dicom_node.report.words.verdict import original
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,6 +39,7 @@ def said(ds: Dataset) -> dict[str, Any]:
     texts = _Texts(found)
     rules = texts["SUV-RULE"]
     return {
+        "members": tuple(_members(root, str(ds.StudyInstanceUID))),
         "language": root.value_of(LANGUAGE),
         "model_parameters": _model_parameters(found),
         "prediction": _prediction(found, texts),
@@ -52,19 +54,31 @@ def said(ds: Dataset) -> dict[str, Any]:
     }
 
 
+def _members(root: Item, study_instance_uid: str) -> Iterator[Named]:
+    """The other objects of the set, as the main report names them."""
+    from dicom_node.report import codes
+
+    kinds = {code.value: kind for kind, code in codes.RESULTS.items()}
+    for container in root.find(codes.RESULT_SET.value):
+        for member in container.children:
+            for ref in member.references:
+                sop_class_uid, uid = str(ref.ReferencedSOPClassUID), str(ref.ReferencedSOPInstanceUID)
+                yield Named(kinds.get(member.code, member.meaning), sop_class_uid, uid, study_instance_uid)
+
+
 def is_for_viewers(fields: dict[str, Any]) -> bool:
     """Whether it is the report of contours, whatever its series is called."""
     return any(lesion.image_sop_instance_uid for lesion in fields["lesions"])
 
 
 class _Texts:
-    """The texts of all groups by their concept."""
+    """The texts of all groups by their concept; in English, where a report in another language has that too."""
 
     def __init__(self, found: Sequence[Item]) -> None:
         self.found = found
 
     def __getitem__(self, code: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item.value for group in self.found for item in group.find(code)))
+        return tuple(dict.fromkeys(original(item.value) for group in self.found for item in group.find(code)))
 
 
 def _refusal(found: Sequence[Item], texts: _Texts) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,7 @@ MEASURES = {
     "mtv_ml": "MTV ml",
     "tlg": "TLG g",
 }
+GONE = "named by the report, not among these files"
 OTHER_SUVS = {  # in a table of their own: one line of a terminal does not hold them beside the others
     "lbm-janma_max": "SULmax",
     "lbm-janma_peak": "SULpeak",
@@ -145,16 +147,25 @@ def _print_objects(found: Sequence[ResultSummary], main: ResultSummary, console:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for summary in found:
-        contours = ", ".join(lesion.tracking_id for lesion in summary.lesions if summary.kind == "sr_viewer")
-        said = summary.content or (f"contours of {contours}" if contours else "see above")
-        table.add_row(_text(summary.kind, "bold"), _text(f"{Path(summary.path).name}: {said}"))
-    for named in main.members:
-        if named.path is None:
-            gone = f"named by the report, not among these files: {named.sop_instance_uid}"
-            table.add_row(_text(named.kind, "bold yellow"), _text(gone, "yellow"))
+    for (kind, said), files in _alike((s.kind, _content(s), Path(s.path).name) for s in found):
+        names = files[0] if len(files) == 1 else f"{files[0]} … {files[-1]} ({len(files)} files)"
+        table.add_row(_text(kind, "bold"), _text(f"{names}: {said}"))
+    for (kind, why), uids in _alike((m.kind, GONE, m.sop_instance_uid) for m in main.members if m.path is None):
+        more = f" and {len(uids) - 1} more" if len(uids) > 1 else ""
+        table.add_row(_text(kind, "bold yellow"), _text(f"{why}: {uids[0]}{more}", "yellow"))
     console.print(_text("Set", "underline"))
     console.print(Padding(table, (0, 0, 0, 2)), highlight=False)
+
+
+def _content(summary: ResultSummary) -> str:
+    contours = ", ".join(lesion.tracking_id for lesion in summary.lesions if summary.kind == "sr_viewer")
+    return summary.content or (f"contours of {contours}" if contours else "see above")
+
+
+def _alike(rows: Iterable[tuple[str, str, str]]) -> Iterator[tuple[tuple[str, str], list[str]]]:
+    """The last column of rows that are alike in the others: the slices of a series take one line."""
+    for alike, group in groupby(rows, key=lambda row: row[:2]):
+        yield alike, [row[2] for row in group]
 
 
 def prediction_line(prediction: PredictionSummary) -> str:

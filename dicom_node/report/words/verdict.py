@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -200,6 +201,7 @@ def in_full(said: str, english: str) -> str:
 
 
 def original(text: str) -> str:
-    """The English of what ``in_full`` made."""
-    _, mark, english = text.partition(ORIGINAL)
-    return english.removesuffix("]") if mark else text
+    """The English of what ``in_full`` made, behind the code that may open the text."""
+    before, mark, english = text.partition(ORIGINAL)
+    code = re.match(r"[a-z0-9-]+: |", before)
+    return f"{code[0] if code else ''}{english.removesuffix(']')}" if mark else text

@@ -1,0 +1,116 @@
+"""The result on one page, made to be printed or mailed: verdict, key image, lesions, warnings, and what it rests on.
+
+No patient data: who it is of stands in the header of the DICOM object that carries the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from dicom_node.report.pictures.colours import Pixels
+from dicom_node.report.pictures.sheet import BLACK, GREY, RED, Sheet
+from dicom_node.report.words import verdict
+from dicom_node.report.words.phrases import Phrases
+from inference.facts import Analysis, Lesion
+
+TEXT, SMALL, SMALLEST = 8.0, 7.0, 6.5  # points
+HEADLINES = (14.0, 12.5, 11.0)  # the largest at which it is one line
+TALLEST, SHORTEST = 500.0, 250.0  # of the key image: as large as the text below leaves it
+FEWEST_WARNINGS = 4  # that the key image makes room for
+EDGES = (0.0, 0.13, 0.46, 0.56, 0.66, 0.77, 0.89, 1.0)  # of the table's columns, shares of its width
+
+
+def page(
+    analysis: Analysis, key_image: Pixels, say: Phrases, notice: str, report_uid: str, created: datetime, node: str
+) -> bytes:
+    """The page as PDF.
+
+    ``notice``: what must be read before all else ("" where there is nothing).  ``report_uid``: of the main report.
+    ``node``: who made it, with its version.
+    """
+    sheet = Sheet(say("page-title"), say.language, created, node)
+    sheet.foot(_foot(analysis, say, report_uid, node))
+    sheet.paragraph(say("page-title"), 10, ink=GREY)
+    sheet.paragraph(say("research-use-only"), 11, bold=True, ink=RED)
+    if notice:
+        sheet.paragraph(notice, TEXT, bold=True, ink=RED, most=3)
+    sheet.rule()
+    headline = verdict.headline(analysis, say)
+    size = next((s for s in HEADLINES if len(sheet.lines(headline, s, bold=True)) == 1), HEADLINES[-1])
+    sheet.paragraph(headline, size, bold=True, most=3)
+    inside = verdict.applicability(analysis.prediction) == "inside"
+    sheet.paragraph(verdict.applicability_sentence(analysis.prediction, say), 9, ink=GREY if inside else RED, most=4)
+    sheet.top += 4
+    lesions = verdict.shown_lesions(analysis.lesions)
+    warnings = [verdict.caution_sentence(caution, say) for caution in verdict.cautions(analysis)]
+    basis = _basis(analysis, say)
+    below = _height(sheet, lesions, warnings[:FEWEST_WARNINGS], basis)
+    sheet.picture(key_image, min(TALLEST, max(SHORTEST, sheet.floor - sheet.top - below)), say("page-title"))
+    _lesions(sheet, lesions, len(analysis.lesions), say)
+    _listed(sheet, say("page-warnings"), warnings, sheet.floor - _section_height(sheet, basis), say)
+    _listed(sheet, say("page-basis"), basis, sheet.floor, say)
+    return sheet.pdf()
+
+
+def _foot(
+    analysis: Analysis, say: Phrases, report_uid: str, node: str
+) -> list[tuple[str, float, tuple[int, int, int], bool]]:
+    statement = analysis.model.statement
+    return [
+        *([(f"{statement[0].upper()}{statement[1:]}.", TEXT, RED, True)] if statement else []),
+        (f"{verdict.model_line(analysis, say)}, {node}", SMALL, GREY, False),
+        (say("page-identity", uid=report_uid), SMALLEST, GREY, False),
+        (say("research-use-only"), TEXT, RED, True),
+    ]
+
+
+def _basis(analysis: Analysis, say: Phrases) -> list[str]:
+    """How the numbers came about: the structured report has their inputs."""
+    rule = analysis.rule
+    return [
+        say("page-suv", rule=f"{rule.suv_type}: {rule.rule}"),
+        verdict.tracer(analysis.tracer, say),
+        *(verdict.reference(uptake, say) for uptake in analysis.references),
+    ]
+
+
+def _height(sheet: Sheet, lesions: Sequence[Lesion], *sections: Sequence[str]) -> float:
+    """What stands below the picture, if no text is cut."""
+    table = (len(lesions) + 2) * TEXT * 1.28
+    return table + sum(_section_height(sheet, section) for section in sections) + 16
+
+
+def _section_height(sheet: Sheet, texts: Sequence[str]) -> float:
+    return sum(sheet.height(text, SMALL, most=3) for text in texts) + TEXT * 1.28 + 10 if texts else 0.0
+
+
+def _lesions(sheet: Sheet, lesions: Sequence[Lesion], found: int, say: Phrases) -> None:
+    sheet.paragraph(verdict.lesion_count(found, len(lesions), say), TEXT, bold=True)
+    if not lesions:
+        return
+    names = (say("page-lesion"), say("page-found-by"), "SUVmax", "SUVmean", "SUVpeak", say("page-volume"), "MTV ml")
+    sheet.row((*names, "TLG g"), EDGES, TEXT, bold=True)
+    for lesion in lesions:
+        numbers = (lesion.suv_max, lesion.suv_mean, lesion.suv_peak, lesion.volume_ml, lesion.mtv_ml, lesion.tlg)
+        automatic = lesion.source == "automatic"
+        found_by = say("source-automatic") if automatic else say("page-of-person", kind=lesion.source)
+        cells = (say("lesion", number=lesion.number), found_by, *(f"{value:.2f}" for value in numbers))
+        sheet.row(cells, EDGES, TEXT)
+    sheet.top += 4
+
+
+def _listed(sheet: Sheet, title: str, texts: Sequence[str], floor: float, say: Phrases) -> None:
+    """As many of the texts as there is room for; how many more there are is said."""
+    if not texts:
+        return
+    sheet.top += 2
+    sheet.rule()
+    sheet.paragraph(title, TEXT, bold=True)
+    for position, text in enumerate(texts):
+        last = position == len(texts) - 1
+        room = floor - sheet.top - (0.0 if last else SMALL * 1.28)
+        if sheet.height(text, SMALL, most=3) > room:
+            sheet.paragraph(say("more-in-report", number=len(texts) - position), SMALL, ink=BLACK, most=1)
+            return
+        sheet.paragraph(text, SMALL, most=3)

@@ -1,0 +1,79 @@
+"""What OHIF makes of our results, in headless Chromium, on DICOMweb from a real Orthanc.
+
+`make viewer-setup` installs it.  The pictures lie in ``.cache/viewer/shots``, our files in ``.cache/viewer/results``:
+look at them.  ``VIEWER_STUDY`` may name a folder with a study of your own instead of the phantom
+(`make test-viewer VIEWER_STUDY=FOLDER`).  docs/viewers.md says what is to be seen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.viewer.conftest import Seen
+from tests.viewer.shot import Shot, overlay_share
+from tests.viewer.stage import SHOTS
+
+pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def clean(seen: Seen, name: str) -> Shot:
+    """The page, which opened without an error."""
+    if name not in seen.shots:
+        pytest.skip(f"no {name} in this result set")
+    shot = seen.shots[name]
+    assert not shot.faults, f"{name}: {shot.faults}; the page said: {shot.text[:500]}"
+    return shot
+
+
+def test_the_study_is_listed(seen: Seen) -> None:
+    text = clean(seen, "study_list").text  # that the patient is there was waited for
+    assert "SEG" in text
+    assert "SR" in text
+
+
+def test_the_report_for_viewers_draws_its_contour_where_the_lesion_is(seen: Seen) -> None:
+    shot, (contour, image) = clean(seen, "sr_viewer"), seen.stage.contour()
+    assert image.SOPInstanceUID == seen.stage.image_shown(shot).SOPInstanceUID  # it went to the slice
+    assert shot.share_drawn(contour) > 0.95
+    sideways = 2 * float(image.PixelSpacing[1]) * np.array(image.ImageOrientationPatient[:3], float)
+    assert shot.share_drawn(contour + sideways) < 0.8  # so the check tells two voxels apart
+
+
+def test_the_numbers_beside_the_contour_are_told_apart_by_their_names(seen: Seen) -> None:
+    text = clean(seen, "sr_viewer").text
+    assert "Predicted probability" in text
+    assert "SUVmax" in text
+    assert "SUVmean" in text
+
+
+@pytest.mark.parametrize("kind", ["seg", "label_map"])
+def test_a_segmentation_lies_over_its_voxels_and_no_others(seen: Seen, kind: str) -> None:
+    shot, segments = clean(seen, kind), seen.stage.segments(kind)
+    k = seen.stage.slice_of(seen.stage.image_shown(shot), segments)
+    assert segments.array[k].any(), "OHIF went to a slice without a lesion"
+    assert overlay_share(shot, segments.affine, segments.array, k) > 0.97
+
+
+def test_the_structure_set_draws_contours(seen: Seen) -> None:
+    assert clean(seen, "rtstruct").coloured > seen.shots["pet"].coloured + 50
+
+
+def test_the_key_image_is_shown_in_colour(seen: Seen) -> None:
+    shot = clean(seen, "key_image")
+    assert shot.bright > 20_000
+    assert shot.coloured > seen.shots["pet"].coloured + 1_000
+
+
+def test_the_heatmap_scrolls_and_is_in_colour(seen: Seen) -> None:
+    shot = clean(seen, "heatmap")
+    assert shot.bright > 20_000
+    assert shot.coloured > seen.shots["pet"].coloured + 300
+    first = np.asarray(Image.open(SHOTS / "heatmap_first.png").convert("RGB"))
+    assert (first != shot.pixels).any(axis=2).sum() > 1_000
+
+
+@pytest.mark.parametrize("kind", ["captures", "mip", "ko", "parametric_map"])
+def test_an_optional_object_opens_without_an_error(seen: Seen, kind: str) -> None:
+    assert clean(seen, kind).bright > 10_000
