@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions bench bench-arrival bench-report test-viewer viewer-setup pictures fonts clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -67,6 +67,9 @@ viewer-setup: setup
 
 test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results (VIEWER_STUDY=folder)
 	@$(TEST_ENV) $(BIN)/pytest -q tests/viewer
+
+conformance: setup ## the tables of conformance.md again, from the code and from objects written for it
+	@$(BIN)/python -m deploy.conformance
 
 decisions: setup ## what becomes of the 77 reference folders, as a Markdown table
 	@$(BIN)/python -m tests.integration.decisions_table

@@ -19,8 +19,11 @@ from inference.regions.region_names import TUMOUR_NAMES
 if TYPE_CHECKING:
     from inference.lesions.segmenter import Segmenter
 
+# One for every association and every file of ours (PS3.7 D.3.3.2, PS3.10 7.1)
+IMPLEMENTATION_CLASS_UID = "2.25.115929894722911297103447374421093374953"
+IMPLEMENTATION_VERSION = "PETCTNODE"
 MACHINE_ID = Path("/etc/machine-id")
-RESULT_FORMAT = 3  # raised when the same input and model come out as other bytes: it changes every derived UID
+RESULT_FORMAT = 4  # raised when the same input and model come out as other bytes: it changes every derived UID
 
 
 def derived_uid(*parts: str) -> str:

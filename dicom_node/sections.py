@@ -195,8 +195,8 @@ RefusalChoice = Literal["expected", "all", "none"]
 
 
 def _in_words(value: object) -> object:
-    """Until 0.1 this was true or false: those still say the same."""
-    return {True: "expected", False: "none", "true": "expected", "false": "none"}.get(value, value)  # type: ignore[call-overload]
+    """It was true or false before: those still say the same, in a file and in the environment."""
+    return {"true": "expected", "false": "none"}.get(str(value).lower(), value)
 
 
 def _known_code(value: str) -> str:

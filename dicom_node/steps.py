@@ -20,6 +20,7 @@ from dicom_node.work.analyst import AnalysisEnded, Analyst
 from dicom_node.work.result_set import ResultSet, read_set
 
 log = structlog.get_logger(__name__)
+NOTHING_TO_SEND = "no answer could be attached to the study: `petct-node explain` says why"
 
 
 class _Superseded(Exception):  # noqa: N818 - it is in order
@@ -83,6 +84,8 @@ class Steps:
         if self._ledger.is_superseded(run_id):
             return SUPERSEDED
         found = self._set(run_id)
+        if not found.results:
+            return NOTHING_TO_SEND
         if found.state != "done":
             replaces = bool(self._ledger.replaces(run_id))
             if reason := why_refusal_withheld(found.code, self.settings.deliver, replaces=replaces):

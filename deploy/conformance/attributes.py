@@ -18,6 +18,7 @@ from deploy.conformance.specimens import OF_A_REFUSAL, Specimen, specimens
 
 CODE = frozenset({"CodeValue", "LongCodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning"})
 ELSEWHERE = frozenset({"ContentSequence"})  # the tables of templates tell what is in it
+FOLLOWS = {"EncapsulatedDocumentLength": "EncapsulatedDocument"}  # by chance two documents may be of one length
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,13 @@ def rows(kind: str) -> tuple[Row, ...]:
     for one_kind in both:
         for one in findings().every(one_kind):
             found |= {path: there.vr for path, there in one.items()}
-    return tuple(
-        Row(path, found[path], findings().presence(both, path), *findings().origin(both, path, path[-1]))
-        for path in sorted(found, key=lambda path: [_number(keyword) for keyword in path])
-    )
+    ordered = sorted(found, key=lambda path: [_number(keyword) for keyword in path])
+    return tuple(Row(path, found[path], findings().presence(both, path), *_origin(both, path)) for path in ordered)
+
+
+def _origin(kinds: Sequence[str], path: Path) -> tuple[str, str]:
+    leader = (*path[:-1], FOLLOWS.get(path[-1], path[-1]))
+    return findings().origin(kinds, leader, leader[-1])
 
 
 def _number(keyword: str) -> int:

@@ -18,9 +18,9 @@ from dicom_node.config import Settings
 from dicom_node.deliver import dimse
 from dicom_node.deliver.association import Peer
 from dicom_node.errors import NOT_UNDERSTOOD, OUT_OF_RESOURCES, ROWS, WRONG_CLASS
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.receive import scp
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.report import codes
 from dicom_node.sections import DimseDestination, OrthancDestination
 from dicom_node.workflow import DELIVERIES_AT_ONCE
@@ -178,7 +178,7 @@ def initiator() -> str:
                 f"{DELIVERIES_AT_ONCE} a destination; `petct-node send`: as asked",
                 "--associations",
             ),
-            ("Calling AE title", "ours; of `petct-node send` PETCTSEND", "receive.ae_title, --calling-aet"),
+            ("Calling AE title", "ours; of `petct-node send` PETCTSEND", "receive.ae_title, --calling"),
             ("Time to connect and negotiate, delivery", f"{by_default.timeout_s:g} s", "timeout_s of the destination"),
             ("Time for each answer, delivery", f"{by_default.timeout_s:g} s", "timeout_s of the destination"),
             (
@@ -281,9 +281,10 @@ def statuses_given() -> str:
             "Success",
             code("0000"),
             "",
-            "The instance lies on disk, synced, under its name; or the same bytes were here already; or other content "
-            "came under a SOP Instance UID that is taken, or pixel data that are short or absent: then it is set aside "
-            "with its reason, shown by `petct-node explain`, and not used.",
+            "The instance lies on disk, synced, under its name; or the same bytes were here already. Or it cannot be "
+            "used, though it can be identified: other content under a SOP Instance UID that is taken, pixel data short "
+            "or absent, a fault further on in the data set. Then it is set aside with its reason, shown by "
+            "`petct-node explain`.",
         )
     ]
     for status, (service, meaning) in MEANINGS.items():
@@ -377,13 +378,13 @@ def limits() -> str:
         ("File meta information", f"{part10.META_MOST // 1024} KiB", "fixed"),
         ("Deflated data set, inflated", f"{part10.INFLATED_MOST // mebibyte} MiB", "fixed"),
         ("Sequences inside sequences", elements.DEEPEST, "fixed"),
-        ("Elements of a data set", elements.MOST_ELEMENTS, "fixed"),
+        ("Elements of a data set", f"{elements.MOST_ELEMENTS:,}", "fixed"),
         ("Header values kept of an instance", f"{values.MOST_BYTES // mebibyte} MiB", "fixed"),
         ("One header value", f"{values.LONGEST // 1024} KiB; longer ones are left out", "fixed"),
-        ("Frames of an enhanced CT or PET", keywords.MOST_FRAMES, "fixed"),
-        ("Voxels of a volume", pixels.MOST_VOXELS, "fixed"),
-        ("Voxels of a segmentation", seg.MOST_VOXELS, "fixed"),
-        ("RT Structure Set", f"{structures.MOST_BYTES // mebibyte} MiB, {structures.MOST_POINTS} points", "fixed"),
+        ("Frames of an enhanced CT or PET", f"{keywords.MOST_FRAMES:,}", "fixed"),
+        ("Voxels of a volume", f"{pixels.MOST_VOXELS:,}", "fixed"),
+        ("Voxels of a segmentation", f"{seg.MOST_VOXELS:,}", "fixed"),
+        ("RT Structure Set", f"{structures.MOST_BYTES // mebibyte} MiB, {structures.MOST_POINTS:,} points", "fixed"),
         ("Tilted gantry of a CT", f"{regrid.MOST_TILT_DEG:g}°", "fixed"),
         (
             "Gap between CT slices",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydicom.datadict import dictionary_is_retired
 from pydicom.uid import UID
 
 from deploy.conformance.attributes import Row, kinds, rows
@@ -57,13 +58,17 @@ def each() -> str:
 def _section(kind: str, own: list[Row]) -> str:
     uid = sop_class_of(kind)
     head = f"\n#### {code(kind)}: {name_of(uid)}\n\n"
-    added = ", ".join(f"{row.name.replace('> ', '')} {row.tag}" for row in extends(kind))
+    added = ", ".join(f"{row.name.replace('> ', '')} {row.tag} {_retired(row)}".strip() for row in extends(kind))
     note = f"Added to the IOD (Standard Extended): {added}.\n\n" if added else ""
     return head + note + table(HEADER, [_line(row, place(uid, row.path)[1]) for row in own])
 
 
 def _line(row: Row, attribute_type: str) -> tuple[str, ...]:
-    return row.name, row.tag, row.vr, attribute_type or "added", row.presence, row.source, row.value
+    return row.name, row.tag, row.vr, attribute_type or _retired(row) or "added", row.presence, row.source, row.value
+
+
+def _retired(row: Row) -> str:
+    return "retired" if dictionary_is_retired(row.tag.strip("()").replace(",", "")) else ""
 
 
 def trees() -> str:

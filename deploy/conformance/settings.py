@@ -16,7 +16,11 @@ BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "maxL
 def settings() -> str:
     """All keys, a table of TOML after the other."""
     schema = Settings.model_json_schema()
-    rows = [row for section, given in schema["properties"].items() for row in _rows(section, given, schema["$defs"])]
+    rows: list[Sequence[object]] = []
+    for section, given in schema["properties"].items():
+        if given.get("type") == "array":
+            rows.append((code(f"[[{section}]]"), "", "", given.get("description", "")))
+        rows.extend(_rows(section, given, schema["$defs"]))
     return table(("Key", "Default", "Allowed", "Meaning"), rows)
 
 

@@ -22,7 +22,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from inference.facts import Refused
 
 DIMSE_TIMEOUT_S = 60.0

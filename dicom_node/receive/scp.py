@@ -29,10 +29,11 @@ from pynetdicom.transport import AssociationServer
 
 from dicom_node.config import Settings
 from dicom_node.errors import row
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.index import Arrival, Association, Fault, Index
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES, check_command, is_admitted
 from dicom_node.receive.arrivals import ArrivalWriter, recover_until_done
-from dicom_node.receive.spool import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, Meta, Spool
+from dicom_node.receive.spool import Meta, Spool
 from inference.facts import Refused
 
 LOGGER = logging.getLogger(__name__)

@@ -22,11 +22,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from inference.facts import Instance, Refused
 from inference.reading.instance import conflict, read_instance
 
-IMPLEMENTATION_CLASS_UID = "2.25.115929894722911297103447374421093374953"
-IMPLEMENTATION_VERSION = "PETCTNODE"
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.identity import derived_uid
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, derived_uid
 from dicom_node.report import codes
 from dicom_node.report.pictures.lettering import readable
 from dicom_node.report.source import ALWAYS, WHERE_PRESENT, left_out_caution, read_header
@@ -280,8 +280,8 @@ def _file_meta(ds: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = given.TransferSyntaxUID if given else ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(derived_uid("implementation"))
-    meta.ImplementationVersionName = "PETCTNODE"
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     return meta
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import contourpy
 import numpy as np
@@ -24,7 +25,7 @@ def outlines(mask: BoolArray) -> list[FloatArray]:
     found = []
     for points, offsets in zip(*generator.filled(0.5, np.inf), strict=True):
         ends = np.asarray(offsets, int)
-        rings = [np.asarray(points)[a : b - 1, ::-1] - 1.0 for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        rings = [np.asarray(points)[a : b - 1, ::-1] - 1.0 for a, b in pairwise(ends)]
         found.append(_corners(_keyholed(rings[0], rings[1:])))
     return found
 
@@ -48,4 +49,5 @@ def _corners(polygon: FloatArray) -> FloatArray:
     before, after = polygon - np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0) - polygon
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
     _, where, times = np.unique(polygon, axis=0, return_inverse=True, return_counts=True)
-    return polygon[turns | (times[where.reshape(-1)] > 1)]
+    kept: FloatArray = polygon[turns | (times[where.reshape(-1)] > 1)]
+    return kept

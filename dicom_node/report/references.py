@@ -98,16 +98,14 @@ class Sources:
         return cls(shells, instances)
 
     def name_in(self, ds: Dataset) -> None:
-        """Name the instances where highdicom named their shells: in each frame's derivation and in Referenced Series.
-
-        The frames must lie in the PET's Frame of Reference.
-        """
+        """Name the instances where highdicom named their shells: for the whole, for each frame, and by their series."""
         uids = [shell.SOPInstanceUID for shell in self.shells]
         meant = {uid: image_references([i])[0] for uid, i in zip(uids, self.instances, strict=True)}
         for group in ds.PerFrameFunctionalGroupsSequence:
             for derivation in group.get("DerivationImageSequence") or []:
                 for source in derivation.SourceImageSequence:  # one item for all segments of a slice: named once
                     source.update(meant.get(source.ReferencedSOPInstanceUID, {}))
+        ds.SourceImageSequence = image_references(self.instances)
         ds.ReferencedSeriesSequence = []
         for series_instance_uid, references in references_by_series(self.instances).items():
             series = Dataset()

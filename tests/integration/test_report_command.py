@@ -150,13 +150,13 @@ def test_a_report_that_is_replaced_says_so(analysis: Analysis, cli: CliRunner, t
 
 def test_nothing_names_the_patient_unless_asked(cli: CliRunner, every: dict[str, Result]) -> None:
     folder = every["sr"].path.parent
-    private = [v for k, v in PATIENT.items() if k not in ("PatientSex", "StudyID", "AccessionNumber") and len(v) > 4]
+    private = [str(PATIENT[keyword]) for keyword in ("PatientName", "PatientID", "PatientBirthDate")]
     for asked in ([], ["--json"]):
         without = cli.invoke(app, ["report", str(folder), *asked])
         assert without.exit_code == DONE
-        assert not any(value in without.stdout for value in private if value != "CHEST")
+        assert not any(value in without.stdout for value in private)
     with_patient = cli.invoke(app, ["report", str(folder), "--patient"])
-    assert all(value in with_patient.stdout for value in ("Müller^Jörg", "P-1", "19600102"))
+    assert all(value in with_patient.stdout for value in private)
     patient = told(cli, folder, "--patient")[0]["patient"]
     assert list(patient) == PATIENT_KEYS
     assert patient["name"] == "Müller^Jörg"
@@ -275,7 +275,7 @@ def test_a_file_cannot_steer_the_terminal(every: dict[str, Result], tmp_path: Pa
     assert "[red]x" in said
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_a_summary_or_a_refusal(every: dict[str, Result], tmp_path: Path, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["sr", "sr_viewer", "rtstruct", "ko", "seg", "pdf"]))

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import pydicom
@@ -17,11 +18,18 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from dicom_node.config import Settings
+from dicom_node.index import Index
+from dicom_node.ledger import Ledger
 from dicom_node.report import read_result, write_refusal, write_results
 from dicom_node.report.source import ALWAYS, IDENTITY, WHERE_PRESENT, read_header
+from dicom_node.steps import NOTHING_TO_SEND, Steps
+from dicom_node.work.analyst import _Desk
+from dicom_node.work.job import Work
+from dicom_node.work.result_set import publish, temporary_folder
 from inference.facts import Analysis, Instance, Refused, Result
 from tests.integration.test_results_peers import run, tool
-from tests.report_case import MODEL, REPORTED, RUN, make_analysis
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
 
 pytestmark = pytest.mark.peers
 
@@ -259,6 +267,70 @@ def test_a_patient_who_cannot_be_named_is_refused_never_cut(analysis: Analysis, 
         assert refused.value.code == "source-identity-invalid"
         assert all(keyword in refused.value.reason for keyword in header)
         assert not any(str(value) in refused.value.reason for value in header.values())
+
+
+def test_the_node_tells_of_a_patient_who_cannot_be_named_and_sends_nothing(analysis: Analysis, tmp_path: Path) -> None:
+    """No answer can be attached, and the run ends at once, with the reason."""
+    settings = Settings(
+        node={"data_dir": tmp_path / "node"},
+        deliver={"destinations": [{"kind": "orthanc", "name": "pacs", "url": "http://127.0.0.1:9"}]},
+    )
+    image = with_header(analysis.pair.pet.instances[0], IDENTITIES["two IDs"], tmp_path)
+    index, ledger = Index(settings.index_file), Ledger(settings.index_file)
+    work = Work.of_refusal([image], WHY, "b" * 64)
+    ledger.decide(work.study_instance_uid, [work], 1.0)
+    desk = object.__new__(_Desk)
+    desk._models = {}
+    written = temporary_folder(settings.results_dir, work.run_id)
+    refused = desk._refuse([image], WHY, "refused", None, RUN, written)
+    assert (refused.state, refused.code, refused.results) == ("refused", "no-ct", ())
+    publish(written, settings.results_dir / work.run_id, refused)
+    steps = Steps(settings, None)  # type: ignore[arg-type]
+    assert steps.destinations(work.run_id) == []
+    (delivery,) = ledger.deliveries(work.run_id)
+    assert (delivery.state, delivery.reason) == ("withheld", NOTHING_TO_SEND)
+    for opened in (steps._ledger, index, ledger):
+        opened.close()
+
+
+UNREADABLE_SETS = ("NONSENSE99", "ISO_IR 999", "ISO_IR 13\\")
+
+
+@pytest.mark.parametrize("character_set", UNREADABLE_SETS)
+def test_a_character_set_that_there_is_not_is_read_as_far_as_it_goes(
+    analysis: Analysis, tmp_path: Path, character_set: str
+) -> None:
+    image = with_header(analysis.pair.pet.instances[0], {}, tmp_path)
+    data = Path(image.path).read_bytes()
+    assert data.count(b"ISO_IR 192") == 1
+    Path(image.path).write_bytes(data.replace(b"ISO_IR 192", character_set.encode()))
+    found = list(write_refusal([image], WHY, MODEL, RUN, tmp_path / "results"))
+    assert_valid(found, Path(with_header(analysis.pair.pet.instances[0], {}, tmp_path / "whole").path))
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "no lesion": {"balls": (), "prediction": NO_LESION},
+    "one voxel in the corner": {"balls": (((-38.0, -38.0, -8.175), 1.0, 6.0),)},
+    "withheld": {"prediction": WITHHELD, "balls": (((8.0, -8.0, 2.0), 10.0, 8.0),)},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_every_object_is_valid_whatever_the_lesions(tmp_path: Path, shape: dict[str, Any]) -> None:
+    header = {"PatientName": NAME, "SpecificCharacterSet": "ISO_IR 192"}
+    assert_valid(
+        results(make_analysis(tmp_path / "in", size=(6, 20, 20), header=header, **shape), {}, tmp_path),
+        tmp_path / "source.dcm",
+    )
+
+
+def test_two_thousand_lesions_give_valid_results(analysis: Analysis, tmp_path: Path) -> None:
+    lesion = analysis.lesions[0]
+    many = tuple(replace(lesion, number=n, tracking_name=f"Lesion {n}") for n in range(1, 2001))
+    found = results(replace(analysis, lesions=many), {}, tmp_path)
+    assert_valid(found, tmp_path / "source.dcm")
+    report = next(read_result(result.path) for result in found if result.kind == "sr")
+    assert report.lesion_count == 2000
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=80)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dicom_node.assemble.selection import select
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.report import read_result, write_results
 from dicom_node.report.objects import parametric_map
-from inference.facts import Analysis, Region, Result
+from inference.facts import Analysis, Instance, Region, Result, Series
 from inference.reading.instance import read_instance
 from inference.regions.region import given_regions
 from tests.integration.test_results_peers import HEADERS, run, tool
@@ -195,7 +196,8 @@ def test_withheld_saliency_gives_no_map(tmp_path: Path) -> None:
     kept = make_analysis(tmp_path / "kept", balls=TWO).saliency
     found = write(replace(withheld, saliency=kept), tmp_path / "out")
     assert found["parametric_map"] == []
-    assert found["label_map"] and found["rtstruct"]
+    assert found["label_map"]
+    assert found["rtstruct"]
 
 
 def test_the_structure_set_gives_our_own_reader_the_same_voxels(analysis: Analysis, opened, written) -> None:
@@ -265,6 +267,33 @@ def test_our_own_node_takes_none_of_them_for_a_persons_region(
     assert codes_of(ManufacturerModelName="an archive") == (None, ["automatic-region"])
     person = {"ROIGenerationAlgorithm": "MANUAL", "SegmentAlgorithmType": "MANUAL"}
     assert codes_of(ManufacturerModelName="a workstation", **person)[0] is not None
+
+
+def test_a_pet_joined_of_two_series_or_in_one_object_is_named_as_it_is(analysis: Analysis, tmp_path: Path) -> None:
+    pet_series = analysis.pair.pet
+    whole = pet_series.instances[0]
+    shapes = {
+        "two": [replace(i, series_instance_uid=f"1.2.9.{n // 20}") for n, i in numbered(pet_series)],
+        "one": [replace(i, sop_instance_uid=whole.sop_instance_uid, frame=n) for n, i in numbered(pet_series)],
+    }
+    for name, instances in shapes.items():
+        pair = replace(analysis.pair, pet=replace(pet_series, instances=tuple(instances)))
+        found = write(replace(analysis, pair=pair), tmp_path / name)
+        for kind in (*ALSO, "seg"):
+            (result,) = found[kind]
+            ds = pydicom.dcmread(result.path)
+            named = {e.value for e in ds.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
+            assert named <= {i.sop_instance_uid for i in instances} | {whole.study_instance_uid}
+            series = {str(e.value) for e in ds.iterall() if e.keyword == "SeriesInstanceUID"} - {ds.SeriesInstanceUID}
+            assert series == {i.series_instance_uid for i in instances}
+            elements = [e.value for e in ds.iterall() if e.keyword == "ReferencedFrameNumber"]
+            frames = {int(n) for value in elements for n in (value if isinstance(value, Iterable) else [value])}
+            assert bool(frames) == (name == "one")
+            assert frames <= set(range(1, len(instances) + 1))
+
+
+def numbered(series: Series) -> list[tuple[int, Instance]]:
+    return list(enumerate(series.instances))
 
 
 @pytest.mark.peers

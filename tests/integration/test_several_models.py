@@ -20,7 +20,7 @@ from tests.unit.test_contract import remade
 
 pytestmark = [pytest.mark.peers, pytest.mark.data]
 
-OTHER_STUDY, HALF_STUDY = "2.25.4711", "2.25.4712"
+OTHER_STUDY, HALF_STUDY, GATED_STUDY = "2.25.4711", "2.25.4712", "2.25.4713"
 RULES = """[assemble]
 quiet_s = 2
 give_up_s = 2
@@ -136,6 +136,24 @@ def test_a_refused_study_says_what_to_do(node: NodeProcess, study: str, shared_d
     (run,) = explained(node, HALF_STUDY)["runs"]
     assert run["refusal"]["code"] == "no-ct"
     assert run["refusal"]["advice"] == "Send the CT of the same examination."
+
+
+def test_a_study_that_was_never_one_for_us_gets_no_result_but_a_story(
+    node: NodeProcess, orthanc: PrivateOrthanc, study: str, shared_data: Path, tmp_path: Path
+) -> None:
+    for number, path in enumerate(dicom_files(shared_data / "geometry" / "baseline")):
+        ds = pydicom.dcmread(path)
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = GATED_STUDY, f"{GATED_STUDY}.{1 if ds.Modality == 'PT' else 2}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{GATED_STUDY}.9.{number}"
+        if ds.Modality == "PT":
+            ds.SeriesType = ["GATED", "IMAGE"]
+        ds.save_as(tmp_path / f"{number:03}.dcm")
+    send(node.port, dicom_files(tmp_path))
+    wait_for(lambda: "refused" in events(node, GATED_STUDY))
+    story = explained(node, GATED_STUDY)
+    assert story["runs"] == []
+    assert story["not_answered"][0]["text"].startswith("pet-not-static: ")
+    assert objects(orthanc.http_url, GATED_STUDY) == {}
 
 
 def test_it_tells_the_same_when_the_node_is_stopped(node: NodeProcess, study: str) -> None:

@@ -76,6 +76,45 @@ def test_nobody_waits_for_the_answer_to_a_ct_alone(site: Site) -> None:
     assert [(e.event, e.text[:6]) for e in site.ledger.timeline(STUDY)] == [("refused", "no-pet")]
 
 
+def test_a_pet_that_was_never_one_for_us_is_told_by_its_story_alone(site: Site) -> None:
+    site.arrive([*pet(SeriesType=["GATED", "IMAGE"]), *ct()], at=100.0)
+    site.coordinator.tick(701.0)
+    assert site.runs() == []
+    assert [e.text.split(":")[0] for e in site.ledger.timeline(STUDY)] == ["pet-not-static"]
+
+
+def test_beside_such_a_pet_the_fault_of_another_is_answered(site: Site) -> None:
+    site.arrive([*pet(CorrectedImage=["DECY"]), *pet(series=9, SeriesType=["WHOLE BODY", "REPROJECTION"]), *ct()], at=100.0)
+    site.coordinator.tick(701.0)
+    assert site.ledger.work(*site.runs()).refusal().code == "pet-not-attenuation-corrected"
+
+
+@pytest.mark.parametrize(
+    ("deliver", "answered"),
+    [({"refusals": "all"}, ["no-pet"]), ({"refusals": "all", "refusals_except": ["no-pet"]}, [])],
+    ids=["all", "all but this"],
+)
+def test_a_ct_alone_is_answered_where_all_refusals_are_wanted(tmp_path: Path, deliver: dict, answered: list[str]) -> None:
+    site = Site(Settings(node={"data_dir": tmp_path}, deliver=deliver))
+    site.arrive(ct(), at=100.0)
+    site.coordinator.tick(701.0)
+    assert [site.ledger.work(run).refusal().code for run in site.runs()] == answered
+    site.close()
+
+
+def test_a_study_that_was_answered_before_hears_of_every_refusal(tmp_path: Path) -> None:
+    """What was delivered no longer holds, whatever is left out else."""
+    site = Site(Settings(node={"data_dir": tmp_path}, deliver={"refusals_except": ["missing-slices"]}))
+    first = delivered(site)
+    site.arrive(pet(10, NumberOfSlices=8)[9:], at=200.0)
+    site.tick_until(200.0, 801.0, every_s=20.0)
+    site.coordinator.tick(802.0)
+    refused = site.runs()[-1]
+    assert site.ledger.work(refused).refusal().code == "missing-slices"
+    assert site.ledger.replaces(refused) == (first,)
+    site.close()
+
+
 def test_two_patients_in_one_study_are_refused_soon(site: Site) -> None:
     site.arrive([*pet(), *ct(PatientID="Other")], at=100.0)
     site.coordinator.tick(116.0)

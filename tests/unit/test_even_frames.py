@@ -36,7 +36,7 @@ def test_a_grid_without_room_gets_as_many_as_there_are() -> None:
     assert blank_frames({(0, 0), (0, 1), (0, 2)}, 1, (4, 1, 1)) == [(0, 3)]
 
 
-@pytest.mark.parametrize("rows, columns", [(43, 41), (40, 41), (42, 42), (44, 44)])
+@pytest.mark.parametrize(("rows", "columns"), [(43, 41), (40, 41), (42, 42), (44, 44)])
 def test_a_seg_of_any_matrix_has_no_padding_byte_and_the_same_voxels(tmp_path: Path, rows: int, columns: int) -> None:
     analysis = make_analysis(tmp_path / "study", size=(24, rows, columns))
     written = {result.kind: result.path for result in write_results(analysis, RUN, tmp_path / "results")}
@@ -59,3 +59,11 @@ def test_a_lesion_in_the_first_pixel_is_kept(tmp_path: Path) -> None:
     written = {result.kind: result.path for result in write_results(analysis, RUN, tmp_path / "results")}
     voxels = hd.seg.segread(written["seg"]).get_volume(combine_segments=False)
     assert int(voxels.array[..., 0].sum()) == int(np.count_nonzero(analysis.lesions[0].region.mask))
+
+
+def test_a_seg_of_lesions_far_apart_says_how_far_the_slices_are(tmp_path: Path) -> None:
+    balls = (((20.0, 0.0, -28.0), 6.0, 8.0), ((20.0, 0.0, 28.0), 6.0, 8.0))
+    written = write_results(make_analysis(tmp_path / "study", balls=balls), RUN, tmp_path / "results")
+    seg = hd.seg.segread(next(result.path for result in written if result.kind == "seg"))
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert float(measures.SpacingBetweenSlices) == 3.27

@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw
 
 from dicom_node.report import write_refusal, write_results
 from dicom_node.report.pictures import lettering
+from dicom_node.report.pictures.key_image import key_image
 from dicom_node.report.pictures.lettering import font, legible, readable, wrapped
 from dicom_node.report.words.phrases import LANGUAGES, TABLES, Phrases, table
 from dicom_node.report.write import OPTIONAL
 from inference.facts import Analysis, Caution, Prediction, Refused
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis
 
 TWO = (((30.0, -20.0, 12.0), 14.0, 8.0), ((-35.0, 10.0, -15.0), 9.0, 5.0))
 REASONS = (
@@ -126,7 +127,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object, tuple[floa
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     codes = ("liver-uptake-unusual", "region-automatic", "injection-day-assumed", "demonstration-does-not-apply")
     cautions = tuple(Caution(code, f"English text of {code}.") for code in codes)
-    return replace(make_analysis(tmp_path_factory.mktemp("in"), balls=TWO), cautions=cautions)
+    return replace(make_analysis(tmp_path_factory.mktemp("in"), size=(10, 30, 32), balls=TWO), cautions=cautions)
 
 
 PREDICTIONS = {
@@ -149,6 +150,20 @@ def test_all_that_is_drawn_has_its_letters_and_fits_where_it_is_drawn(
     write_refusal(analysis.pair.pet.instances, refused, MODEL, run, tmp_path / "refused")
     assert len(drawn) > 30
     assert [text for text, face, *_ in drawn if legible(text, face) != text] == []
+    assert_nothing_is_cut_or_crossed(drawn)
+
+
+@pytest.mark.parametrize("warnings", [0, 2, 30])
+def test_however_much_must_be_said_nothing_is_cut_or_crossed(warnings: int, analysis: Analysis, drawn) -> None:
+    text = "a sentence long enough to need a second line of the picture, as real warnings are, and then some words"
+    said = tuple(Caution(f"w{n}", f"{n}: {text}") for n in range(warnings))
+    many = tuple(replace(analysis.lesions[0], number=n, tracking_name=f"Lesion {n}") for n in range(1, 1 + warnings))
+    key_image(replace(analysis, cautions=said, lesions=many or analysis.lesions))
+    assert STATEMENT in " ".join(text for text, *_ in drawn).replace("Demonstration", "demonstration")
+    assert_nothing_is_cut_or_crossed(drawn)
+
+
+def assert_nothing_is_cut_or_crossed(drawn) -> None:
     assert [text for text, _, box, image, _ in drawn if not _lies_within(box, image)] == []
     beside = [(text, box, image) for text, _, box, image, rimmed in drawn if not rimmed]
     crossing = [

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 
 import dicom_node
 import inference
 from dicom_node.report import codes, write_results
-from dicom_node.report.pictures.canvas import BACKGROUND, MARGIN, Canvas
-from dicom_node.report.pictures.key_image import key_image
 from dicom_node.report.words import verdict
 from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake, Tracer
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
@@ -91,18 +88,6 @@ def test_the_order_names_only_cautions_that_there_are() -> None:
     rooms = [Path(room.__file__).parent for room in (inference, dicom_node)]
     texts = [path.read_text() for room in rooms for path in room.rglob("*.py") if path.name != "verdict.py"]
     assert [code for code in verdict.IMPORTANCE if not any(f'"{code}"' in text for text in texts)] == []
-
-
-@pytest.mark.parametrize("warnings", [0, 2, 30])
-def test_whatever_must_be_said_the_footer_of_the_key_image_stays_free(analysis: Analysis, warnings: int) -> None:
-    text = "a sentence long enough to need a second line of the picture, as real warnings are, and then some words"
-    said = tuple(Caution(f"w{n}", f"{n}: {text}") for n in range(warnings))
-    many = tuple(replace(analysis.lesions[0], number=n, tracking_name=f"Lesion {n}") for n in range(1, 1 + warnings))
-    pixels = key_image(replace(analysis, cautions=said, lesions=many or analysis.lesions))
-    empty = Canvas()
-    floor = empty.footer(analysis.model) + 6  # the line above reaches below itself
-    assert np.array_equal(pixels[floor:], empty.pixels[floor:])
-    assert (pixels[floor - MARGIN : floor] == BACKGROUND).all()
 
 
 def test_private_codes_are_unique_and_short_enough() -> None:

@@ -12,15 +12,8 @@ from tests.viewer import stage as st
 from tests.viewer.shot import Shot
 
 IMAGE, ASK = {"text": "W:"}, {"text": "Yes"}
-ACCEPTED = (ASK, {"click": "Yes"}, IMAGE)
-OPTIONAL_STEPS = {  # kind → what to do with OHIF's page; those that are not here are images
-    "label_map": ACCEPTED,
-    "rtstruct": ACCEPTED,
-    "parametric_map": (IMAGE,),
-    "pdf": ({"settle": True},),
-    "ko": (IMAGE,),
-}
-IN_DWV = ("key_image", "heatmap", "mip", "captures")  # images of their own, without a source below
+ACCEPTED = (ASK, {"click": "Yes"}, IMAGE, {"settle": True})
+OF_THEIR_OWN = ("key_image", "heatmap", "captures", "mip")  # pictures, with no source image below
 
 
 @dataclass(frozen=True)
@@ -47,18 +40,22 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 def _ohif_pages(stage: st.Stage) -> list[st.Page]:
     uid = {kind: stage.dataset(kind).SeriesInstanceUID for kind in stage.results}
     patient = str(stage.dataset("sr").PatientID)
-    pages = [
+    lesion = {"to": stage.contour()[1].SOPInstanceUID}
+    steps = {
+        "sr_viewer": ({"text": "Predicted probability"},),
+        "heatmap": (IMAGE, {"settle": True}, {"photo": "heatmap_first"}, {"wheel": stage.hottest_frame()}),
+        "seg": ACCEPTED,
+        "label_map": ACCEPTED,
+        "rtstruct": (*ACCEPTED, lesion),
+        "parametric_map": (IMAGE, {"settle": True}, lesion),
+        "pdf": (),
+    }
+    shown = [kind for kind in stage.results if kind != "sr"]  # of the main report OHIF makes an empty page
+    return [
         {"name": "study_list", "path": "/", "steps": [{"text": patient}, {"settle": True}]},
         st.ohif_page(stage, "pet", stage.pet_series, IMAGE),
-        st.ohif_page(stage, "sr_viewer", uid["sr_viewer"], {"text": "Predicted probability"}),
-        st.ohif_page(stage, "key_image", uid["key_image"], IMAGE),
-        st.ohif_page(
-            stage, "heatmap", uid["heatmap"], IMAGE, {"settle": True}, {"photo": "heatmap_first"}, {"wheel": 20}
-        ),
-        st.ohif_page(stage, "seg", uid["seg"], *ACCEPTED),
+        *(st.ohif_page(stage, kind, uid[kind], *steps.get(kind, (IMAGE,))) for kind in shown),
     ]
-    optional = sorted(set(uid) - {"sr", "sr_viewer", "key_image", "heatmap", "seg"})
-    return pages + [st.ohif_page(stage, kind, uid[kind], *OPTIONAL_STEPS.get(kind, (IMAGE,))) for kind in optional]
 
 
 def _dwv_pages(stage: st.Stage) -> list[st.Page]:
@@ -66,5 +63,8 @@ def _dwv_pages(stage: st.Stage) -> list[st.Page]:
     contour, _ = stage.contour()
     at = contour[:-1].mean(axis=0)
     over = [st.dwv_page(stage, f"dwv_{kind}", stage.pet_series, uid[kind], at=at) for kind in ("seg", "sr_viewer")]
-    alone = [st.dwv_page(stage, f"dwv_{kind}", uid[kind]) for kind in IN_DWV if kind in uid]
-    return [*over, *alone, st.dwv_page(stage, "dwv_heatmap_later", uid["heatmap"], frame=20)]
+    frames = {"heatmap": stage.hottest_frame()}
+    alone = [
+        st.dwv_page(stage, f"dwv_{kind}", uid[kind], frame=frames.get(kind, 0)) for kind in OF_THEIR_OWN if kind in uid
+    ]
+    return [*over, *alone]

@@ -2,7 +2,7 @@
 // usage: node look.js < JOB      JOB = {base, out, pages: [{name, path, steps: [{...}]}]}, JSON
 //   steps: {text, timeout} wait until the page shows this text    {click} click this text
 //          {wheel} scroll the viewport so many notches             {settle} wait until the picture stands still
-//          {photo} save a picture under this name on the way
+//          {photo} save a picture under this name on the way       {to} scroll OHIF's viewport to this SOP Instance UID
 // Prints one JSON list: {name, seconds, text, errors, failed, place}; the pictures are OUT/NAME.png.  `place` is what
 // OHIF's viewport shows and where: {image, at}, `at` being the page's (x, y) of the LPS points (0, 0, 0), (1, 0, 0),
 // (0, 1, 0), (0, 0, 1) in mm, or null where there is no such viewport.
@@ -29,19 +29,39 @@ async function settle(page) {
   }
 }
 
+async function wheel(page, notches) {
+  await page.mouse.move(CENTRE.x, CENTRE.y);
+  for (let notch = 0; notch < Math.abs(notches); notch += 1) {
+    await page.mouse.wheel(0, 100 * Math.sign(notches));
+    await page.waitForTimeout(120);
+  }
+}
+
+async function scrollTo(page, uid) {
+  const away = (wanted) => {
+    const viewport = window.cornerstone.getRenderingEngines().flatMap((engine) => engine.getViewports())[0];
+    const images = viewport.getImageIds();
+    return images.findIndex((id) => id.includes(`/instances/${wanted}/`)) - images.indexOf(viewport.getCurrentImageId());
+  };
+  let way = 1; // a volume's slices may run the other way
+  for (let tries = 0; tries < 4; tries += 1) {
+    const before = await page.evaluate(away, uid);
+    if (before === 0) return;
+    await wheel(page, way * before);
+    await page.waitForTimeout(1000);
+    if (Math.abs(await page.evaluate(away, uid)) > Math.abs(before)) way = -way;
+  }
+  throw new Error('the viewport did not get to the image');
+}
+
 async function perform(page, step, out) {
   if (step.text) {
     const seen = (text) => document.body.innerText.includes(text);
     await page.waitForFunction(seen, step.text, { timeout: step.timeout || STEP_MS });
   }
   if (step.click) await page.getByText(step.click, { exact: true }).first().click({ timeout: STEP_MS });
-  if (step.wheel) {
-    await page.mouse.move(CENTRE.x, CENTRE.y);
-    for (let notch = 0; notch < Math.abs(step.wheel); notch += 1) {
-      await page.mouse.wheel(0, 100 * Math.sign(step.wheel));
-      await page.waitForTimeout(120);
-    }
-  }
+  if (step.wheel) await wheel(page, step.wheel);
+  if (step.to) await scrollTo(page, step.to);
   if (step.settle) await settle(page);
   if (step.photo) await page.screenshot({ path: `${out}/${step.photo}.png` });
 }

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 FloatArray = npt.NDArray[np.floating]
 VIEWPORT = (slice(140, 780), slice(300, 1630))  # rows, columns of OHIF's picture that are the image, not the panels
+OHIF_VIEW = (slice(53, 842), slice(288, 1662))  # its whole viewport, into which it fits an image
+DWV_VIEW = (slice(0, 850), slice(0, 1160))  # dwv.html's
 COLOURED = 60  # difference of the channels from which on a pixel is clearly not grey
 NEAR_PX = 2
 
@@ -48,6 +51,20 @@ class Shot:
         """Errors of the page's scripts; requests that failed count too."""
         return [error for error in self.errors if "favicon" not in error]
 
+    def difference(self, picture: npt.NDArray[np.uint8], view: tuple[slice, slice]) -> float:
+        """Mean difference of the grey or colour values from ``picture`` (row, column, RGB) fitted into ``view``."""
+        shown = self.pixels[view]
+        scale = min(shown.shape[0] / picture.shape[0], shown.shape[1] / picture.shape[1])
+        rows, columns = (round(n * scale) for n in picture.shape[:2])
+        top, left = (shown.shape[0] - rows) // 2, (shown.shape[1] - columns) // 2
+        fitted = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
+        away = shown[top : top + rows, left : left + columns].astype(int) - np.asarray(fitted, int)
+        return float(np.abs(away).mean())
+
+    def nearest_frame(self, frames: npt.NDArray[np.uint8], view: tuple[slice, slice]) -> int:
+        """Which of ``frames`` (frame, row, column, RGB) looks most like the picture in ``view``."""
+        return int(np.argmin([self.difference(frame, view) for frame in frames]))
+
     def on_page(self, lps_mm: FloatArray) -> npt.NDArray[np.intp]:
         """LPS points (…, 3) → (…, 2) as (row, column) of ``pixels``."""
         assert self.projection is not None
@@ -60,7 +77,8 @@ class Shot:
         line = (polygon_mm[:-1] * (1 - steps) + polygon_mm[1:] * steps).reshape(-1, 3)
         at = self.on_page(line)
         near = range(-NEAR_PX, NEAR_PX + 1)
-        hits = [self.is_coloured[at[:, 0] + down, at[:, 1] + right] for down in near for right in near]
+        coloured = self.is_coloured
+        hits = [coloured[at[:, 0] + down, at[:, 1] + right] for down in near for right in near]
         return float(np.any(hits, axis=0).mean())
 
     def share_right(self, centres_mm: FloatArray, inside: npt.NDArray[np.bool_]) -> float:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import highdicom as hd
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pydicom
 import pytest
 from PIL import Image
@@ -25,14 +26,13 @@ from dicom_node.commands.offline import analyse_folder
 from dicom_node.config import Settings
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from dicom_node.report import write
-from tests.viewer.shot import FloatArray, Shot
+from tests.viewer.shot import DWV_VIEW, FloatArray, Shot
 from training.phantom.study import write_phantom_study
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".cache" / "viewer"
 SHOTS = INSTALLED / "shots"
 RESULTS = INSTALLED / "results"
-DWV_VIEW = (850, 1160)  # rows, columns of the view in dwv.html
 
 Page = dict[str, Any]
 
@@ -65,10 +65,19 @@ class Stage:
         volume: hd.Volume = hd.seg.segread(self.results[kind][0]).get_volume(combine_segments=False)
         return volume.with_array(volume.array.any(axis=-1))
 
+    def hottest_frame(self) -> int:
+        """The heatmap's frame (from 0) with the most colour."""
+        frames = self.picture("heatmap").astype(int)
+        return int((frames.max(axis=3) - frames.min(axis=3)).sum(axis=(1, 2)).argmax())
+
     def slice_of(self, image: Dataset, volume: hd.Volume) -> int:
         """The slice of ``volume`` that ``image`` is."""
         index = volume.map_reference_to_indices(np.array([image.ImagePositionPatient], float))
         return int(index[0, 0].round())
+
+    def picture(self, kind: str) -> npt.NDArray[np.uint8]:
+        """The pixels of the kind's first object: (row, column, RGB), or (frame, row, column, RGB)."""
+        return np.asarray(self.dataset(kind).pixel_array)
 
     def image_shown(self, shot: Shot) -> Dataset:
         """Header of the source image that OHIF showed."""
@@ -156,8 +165,9 @@ def dwv_projection(image: Dataset) -> FloatArray:
     row, column = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
     down, right = (float(step) for step in image.PixelSpacing)
     size = np.array([image.Columns * right, image.Rows * down])
-    scale = (np.array(DWV_VIEW[::-1]) / size).min()
-    margin = (np.array(DWV_VIEW[::-1]) - size * scale) / 2
+    view = np.array([DWV_VIEW[1].stop, DWV_VIEW[0].stop])
+    scale = (view / size).min()
+    margin = (view - size * scale) / 2
     axes = np.stack([row, column]) * scale
     corner = np.array(image.ImagePositionPatient, float) - row * right / 2 - column * down / 2
     return np.column_stack([axes, margin - axes @ corner])

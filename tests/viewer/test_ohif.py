@@ -7,15 +7,18 @@ look at them.  ``VIEWER_STUDY`` may name a folder with a study of your own inste
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.viewer.conftest import Seen
-from tests.viewer.shot import Shot, overlay_share
+from tests.viewer.shot import OHIF_VIEW, Shot, overlay_share
 from tests.viewer.stage import SHOTS
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(1200)]
+ALIKE = 12  # mean difference of the values, 0 to 255: OHIF writes its labels over the picture and smooths it
 
 
 def clean(seen: Seen, name: str) -> Shot:
@@ -56,24 +59,30 @@ def test_a_segmentation_lies_over_its_voxels_and_no_others(seen: Seen, kind: str
     assert overlay_share(shot, segments.affine, segments.array, k) > 0.97
 
 
-def test_the_structure_set_draws_contours(seen: Seen) -> None:
-    assert clean(seen, "rtstruct").coloured > seen.shots["pet"].coloured + 50
+def test_the_structure_set_draws_its_contour_where_the_lesion_is(seen: Seen) -> None:
+    assert clean(seen, "rtstruct").share_drawn(seen.stage.contour()[0]) > 0.9
 
 
-def test_the_key_image_is_shown_in_colour(seen: Seen) -> None:
-    shot = clean(seen, "key_image")
-    assert shot.bright > 20_000
-    assert shot.coloured > seen.shots["pet"].coloured + 1_000
+def test_the_parametric_map_is_coloured_at_the_lesion(seen: Seen) -> None:
+    shot, (contour, _) = clean(seen, "parametric_map"), seen.stage.contour()
+    row, column = shot.on_page(contour[:-1].mean(axis=0, keepdims=True))[0]
+    assert shot.is_coloured[row - 3 : row + 4, column - 3 : column + 4].all()
 
 
-def test_the_heatmap_scrolls_and_is_in_colour(seen: Seen) -> None:
-    shot = clean(seen, "heatmap")
-    assert shot.bright > 20_000
-    assert shot.coloured > seen.shots["pet"].coloured + 300
-    first = np.asarray(Image.open(SHOTS / "heatmap_first.png").convert("RGB"))
-    assert (first != shot.pixels).any(axis=2).sum() > 1_000
+@pytest.mark.parametrize("kind", ["key_image", "captures", "mip"])
+def test_a_picture_is_shown_as_it_is(seen: Seen, kind: str) -> None:
+    shot, pixels = clean(seen, kind), seen.stage.picture(kind)
+    assert shot.difference(pixels.reshape(-1, *pixels.shape[-3:])[0], OHIF_VIEW) < ALIKE
 
 
-@pytest.mark.parametrize("kind", ["captures", "mip", "ko", "parametric_map"])
-def test_an_optional_object_opens_without_an_error(seen: Seen, kind: str) -> None:
-    assert clean(seen, kind).bright > 10_000
+def test_the_heatmap_scrolls_frame_by_frame(seen: Seen) -> None:
+    shot, frames = clean(seen, "heatmap"), seen.stage.picture("heatmap")
+    assert shot.difference(frames[seen.stage.hottest_frame()], OHIF_VIEW) < ALIKE
+    assert shot.nearest_frame(frames, OHIF_VIEW) == seen.stage.hottest_frame()
+    first = replace(shot, pixels=np.asarray(Image.open(SHOTS / "heatmap_first.png").convert("RGB")))
+    assert first.nearest_frame(frames, OHIF_VIEW) == 0
+
+
+@pytest.mark.parametrize("kind", ["ko", "pdf"])
+def test_an_object_without_a_picture_of_its_own_opens_without_an_error(seen: Seen, kind: str) -> None:
+    clean(seen, kind)

@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 from highdicom import seg
 from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
@@ -106,6 +107,9 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
     )
     if blank:
         even_frames.clear_corners(ds)
+    # highdicom leaves it out where slices without a lesion lie between; dwv refuses a SEG without it
+    (measures,) = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    measures.SpacingBetweenSlices = format_number_as_ds(analysis.suv.spacing_mm[0])
     sources.name_in(ds)
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
     ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error

@@ -19,7 +19,7 @@ MARGIN = 10
 ACROSS = SIDE - 2 * MARGIN
 SMALLEST = 20  # pixels of a letter's em: 10 at half size, less cannot be read there
 BACKGROUND, INK, MUTED, WARN = (14, 16, 22), (238, 240, 244), (170, 178, 190), (255, 190, 70)
-TITLE_SIZE, TITLE_OVERHANG = 21, 10  # a title may be so much wider than its picture
+NARROWEST_SCALE, LOWEST_SCALE = 190, 110  # a scale bar on a smaller picture would meet its letters
 BAR_MM = (200, 100, 50, 20, 10, 5)  # lengths of scale bars
 
 
@@ -28,7 +28,8 @@ class Frame:
     """What stands on a panel beside its picture.
 
     ``letters``: what lies left, right, at the top and at the bottom.  ``step_mm``: edge of a pixel.
-    ``note``: in the top left corner.  ``light``: dark lettering, for light pictures.  ``scale``: with a bar.
+    ``note``: in the top left corner.  ``light``: dark lettering, for light pictures.  ``short``: the title where that
+    is wider than the picture by more than ``overhang`` pixels.
     """
 
     title: str
@@ -36,7 +37,8 @@ class Frame:
     step_mm: float
     note: str = ""
     light: bool = False
-    scale: bool = True
+    short: str = ""
+    overhang: int = 10
 
 
 class Canvas:
@@ -44,6 +46,7 @@ class Canvas:
         self.say = say
         self.image = Image.new("RGB", (SIDE, SIDE), BACKGROUND)
         self.draw = ImageDraw.Draw(self.image)
+        self._wrapped: dict[tuple[str, int, bool, int], list[str]] = {}  # asked for again and again to find a layout
 
     def font(self, size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
         """The font of the picture's language."""
@@ -52,7 +55,8 @@ class Canvas:
     def lines(self, text: str, size: int, *, bold: bool = False, most: int = 99, width: int = ACROSS) -> list[str]:
         """``text`` in lines of at most ``width`` pixels; where there are more than ``most`` the last ends in "…"."""
         face = self.font(size, bold=bold)
-        lines = wrapped(text, face, width)
+        key = (text, size, bold, width)
+        lines = self._wrapped.get(key) or self._wrapped.setdefault(key, wrapped(text, face, width))
         if len(lines) > most:
             lines = [*lines[: most - 1], wrapped(lines[most - 1], face, width - 2 * size)[0] + " …"]
         return lines
@@ -135,8 +139,11 @@ class Canvas:
         x, y = corner
         height, width = pixels.shape[:2]
         self.image.paste(Image.fromarray(pixels), (x, y))
-        for title in self.lines(frame.title, TITLE_SIZE, most=1, width=width + TITLE_OVERHANG):
-            self.draw.text((x, y - 6), title, INK, self.font(TITLE_SIZE), anchor="ls")
+        fits = self.width(frame.title, SMALLEST) <= width + frame.overhang
+        for title in self.lines(
+            frame.title if fits else frame.short or frame.title, SMALLEST, most=1, width=width + frame.overhang
+        ):
+            self.text((x, y - 6), title, anchor="ls")
         left, right, top, bottom = frame.letters
         for at, letter, anchor in (
             ((x + 5, y + height / 2), left, "lm"),
@@ -147,7 +154,7 @@ class Canvas:
             self.over(at, letter, anchor=anchor, light=frame.light)
         if frame.note:
             self.over((x + 5, y + 4), frame.note, anchor="lt", light=frame.light)
-        if frame.scale:
+        if width >= NARROWEST_SCALE and height >= LOWEST_SCALE:
             self._scale(x, y + height, width, frame)
 
     def _scale(self, x: int, bottom: int, width: int, frame: Frame) -> None:

@@ -27,8 +27,9 @@ from inference.facts import Analysis, FloatArray
 TITLE = 28  # height of a panel's title
 CUT, SMALLEST_CUT = 312, 256  # edge of the axial pictures
 SHORTEST = 236  # of the lower pictures; before they are shorter, the axial ones become smaller
-LOWER_GAP, BESIDE_GAP = 14, 20
-NARROWEST_TEXT, NARROWEST_SCALE, NARROWEST_ENLARGED = 330, 190, 140  # widths
+LOWER_GAP, BESIDE_GAP, MOST_GAP = 14, 20, 60
+NARROWEST_TEXT, NARROWEST_ENLARGED = 330, 140  # widths
+LOWEST = 64  # of the lower pictures: room for the letters above and below
 TALL_ENOUGH = 0.7  # text stands beside the lower pictures where these still fill so much of the height
 TEXT_SIZES = (24, 22, SMALLEST)  # of warnings: the largest at which all fit
 MOST_WARNING_LINES, MOST_ROWS = 5, 3  # lines of warnings and rows of numbers that pictures make room for
@@ -94,7 +95,7 @@ def _axial_row(canvas: Canvas, cuts: Cuts, plane: views.Plane, top: int) -> int:
         else (salient, say("saliency-title"), "", (colours.COLD, "1")),
     )
     height, width = plane.size
-    gap = min((ACROSS - 3 * width) // 2, 2 * BESIDE_GAP)
+    gap = min((ACROSS - 3 * width) // 2, MOST_GAP)
     first = (SIDE - 3 * width - 2 * gap) // 2
     bar_height = min(BAR, height // 2 - 40)  # below the letter in the middle
     corner = (width - 60.0, height - bar_height - 30.0, float(width), float(height))  # free of numbers on all three
@@ -102,7 +103,9 @@ def _axial_row(canvas: Canvas, cuts: Cuts, plane: views.Plane, top: int) -> int:
         left = first + column * (width + gap)
         light = column == 2 and salient is None
         marked = cuts.marked(pixels, plane, width=2, avoid=[corner], light=light)
-        canvas.panel(marked, (left, top), Frame(title, plane.letters, plane.step_mm, note, light=light))
+        canvas.panel(
+            marked, (left, top), Frame(title, plane.letters, plane.step_mm, note, light=light, overhang=gap - 6)
+        )
         if bar is not None:
             canvas.colour_bar(left + width - 8, top + height - bar_height - 12, bar_height, bar[0], ("0", bar[1]))
     return top + height
@@ -125,8 +128,9 @@ class _Row:
     def within(cls, analysis: Analysis, width: int, tall: int) -> _Row:
         body = body_box(analysis)
         middle, size_mm = common_box(analysis, body)
-        across_mm = float(body[0][0]), float(body[1][0])
-        pixel_mm = views.FrontView.of(analysis.suv).step_mm  # the projection goes to the edges of its pixels
+        front = views.FrontView.of(analysis.suv)
+        slant_mm, pixel_mm = front.slant_mm(analysis.suv), front.step_mm  # it goes to the edges of its pixels
+        across_mm = float(body[0][0]) - slant_mm, float(body[1][0]) + slant_mm
         wide_mm = float(size_mm[0] + size_mm[1]) + across_mm[1] - across_mm[0] + 2 * pixel_mm[1]
         tall_mm = float(body[1][2] - body[0][2]) + 2 * pixel_mm[0]
         return cls(middle, size_mm, across_mm, max(wide_mm / (width - 2 * LOWER_GAP - 6), tall_mm / tall))
@@ -154,7 +158,7 @@ class _Row:
     def planes(self) -> tuple[views.Plane, views.Plane]:
         """Coronal and sagittal, through the middle of the box; to be moved to where the planes cross."""
         x, y, z = map(float, self.middle)
-        sizes = [(self.tall, width) for width in self.widths]
+        sizes = [(max(LOWEST, self.tall), width) for width in self.widths]
         return views.coronal((x, y, z), sizes[0], self.step_mm), views.sagittal((x, y, z), sizes[1], self.step_mm)
 
 
@@ -178,12 +182,12 @@ def _draw_row(canvas: Canvas, cuts: Cuts, row: _Row, left: int, top: int) -> int
     )
     for title, plane in planes:
         pixels = cuts.marked(cuts.fused(plane, cuts.ct(plane)), plane, width=1)
-        frame = Frame(canvas.say(title), plane.letters, row.step_mm, scale=plane.size[1] >= NARROWEST_SCALE)
-        canvas.panel(pixels, (left, top), frame)
+        canvas.panel(pixels, (left, top), Frame(canvas.say(title), plane.letters, row.step_mm))
         left += plane.size[1] + LOWER_GAP
     pixels = cuts.projection(row.step_mm, row.across_mm)
-    scale = pixels.shape[1] >= NARROWEST_SCALE
-    frame = Frame(canvas.say("mip-title"), ("R", "L", "H", "F"), row.step_mm, light=True, scale=scale)
+    if (missing := LOWEST - pixels.shape[0]) > 0:
+        pixels = np.pad(pixels, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), constant_values=255)
+    frame = Frame(canvas.say("mip-title"), ("R", "L", "H", "F"), row.step_mm, light=True, short="MIP")
     canvas.panel(pixels, (left, top), frame)
     return top + max(coronal.size[0], int(pixels.shape[0]))
 
@@ -218,8 +222,8 @@ def _enlarged(canvas: Canvas, cuts: Cuts, plane: views.Plane, corner: tuple[int,
     title = canvas.say("enlarged-title", lesion=canvas.say("lesion", number=cuts.lesions[0].number))
     canvas.text((left, top - 6), title, 21, anchor="ls")
     for column, pixels in enumerate((ct, cuts.fused(plane, ct))):
-        frame = Frame("", plane.letters, plane.step_mm, scale=column == 0)
         marked = cuts.marked(pixels, plane, width=2)
+        frame = Frame("", plane.letters, plane.step_mm)
         canvas.panel(marked, (left + column * (plane.size[1] + LOWER_GAP), top), frame)
     return top + plane.size[0] + 4
 

@@ -80,9 +80,17 @@ def _holds(face: ImageFont.FreeTypeFont, letter: str) -> bool:
 @lru_cache(maxsize=8192)
 def _has_glyph(path: str, letter: str) -> bool:
     """Whether the font draws the letter otherwise than what it has no glyph for."""
-    face = ImageFont.truetype(path, 16, layout_engine=ImageFont.Layout.BASIC)
-    nothing, drawn = face.getmask("\uffff"), face.getmask(letter)
-    return (drawn.size, bytes(drawn)) != (nothing.size, bytes(nothing))
+    return _look(path, letter) != _look(path, "\uffff")
+
+
+def _look(path: str, letter: str) -> tuple[tuple[int, int], bytes]:
+    drawn = _face(path).getmask(letter)
+    return drawn.size, bytes(drawn)
+
+
+@lru_cache(maxsize=8)
+def _face(path: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, 16, layout_engine=ImageFont.Layout.BASIC)
 
 
 def line_height(size: int) -> int:

@@ -91,7 +91,7 @@ def letters_of(direction: Sequence[float] | FloatArray) -> str:
     The letter of the axis nearest to it first; axes that it is more than 70 degrees off are left out.
     """
     length = float(np.linalg.norm(direction)) or 1.0
-    named = [(abs(d) / length, pair[d < 0]) for d, pair in zip(direction, ("LR", "PA", "HF"), strict=True)]
+    named = [(abs(d) / length, pair[int(d < 0)]) for d, pair in zip(direction, ("LR", "PA", "HF"), strict=True)]
     return "".join(letter for share, letter in sorted(named, reverse=True) if share > LEAST_SHARE)
 
 
@@ -149,12 +149,21 @@ class FrontView:
         )  # down is to the feet, right to the left
         return cls(axis, transpose, flips, (volume.spacing_mm[down], volume.spacing_mm[right]))
 
-    def columns(self, volume: Volume, across_mm: tuple[float, float]) -> slice:
-        """The columns of the projection that lie between two values of x (LPS mm)."""
+    def slant_mm(self, volume: Volume) -> float:
+        """How far, in x, a point of an oblique stack may be seen beside its place in the middle of the projection."""
         low, high = extent(volume)
-        first, last = (round((x - float(low[0])) / self.step_mm[1]) for x in across_mm)
-        count = round((float(high[0]) - float(low[0])) / self.step_mm[1]) + 1
+        return max(0.0, (float(high[0] - low[0]) - (self._wide(volume) - 1) * self.step_mm[1]) / 2)
+
+    def columns(self, volume: Volume, across_mm: tuple[float, float]) -> slice:
+        """The columns of the projection that lie between two values of x (LPS mm), as in its middle."""
+        count = self._wide(volume)
+        middle_mm = float(np.mean(extent(volume), axis=0)[0])
+        first, last = (round((x - middle_mm) / self.step_mm[1] + (count - 1) / 2) for x in across_mm)
         return slice(min(max(0, first), count - 1), max(1, min(last, count - 1) + 1))
+
+    def _wide(self, volume: Volume) -> int:
+        rows, columns = (n for a, n in enumerate(volume.array.shape) if a != self.axis)
+        return int(rows if self.transpose else columns)
 
     def project(self, volume: Volume) -> FloatArray:
         """Maximum from front to back (rows, columns), head up and the patient's right on the left."""

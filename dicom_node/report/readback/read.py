@@ -5,7 +5,10 @@ pydicom is imported when a file is read, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 REPORTS = ("sr", "sr_viewer")
-# What a file that is ours by its name, and damaged, does while it is read.
-_DAMAGE = (AttributeError, KeyError, IndexError, ValueError, TypeError, OverflowError, NotImplementedError, EOFError)
 
 
 def read_result(path: Path, *, patient: bool = False) -> ResultSummary:
@@ -31,19 +32,34 @@ def read_result(path: Path, *, patient: bool = False) -> ResultSummary:
     write it.
     """
     try:
-        return _summary(path, _read(path), patient=patient)
-    except _DAMAGE as fault:
+        with _quietly():
+            return _summary(path, _read(path), patient=patient)
+    except Refused:
+        raise
+    except Exception as fault:  # pydicom meets damage in whatever it happens to do: struct.error, OSError, its own
         text = f"{path.name} is a result of petct-node, but damaged; export or send it again from its archive."
         raise Refused("unreadable-file", text, file=path.name) from fault
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What pydicom says of an odd value holds the value, which may be a patient's."""
+    logger = logging.getLogger("pydicom")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
 def _read(path: Path) -> Dataset:
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
         return pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, *_DAMAGE) as fault:
+    except Exception as fault:  # as in ``read_result``
         raise Refused(
             "unreadable-file", f"{path.name} cannot be read, or is not a DICOM file (PS3.10).", file=path.name
         ) from fault
@@ -112,7 +128,6 @@ def _created(ds: Dataset) -> str:
 
 
 def _patient(ds: Dataset) -> PatientSummary:
-    ds.decode()
     keywords = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
     return PatientSummary(*(str(ds.get(k) or "") for k in (*keywords, "StudyDate", "AccessionNumber")))
 

@@ -116,22 +116,6 @@ def applicability_sentence(prediction: Prediction, say: Phrases = ENGLISH) -> st
     return say("applicability-why", sentence=sentence, reasons=reasons)
 
 
-def lesion_numbers(lesion: Lesion, say: Phrases = ENGLISH) -> str:
-    """A lesion's measures in one line, region's and metabolic volume's kept apart."""
-    return say(
-        "lesion-numbers",
-        lesion=say("lesion", number=lesion.number),
-        source=say("source-automatic") if lesion.source == "automatic" else lesion.source,
-        max=f"{lesion.suv_max:.2f}",
-        mean=f"{lesion.suv_mean:.2f}",
-        peak=f"{lesion.suv_peak:.2f}",
-        volume=f"{lesion.volume_ml:.1f}",
-        mtv=f"{lesion.mtv_ml:.1f}",
-        threshold=f"{lesion.mtv_threshold:.2f}",
-        tlg=f"{lesion.tlg:.1f}",
-    )
-
-
 def lesion_count(found: int, shown: int, say: Phrases = ENGLISH) -> str:
     """How many lesions were found, and how many of them the results leave out."""
     count = say({0: "lesions-none", 1: "lesions-one"}.get(found, "lesions-many"), found=found)

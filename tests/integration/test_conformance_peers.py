@@ -76,6 +76,16 @@ def test_the_node_accepts_the_contexts_it_states_and_no_others(node: Receivers) 
             assert accepted == {(uid, syntax) for syntax in stated}
 
 
+def test_of_several_transfer_syntaxes_the_first_of_our_table_is_taken(node: Receivers) -> None:
+    stated = syntaxes("R")
+    peer = AE("PEER").associate(
+        "127.0.0.1", node.port, contexts=[build_context(CT_IMAGE, stated[::-1])], ae_title="PETCTNODE"
+    )
+    taken = [str(context.transfer_syntax[0]) for context in peer.accepted_contexts]
+    peer.release()
+    assert taken == stated[:1]
+
+
 def test_dcmtk_sees_the_identity_and_the_pdu_size_that_are_stated(node: Receivers) -> None:
     said = dcmtk(ECHOSCU, "-d", "-aec", "PETCTNODE", "127.0.0.1", str(node.port))
     assert said.returncode == 0
@@ -90,14 +100,20 @@ def test_associations_are_rejected_as_stated(tmp_path: Path) -> None:
     stated = [tuple(int(row[key].split()[0]) for key in ("Result", "Source", "Reason")) for row in _rejections()]
     seen = []
     one = (CT_IMAGE, EXPLICIT)
-    with receivers(tmp_path, max_associations=1, peers=[{"ae_title": "PEER"}]) as node:
+    for name in ("guarded", "small"):
+        (tmp_path / name).mkdir()
+    with receivers(tmp_path / "guarded", peers=[{"ae_title": "PEER"}]) as node:
         with associated(node.port, one, calling="STRANGER") as peer:
             seen.append(_rejection(peer))
         with associated(node.port, one, called="ANOTHER") as peer:
             seen.append(_rejection(peer))
-        with associated(node.port, one) as open_one, associated(node.port, one) as second:
-            assert open_one.is_established
-            seen.append(_rejection(second))
+    with (
+        receivers(tmp_path / "small", max_associations=1) as node,
+        associated(node.port, one) as first,
+        associated(node.port, one) as second,
+    ):
+        assert first.is_established
+        seen.append(_rejection(second))
     assert seen == stated
 
 
@@ -108,13 +124,13 @@ def _rejections() -> list[statement.Row]:
 def _rejection(peer: Any) -> tuple[int, int, int]:
     assert peer.is_rejected
     answer = peer.acceptor.primitive
-    return answer.result, answer.source, answer.diagnostic
+    return answer.result, answer.result_source, answer.diagnostic
 
 
 def test_c_store_is_answered_with_the_statuses_stated(
     node: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # the command is made of the file meta information
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # the command says what the file meta says
     stated = {int(row["Status"], 16) for row in statement.rows(statement.between("statuses-given"))}
     good, misnamed, nowhere = (ct_image(number) for number in range(3))
     misnamed.file_meta.MediaStorageSOPInstanceUID = "1.2.3.998"  # what the command will say
@@ -126,7 +142,8 @@ def test_c_store_is_answered_with_the_statuses_stated(
 
 
 def _store(port: int, image: pydicom.Dataset, path: Path) -> int:
-    image.save_as(path, enforce_file_format=True)
+    image.preamble = bytes(128)
+    image.save_as(path)  # the file meta information as it is
     with associated(port, (CT_IMAGE, EXPLICIT)) as peer:
         return int(peer.send_c_store(path).Status)
 
