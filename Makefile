@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report test-viewer viewer-setup pictures fonts clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report test-conformance test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -29,8 +29,8 @@ peers: ## Orthanc, DCMTK and validators from Debian, where missing
 demo: setup peers ## the main job, once: a study in by C-STORE, its report out in Orthanc (STUDY=folder, KEEP=1)
 	@$(BIN)/petct-node demo $(if $(STUDY),--study "$$STUDY") $(if $(KEEP),--keep)
 
-test: setup peers ## all tests but the browser's
-	@$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal -q --ignore=tests/viewer
+test: setup peers ## all tests but the browser's and the template check
+	@$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal -q --ignore=tests/viewer --ignore=tests/conformance
 
 lint: setup ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .
@@ -60,6 +60,10 @@ bench-arrival: setup peers ## from the last slice to the analysis, for each way 
 
 bench-report: setup ## CPU and size of each result object, against one forward of a network (RUNS=5)
 	@$(BIN)/python -m tests.benchmarks.report $(if $(RUNS),--runs $(RUNS))
+
+test-conformance: setup peers ## PixelMed checks our reports against the templates of PS3.16 (installs it with a Java; two minutes of CPU)
+	@sh deploy/debian-peers.sh --conformance
+	@$(TEST_ENV) $(BIN)/pytest -q tests/conformance
 
 viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the demo and the tests need from Debian where it is missing: Orthanc with DICOMweb and GDCM, DCMTK,
-# dicom3tools.  Without root it prints the one command to run.   usage: debian-peers.sh [--check] [--viewer]
+# dicom3tools.  Without root it prints the one command to run.   usage: debian-peers.sh [--check] [--viewer] [--conformance]
 set -eu
 check=no
 packages=""
@@ -23,8 +23,12 @@ for option in "$@"; do
         need nodejs /usr/bin/node
         need npm /usr/bin/npm /usr/local/bin/npm
         ;;
+    --conformance)
+        need libpixelmed-java /usr/share/java/pixelmed.jar
+        need default-jre-headless /usr/bin/java
+        ;;
     *)
-        echo "debian-peers.sh: unknown option $option (--check, --viewer)" >&2
+        echo "debian-peers.sh: unknown option $option (--check, --viewer, --conformance)" >&2
         exit 2
         ;;
     esac

@@ -167,6 +167,7 @@ class Basis:
         return json.dumps(asdict(self), sort_keys=True)
 
     def changes(self, before: Basis) -> tuple[OccasionKind, ...]:
-        """What is another now than it was."""
+        """What is another now than it was; of a refusal before any model nobody can say so of the model."""
         kinds: tuple[OccasionKind, ...] = ("software", "model", "segmenter", "settings")
-        return tuple(kind for kind in kinds if getattr(self, kind) != getattr(before, kind))
+        differ = tuple(kind for kind in kinds if getattr(self, kind) != getattr(before, kind))
+        return differ if self.model and before.model else tuple(kind for kind in differ if kind != "model")

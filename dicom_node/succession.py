@@ -21,7 +21,7 @@ from dicom_node import again
 from dicom_node.database import outbox, pairs, settled, story
 from dicom_node.identity import Basis
 from dicom_node.work.job import Work
-from inference.facts import Occasion
+from inference.facts import Occasion, OccasionKind
 
 SUPERSEDED = "superseded"
 AGAIN = "decided-again"
@@ -55,53 +55,81 @@ def decide(
     each would be made with now, by run id.  ``otherwise``: the answer to whoever asked, where there is no work.
     A run whose id was used before, for content that counts again, gets an id of its own.
     """
-    rows = _rows(connection, study)
-    asked = again.waiting(connection, study)
-    bases = bases or {}
-    current = [row for row in rows if row["superseded"] is None]
-    same = {work.run_id: row for work in works if (row := _same(work, current))}
-    kept = {run_id: row for run_id, row in same.items() if not _once_more(row, bases.get(run_id), asked)}
-    new = [work for work in works if work.run_id not in kept]
+    there = _Study.of(connection, study, works, bases or {})
+    same = {work.run_id: row for work in works if (row := _same(work, there.current))}
+    kept = {run_id: row for run_id, row in same.items() if not _once_more(row, run_id, there)}
     counting = {row["run_id"] for row in kept.values()}
-    gone = [row["run_id"] for row in current if row["run_id"] not in counting]
-    generation = 1 + max((row["generation"] for row in rows), default=0)
-    out = _out(connection, [row["run_id"] for row in rows])
-    lanes = {_lane(work) for work in works}
-    registered = []
-    for work in new:
-        unused = all(row["run_id"] != work.run_id for row in rows)
-        named = work if unused else replace(work, run_id=f"{work.run_id}-{generation}")
-        replaces = _replaced(rows, _lane(work), lanes, out)
-        before = [row for row in rows if row["run_id"] in replaces or row is same.get(work.run_id)]
-        occasions = _occasions(work, before, bases.get(work.run_id), asked)
-        _register(connection, named, generation, replaces, occasions)
-        if asked:
-            _tell(connection, study, AGAIN, [named.run_id], at, again.in_words(occasions))
-        registered.append(named.run_id)
-    if registered:  # they are not on the queue yet: a restart must look at the study
+    new = [_succeed(connection, w, same.get(w.run_id), there, at) for w in works if w.run_id not in kept]
+    if new:  # they are not on the queue yet: a restart must look at the study
         connection.execute(sa.delete(settled).where(settled.c.study_instance_uid == study))
-    if new and counting:
-        connection.execute(sa.update(pairs).where(pairs.c.run_id.in_(counting)).values(generation=generation))
-    text = f"run {', '.join(registered)} replaces it" if registered else "nothing is asked of this model any more"
+        generation = sa.update(pairs).where(pairs.c.run_id.in_(counting)).values(generation=there.generation)
+        connection.execute(generation)
+    gone = [row["run_id"] for row in there.current if row["run_id"] not in counting]
+    text = f"run {', '.join(new)} replaces it" if new else "nothing is asked of this model any more"
     _supersede(connection, study, gone, at, text)
-    told = f"decided again: run {', run '.join(registered)}"
-    again.answer(connection, asked, at, told if registered else again.why_not(list(kept.values()), otherwise))
-    return Decision((*counting, *registered), tuple(registered), tuple(gone))
+    told = f"decided again: run {', run '.join(new)}" if new else again.why_not(list(kept.values()), otherwise)
+    again.answer(connection, there.asked, at, told)
+    return Decision((*counting, *new), tuple(new), tuple(gone))
 
 
-def _once_more(row: Mapping[str, Any], basis: Basis | None, asked: Sequence[again.Request]) -> bool:
-    """Whether a run that counts, and would count again, is to be done again."""
-    if not asked or basis is None:
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """What is known when a study is decided.
+
+    ``rows``: its runs; ``out``: those that have begun to go out; ``asked``: requests that wait; ``lanes``: all that
+    something is asked of now; ``bases``: what each run would be made with now.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    out: set[str]
+    asked: Sequence[again.Request]
+    lanes: set[str]
+    bases: Mapping[str, Basis]
+
+    @classmethod
+    def of(cls, connection: sa.Connection, study: str, works: Sequence[Work], bases: Mapping[str, Basis]) -> _Study:
+        rows = _rows(connection, study)
+        out = _out(connection, [row["run_id"] for row in rows])
+        return cls(rows, out, again.waiting(connection, study), {_lane(work) for work in works}, bases)
+
+    @property
+    def current(self) -> list[Mapping[str, Any]]:
+        return [row for row in self.rows if row["superseded"] is None]
+
+    @property
+    def generation(self) -> int:
+        """The number of the one that is being decided."""
+        return 1 + max((row["generation"] for row in self.rows), default=0)
+
+
+def _succeed(connection: sa.Connection, work: Work, same: Mapping[str, Any] | None, there: _Study, at: float) -> str:
+    """Register a new run with what it replaces and why; ``same``: the one it is done again for.  Returns its id."""
+    if any(row["run_id"] == work.run_id for row in there.rows):
+        named = replace(work, run_id=f"{work.run_id}-{there.generation}")
+    else:
+        named = work
+    replaces = _replaced(there, _lane(work))
+    before = [row for row in there.rows if row["run_id"] in replaces or row is same]
+    occasions = _occasions(work, before, there)
+    _register(connection, named, there.generation, replaces, occasions)
+    if there.asked:
+        _tell(connection, work.study_instance_uid, AGAIN, [named.run_id], at, again.in_words(occasions))
+    return named.run_id
+
+
+def _once_more(row: Mapping[str, Any], run_id: str, there: _Study) -> bool:
+    """Whether a run that counts, and would count again as ``run_id``, is to be done again."""
+    basis = there.bases.get(run_id)
+    if not there.asked or basis is None:
         return False
     refusal = _work(row).is_refusal
-    return any(request.force for request in asked) or bool(again.reasons(row, basis, is_refusal=refusal))
+    return any(request.force for request in there.asked) or bool(again.reasons(row, basis, is_refusal=refusal))
 
 
-def _occasions(
-    work: Work, before: Sequence[Mapping[str, Any]], basis: Basis | None, asked: Sequence[again.Request]
-) -> tuple[Occasion, ...]:
+def _occasions(work: Work, before: Sequence[Mapping[str, Any]], there: _Study) -> tuple[Occasion, ...]:
     """Why it replaces the runs ``before``; what whoever asked said comes last."""
-    kinds = {kind for row in before for kind in again.differences(row, basis)} if basis else set()
+    basis, asked = there.bases.get(work.run_id), there.asked
+    kinds: set[OccasionKind] = {kind for row in before for kind in again.differences(row, basis)} if basis else set()
     if any(row["lane"] not in (_lane(work), ANY) for row in before) and not work.is_refusal:
         kinds.add("model")
     if not asked and any(_subject(row) != work.subject for row in before):
@@ -173,26 +201,25 @@ def _out(connection: sa.Connection, run_ids: Sequence[str]) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def _replaced(rows: Sequence[Mapping[str, Any]], lane: str, asked: set[str], out: set[str]) -> list[str]:
+def _replaced(there: _Study, lane: str) -> list[str]:
     """What is out and is replaced by a new run of this lane: of the generation before, or what that would replace.
 
-    ``asked``: all lanes that something is asked of now.  A model that is new to the study is the heir of those that
-    nobody asks any more: a newer one often has another name.
+    A model that is new to the study is the heir of those that nobody asks any more: a newer one often has another name.
     """
-    lanes = {row["run_id"]: row["lane"] for row in rows}
+    lanes = {row["run_id"]: row["lane"] for row in there.rows}
     mine = {lane, ANY}
-    if not any(row["lane"] == lane and row["run_id"] in out for row in rows):
-        mine |= set(lanes.values()) - asked
+    if not any(row["lane"] == lane and row["run_id"] in there.out for row in there.rows):
+        mine |= set(lanes.values()) - there.lanes
 
     def concerns(run_id: str) -> bool:
         return lane == ANY or lanes.get(run_id, ANY) in mine
 
-    before = [row for row in rows if concerns(row["run_id"])]
+    before = [row for row in there.rows if concerns(row["run_id"])]
     last = max((row["generation"] for row in before), default=0)
     found: list[str] = []
     for row in before:
         if row["generation"] == last:
-            found += [row["run_id"]] if row["run_id"] in out else filter(concerns, json.loads(row["replaces"]))
+            found += [row["run_id"]] if row["run_id"] in there.out else filter(concerns, json.loads(row["replaces"]))
     return list(dict.fromkeys(found))
 
 

@@ -13,20 +13,15 @@ from deploy.conformance.iods import extends, name_of, sop_class_of
 from deploy.conformance.markdown import code, table
 from deploy.conformance.specimens import specimens
 from dicom_node import NODE_VERSION
-from dicom_node.commands import send
 from dicom_node.config import Settings
 from dicom_node.deliver import dimse
 from dicom_node.deliver.association import Peer
-from dicom_node.errors import NOT_UNDERSTOOD, OUT_OF_RESOURCES, ROWS, WRONG_CLASS
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicom_node.receive import scp
 from dicom_node.receive.admission import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.report import codes
-from dicom_node.sections import DimseDestination, OrthancDestination
+from dicom_node.sections import DimseDestination
 from dicom_node.workflow import DELIVERIES_AT_ONCE
-from inference.geometry import regrid
-from inference.reading import elements, keywords, part10, pixels, values
-from inference.regions import seg, structures
 
 RECEIVED, SENT, MESSAGES = "R", "S", "M"  # sets of transfer syntaxes
 IMPLICIT = "1.2.840.10008.1.2"
@@ -255,142 +250,3 @@ def contexts_proposed() -> str:
             ),
         ],
     )
-
-
-# reasons that a file may be refused for, but no C-STORE: they show of a folder, or the instance is set aside
-OF_FILES = {
-    "not-dicom",
-    "no-preamble",
-    "no-transfer-syntax",
-    "media-directory",
-    "pixel-data-missing",
-    "pixel-data-short",
-}
-MEANINGS = {
-    OUT_OF_RESOURCES: ("Failure", "Refused: Out of Resources"),
-    WRONG_CLASS: ("Failure", "Error: Data Set does not match SOP Class"),
-    NOT_UNDERSTOOD: ("Failure", "Error: Cannot Understand"),
-}
-
-
-def statuses_given() -> str:
-    """PS3.2 table N.7-43: C-STORE statuses that we answer with, each with every condition."""
-    rows: list[Sequence[object]] = [
-        (
-            "Success",
-            "Success",
-            code("0000"),
-            "",
-            "The instance lies on disk, synced, under its name; or the same bytes were here already. Or it cannot be "
-            "used, though it can be identified: other content under a SOP Instance UID that is taken, pixel data short "
-            "or absent, a fault further on in the data set. Then it is set aside with its reason, shown by "
-            "`petct-node explain`.",
-        )
-    ]
-    for status, (service, meaning) in MEANINGS.items():
-        for row in ROWS.values():
-            fault_of_ours = row.who == "developer" and row.code != "analysis-failed"  # one stands for all
-            if row.dimse == status and not fault_of_ours and row.code not in OF_FILES:
-                at_store = f"{row.concept.meaning}. {row.advice}"
-                rows.append((service, meaning, code(f"{status:04X}"), code(row.code), at_store))
-    return table(("Service status", "Further meaning", "Status", "Our reason", "Condition, and what to do"), rows)
-
-
-def statuses_taken() -> str:
-    """PS3.2 table N.7-42: what we do on each C-STORE status that a peer answers with."""
-    warnings = ", ".join(code(f"{status:04X}") for status in sorted(dimse.WARNINGS))
-    first, longest = Settings().deliver.retry_first_s, Settings().deliver.retry_longest_s
-    again = f"Told as not delivered; tried again after {first:g} s, then twice as long each time up to {longest:g} s, "
-    return table(
-        ("Status", "Meaning", "Delivery of results", "`petct-node send`"),
-        [
-            (
-                code("0000"),
-                "Success",
-                "The object counts as stored; then it is confirmed.",
-                "Counted as sent.",
-            ),
-            (
-                warnings,
-                "Warning: stored with a remark",
-                "As Success; the receipt tells the status.",
-                "Counted as sent, and listed.",
-            ),
-            (
-                "any other, and any failure",
-                "Failure",
-                again + "without end, the whole set each time.",
-                "Listed with the peer's words; not repeated. Exit code 4.",
-            ),
-            (
-                "none",
-                "No answer in time, or the association breaks",
-                "As a failure.",
-                f"A new association, and the file again, {send.TRIES_PER_FILE} tries in all.",
-            ),
-        ],
-    )
-
-
-def statuses_of_find() -> str:
-    """What we do on each C-FIND status."""
-    pending = ", ".join(code(f"{status:04X}") for status in sorted(dimse.PENDING))
-    return table(
-        ("Status", "Meaning", "What we do"),
-        [
-            (pending, "Pending, with an identifier", "Looked whether it names the object."),
-            (
-                code("0000"),
-                "Success, complete",
-                "Listed where an identifier named it; else the delivery is tried again.",
-            ),
-            ("any other", "Failure or cancelled", "Not confirmed: the delivery is tried again."),
-            ("no context accepted", "The archive answers no such query", "The C-STORE statuses are the confirmation."),
-        ],
-    )
-
-
-def rest() -> str:
-    """The requests to Orthanc."""
-    by_default = OrthancDestination(name="orthanc", url="http://127.0.0.1:8042")
-    return table(
-        ("Request", "For", "Answers that count"),
-        [
-            ("`GET /system`", "whether it answers", "200"),
-            ("`POST /instances`", "each object as a DICOM file, one a request", "200: stored, or stored before"),
-            ("`POST /tools/lookup`", "where the object lies", "200 with an instance"),
-            (
-                "`GET /instances/{id}/file`",
-                f"reading back, compared byte by byte; time-out {by_default.timeout_s:g} s a request",
-                "200",
-            ),
-        ],
-    )
-
-
-def limits() -> str:
-    """Bounds on what is received and read, before memory is taken."""
-    receive = Settings().receive
-    mebibyte = 1 << 20
-    rows: list[Sequence[object]] = [
-        ("Data set of one instance", f"{receive.max_instance_mb} MiB", "receive.max_instance_mb"),
-        ("Free disk space kept", f"{receive.disk_reserve_mb} MiB", "receive.disk_reserve_mb"),
-        ("File meta information", f"{part10.META_MOST // 1024} KiB", "fixed"),
-        ("Deflated data set, inflated", f"{part10.INFLATED_MOST // mebibyte} MiB", "fixed"),
-        ("Sequences inside sequences", elements.DEEPEST, "fixed"),
-        ("Elements of a data set", f"{elements.MOST_ELEMENTS:,}", "fixed"),
-        ("Header values kept of an instance", f"{values.MOST_BYTES // mebibyte} MiB", "fixed"),
-        ("One header value", f"{values.LONGEST // 1024} KiB; longer ones are left out", "fixed"),
-        ("Frames of an enhanced CT or PET", f"{keywords.MOST_FRAMES:,}", "fixed"),
-        ("Voxels of a volume", f"{pixels.MOST_VOXELS:,}", "fixed"),
-        ("Voxels of a segmentation", f"{seg.MOST_VOXELS:,}", "fixed"),
-        ("RT Structure Set", f"{structures.MOST_BYTES // mebibyte} MiB, {structures.MOST_POINTS:,} points", "fixed"),
-        ("Tilted gantry of a CT", f"{regrid.MOST_TILT_DEG:g}°", "fixed"),
-        (
-            "Gap between CT slices",
-            f"{regrid.WIDEST_GAP_MM:g} mm and {regrid.WIDEST_GAP_SLICES:g} times the usual distance",
-            "fixed",
-        ),
-        ("Proposed contexts of an association of ours", send.CONTEXTS_PER_ASSOCIATION, "fixed"),
-    ]
-    return table(("What", "At most", "Set by"), rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.conformance import network, objects, settings, vocabulary
+from deploy.conformance import limits, network, objects, settings, statuses, vocabulary
 from deploy.conformance.markdown import Table, fill
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "conformance.md"
@@ -20,11 +20,11 @@ TABLES: dict[str, Table] = {
     "rejections": network.rejections,
     "contexts-accepted": network.contexts_accepted,
     "contexts-proposed": network.contexts_proposed,
-    "statuses-given": network.statuses_given,
-    "statuses-taken": network.statuses_taken,
-    "statuses-of-find": network.statuses_of_find,
-    "rest": network.rest,
-    "limits": network.limits,
+    "statuses-given": statuses.given,
+    "statuses-taken": statuses.taken,
+    "statuses-of-find": statuses.of_find,
+    "rest": statuses.of_rest,
+    "limits": limits.limits,
     "created-objects": objects.created,
     "common-attributes": objects.common,
     "attributes": objects.each,

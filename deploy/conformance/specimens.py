@@ -33,11 +33,12 @@ from inference.facts import (
     SuvScale,
     Tracer,
 )
-from tests.report_case import MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
+from tests.report_case import CORONAL, MODEL, NO_LESION, RUN, WITHHELD, make_analysis
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
-OTHER_BALLS = (((-10.0, 20.0, 4.0), 14.0, 11.0), ((24.0, -10.0, 0.0), 28.0, 6.0))
+# another number of lesions, of another size and height, so that no count is by chance the same; two of them overlap
+OTHER_BALLS = (((-10.0, 20.0, 4.0), 14.0, 11.0), ((24.0, -10.0, 0.0), 28.0, 6.0), ((24.0, -10.0, 24.0), 14.0, 4.0))
 OF_A_REFUSAL = " of a refusal"
 
 
@@ -170,7 +171,7 @@ def specimens() -> tuple[Specimen, ...]:
 def _specimens(folder: Path) -> Iterator[Specimen]:
     base = _made(folder / "base")
     other = _made(folder / "analysis", balls=OTHER_BALLS)
-    images = _made(folder / "images", size=(9, 28, 60), spacing_mm=(7.0, 7.5, 7.5), turn=oblique(9))
+    images = _made(folder / "images", size=(9, 28, 60), spacing_mm=(7.0, 7.5, 7.5), turn=CORONAL)
     yield _write(folder, base)
     yield _write(folder, _made(folder / "header", OTHER_HEADER), "header", OTHER_HEADER)
     yield _write(folder, _other_images(images), "images")
@@ -180,18 +181,14 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     yield _write(folder, base, "time", run=replace(THIS_NODE, started_at="20260402111213.141516+0000"))
     yield _write(folder, base, "configuration", run=replace(THIS_NODE, language="de", names_model=True, series_block=1))
     # what may be absent
-    yield _write(folder, _made(folder / "bare", BARE_HEADER), header=BARE_HEADER, run=RUN)
+    yield _write(folder, _one_segment(_made(folder / "bare", BARE_HEADER)), header=BARE_HEADER, run=RUN)
     yield _write(folder, replace(base, prediction=WITHHELD, saliency=None))
     none = _made(folder / "none", UNPAIRED_HEADER, balls=(), prediction=NO_LESION)
     yield _write(folder, none, header=UNPAIRED_HEADER)
     yield _write(folder, base, run=RUN, also=())
 
 
-def _made(
-    folder: Path,
-    header: Mapping[str, Any] = BASE_HEADER,
-    **more: Any,
-) -> Analysis:
+def _made(folder: Path, header: Mapping[str, Any] = BASE_HEADER, **more: Any) -> Analysis:
     found = make_analysis(folder, **{**GRID, "balls": BALLS, **more}, header=dict(header))
     return replace(
         found,
@@ -233,7 +230,7 @@ def _other_analysis(analysis: Analysis) -> Analysis:
         analysis,
         lesions=tuple(
             replace(lesion, mean_hu=12.0, source=source)
-            for lesion, source in zip(analysis.lesions, ("SEG", "automatic"), strict=True)
+            for lesion, source in zip(analysis.lesions, ("SEG", "automatic", "automatic"), strict=True)
         ),
         prediction=Prediction("indeterminate", 0.5, (0.3, 0.7), None, "inside", ("another reason",)),
         saliency=analysis.saliency and replace(analysis.saliency, cell_mm=12.0),
@@ -244,6 +241,12 @@ def _other_analysis(analysis: Analysis) -> Analysis:
             analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"
         ),
     )
+
+
+def _one_segment(analysis: Analysis) -> Analysis:
+    """One lesion, all of it above the threshold: its region and its metabolic volume are the same voxels."""
+    lesion = analysis.lesions[0]
+    return replace(analysis, lesions=(replace(lesion, mtv=lesion.region),))
 
 
 def _read(results: tuple[Result, ...]) -> dict[str, tuple[Dataset, ...]]:

@@ -123,8 +123,8 @@ SUV_INPUT = _private("SUV-INPUT", "Input of the SUV rule")
 WARNING = _private("WARN", "Processing warning")
 REGION_SOURCE = _private("REGION-SOURCE", "Where the region came from")
 
-# The other objects of the result set, which the main report is the root of (IHE AI Results); by kind of result.  Segments
-# that a group measures are named there with (121191, DCM, Referenced Segment) as well.
+# The other objects of the result set, which the main report is the root of (IHE AI Results); by kind of result.
+# Segments that a group measures are named there with (121191, DCM, Referenced Segment) as well.
 RESULT_SET = _private("RESULT-SET", "Other objects of this result set")
 RESULTS = {
     "seg": _private("RESULT-SEG", "Segmentation"),

@@ -44,7 +44,7 @@ def read_set(folder: Path) -> ResultSet | None:
 
 
 def reports(folder: Path) -> tuple[Predecessor, ...]:
-    """The SRs of the set in this folder, the main one first, as its successor names them; none where there is no set."""
+    """The SRs of the set in this folder, the main one first, as a successor names them; none where there is no set."""
     found = read_set(folder)
     written = [r for r in found.results if r.kind in REPORTS] if found else []
     return tuple(_predecessor(report) for report in sorted(written, key=lambda r: REPORTS.index(r.kind)))

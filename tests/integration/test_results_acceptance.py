@@ -27,8 +27,8 @@ from inference.facts import Analysis, Pair, Refused, Result, Run
 from inference.model.bundle import find_bundle
 from inference.model.predict import Model
 from inference.reading.instance import scan_folder
-from tests.integration.test_results_optional import assert_valid
 from tests.integration.test_results_peers import assert_same_in_dcmqi, run, tool
+from tests.optional_objects import assert_valid
 from tests.report_case import MODEL, REPORTED, RUN, TURNS, ball, lesion_of, make_analysis, real_analysis
 from training.phantom.study import write_phantom_study
 

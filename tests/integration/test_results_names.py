@@ -21,7 +21,8 @@ from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import LANGUAGES, Phrases
 from dicom_node.report.write import OPTIONAL
 from inference.facts import Analysis, Caution, Prediction, Refused, Result, Saliency
-from tests.integration import test_results_optional, test_results_peers
+from tests import optional_objects
+from tests.integration import test_results_peers
 from tests.integration.test_results_peers import run, tool
 from tests.report_case import AXIAL, MODEL, REPORTED, RUN, WITHHELD, ball, lesion_of, make_analysis, real_analysis
 
@@ -60,7 +61,7 @@ def with_lesion(analysis: Analysis) -> Analysis:
 
 
 def assert_valid(path: Path) -> None:
-    test_results_optional.assert_valid(path)
+    optional_objects.assert_valid(path)
     if path.name.startswith("sr"):
         test_results_peers.assert_valid(path)
 

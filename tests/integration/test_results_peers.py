@@ -45,7 +45,7 @@ def assert_valid(path: Path) -> None:
 
 
 def assert_of_one_study(paths: Iterable[Path]) -> None:
-    """dcentvfy finds the same patient, study and equipment in all of them; it compares bytes, so names must be ASCII."""
+    """dcentvfy finds the same patient, study and equipment in all; it compares bytes, so names must be ASCII."""
     report = run(tool("dcentvfy"), *map(str, paths))
     errors = [line for line in (report.stdout + report.stderr).splitlines() if not line.startswith("Warning")]
     assert not errors, errors[:5]

@@ -60,7 +60,9 @@ def items(ds: Dataset) -> Iterator[Dataset]:
 
 def named_as(ds: Dataset, value: str) -> list[Dataset]:
     """The items whose Concept Name is this code."""
-    return [i for i in items(ds) if i.get("ConceptNameCodeSequence") and i.ConceptNameCodeSequence[0].CodeValue == value]
+    return [
+        i for i in items(ds) if i.get("ConceptNameCodeSequence") and i.ConceptNameCodeSequence[0].CodeValue == value
+    ]
 
 
 def texts(ds: Dataset) -> list[str]:
@@ -182,10 +184,14 @@ def reports_alone(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, .
 @pytest.mark.parametrize("language", ["en", "fr", "ja"])
 def test_a_report_keeps_its_size_whatever_there_is_to_say(analysis: Analysis, tmp_path: Path, language: str) -> None:
     lesions = tuple(replace(analysis.lesions[0], number=n, tracking_name=f"Lesion {n}") for n in range(1, 2001))
-    cautions = tuple(Caution(f"code-{n}", "One long warning about the study, with what to do. " * 5) for n in range(300))
+    cautions = tuple(
+        Caution(f"code-{n}", "One long warning about the study, with what to do. " * 5) for n in range(300)
+    )
     full = replace(analysis, lesions=lesions, cautions=cautions, also_suv=SCALES)
     main, viewer = (
-        result for result in reversed(reports_alone(full, replace(RUN, language=language), tmp_path)) if result.kind != "seg"
+        result
+        for result in reversed(reports_alone(full, replace(RUN, language=language), tmp_path))
+        if result.kind != "seg"
     )
     assert main.path.stat().st_size <= 256 * 1024
     assert viewer.path.stat().st_size <= 256 * 1024
@@ -222,7 +228,9 @@ def test_long_names_of_a_model_are_cut_where_dicom_has_64_characters(analysis: A
 # ----------------------------------------------------------------------------------------------------- several models
 
 
-def test_each_model_has_series_numbers_of_its_own(everything: tuple[Result, ...], analysis: Analysis, tmp_path: Path) -> None:
+def test_each_model_has_series_numbers_of_its_own(
+    everything: tuple[Result, ...], analysis: Analysis, tmp_path: Path
+) -> None:
     run = replace(RUN, also=ALL_KINDS, series_block=2)
     second = write_results(analysis, run, tmp_path)
     numbers = [{r.kind: int(pydicom.dcmread(r.path).SeriesNumber) for r in results} for results in (everything, second)]
@@ -274,7 +282,7 @@ def test_a_refusal_names_both_reports_that_it_replaces(analysis: Analysis, tmp_p
     assert predecessors(pydicom.dcmread(report.path)) == ["1.2.5.0", "1.2.5.1"]
 
 
-# ------------------------------------------------------------------------------------------------------------ key objects
+# -------------------------------------------------------------------------------------------------------- key objects
 
 
 def test_the_key_objects_are_the_lesions_slices_the_key_image_and_the_report(

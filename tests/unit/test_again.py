@@ -188,6 +188,14 @@ def test_a_refusal_is_said_again_only_in_another_way(ledger: Ledger) -> None:
     assert ledger.replaces(second) == (first,)
 
 
+def test_a_pair_after_a_refusal_is_no_other_model(ledger: Ledger) -> None:
+    refusal = Work.of_refusal(pet(), HOLE, "b" * 64)
+    first = done(ledger, *decide(ledger, refusal), "refused", HOLE.code, replace(BASIS, model=""))
+    (second,) = decide(ledger, work())
+    assert ledger.replaces(second) == (first,)
+    assert ledger.occasions(second) == (Occasion("content"),)
+
+
 def test_a_study_nothing_is_decided_for_is_answered_too(ledger: Ledger) -> None:
     ask(ledger)
     assert decide(ledger) == ()

@@ -87,6 +87,14 @@ def test_where_values_come_from_is_found_out(name: str, source: str, value: str)
         assert (row.source, row.value) == (source, value), kind
 
 
+def test_one_implementation_has_one_uid_on_the_wire_and_in_files() -> None:
+    stated = {row["Parameter"]: row["Value"] for row in statement.rows(network.acceptor())}
+    for kind, objects in specimens()[0].objects.items():
+        for ds in objects:
+            assert ds.file_meta.ImplementationClassUID == stated["Implementation Class UID"], kind
+            assert ds.file_meta.ImplementationVersionName == stated["Implementation Version Name"], kind
+
+
 def test_presence_is_found_out() -> None:
     found = {row.path: row.presence for row in attributes.rows("sr")}
     assert found["PatientName",] == "VNAP"

@@ -84,7 +84,9 @@ def test_a_pet_that_was_never_one_for_us_is_told_by_its_story_alone(site: Site) 
 
 
 def test_beside_such_a_pet_the_fault_of_another_is_answered(site: Site) -> None:
-    site.arrive([*pet(CorrectedImage=["DECY"]), *pet(series=9, SeriesType=["WHOLE BODY", "REPROJECTION"]), *ct()], at=100.0)
+    site.arrive(
+        [*pet(CorrectedImage=["DECY"]), *pet(series=9, SeriesType=["WHOLE BODY", "REPROJECTION"]), *ct()], at=100.0
+    )
     site.coordinator.tick(701.0)
     assert site.ledger.work(*site.runs()).refusal().code == "pet-not-attenuation-corrected"
 
@@ -94,7 +96,9 @@ def test_beside_such_a_pet_the_fault_of_another_is_answered(site: Site) -> None:
     [({"refusals": "all"}, ["no-pet"]), ({"refusals": "all", "refusals_except": ["no-pet"]}, [])],
     ids=["all", "all but this"],
 )
-def test_a_ct_alone_is_answered_where_all_refusals_are_wanted(tmp_path: Path, deliver: dict, answered: list[str]) -> None:
+def test_a_ct_alone_is_answered_where_all_refusals_are_wanted(
+    tmp_path: Path, deliver: dict, answered: list[str]
+) -> None:
     site = Site(Settings(node={"data_dir": tmp_path}, deliver=deliver))
     site.arrive(ct(), at=100.0)
     site.coordinator.tick(701.0)

@@ -16,6 +16,7 @@ from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.pictures.cuts import Cuts
 from dicom_node.report.pictures.key_image import halved, key_image
 from dicom_node.report.pictures.not_analysed import refusal_image
+from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import LANGUAGES, Phrases
 from inference.facts import Analysis, Caution, Refused, Region
 from tests.report_case import MODEL, NO_LESION, REPORTED, TURNS, WITHHELD, make_analysis
@@ -152,6 +153,9 @@ def test_nor_in_any_language(analyses: dict[str, Analysis], seen: Seen, name: st
     for _, _, frame in seen.panels:
         assert {frame.title, frame.short or frame.title} & texts or not frame.title, "a title was cut"
     assert say("picture-replaces") in texts
+    if verdict.spoken(analyses[name]) is None:
+        top = "".join(text.text for text in seen.texts[:2]).replace(" ", "")
+        assert top.startswith(verdict.headline(analyses[name], say).replace(" ", "")), "the verdict was cut"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

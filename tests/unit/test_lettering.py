@@ -11,7 +11,7 @@ import pytest
 from fontTools.ttLib import TTFont
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from dicom_node.report import write_refusal, write_results
 from dicom_node.report.pictures import lettering
@@ -182,3 +182,8 @@ def _lies_within(box: tuple[float, ...], image: Image.Image) -> bool:
 def _cross(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     across, along = (min(one[n + 2], other[n + 2]) - max(one[n], other[n]) for n in (0, 1))
     return across > 0 and along > 0
+
+
+def test_letters_are_set_alike_whatever_library_a_machine_has() -> None:
+    """The other layout needs one that is loaded where it is installed, and sets letters elsewhere by a pixel."""
+    assert {font(20, language=language).layout_engine for language in LANGUAGES} == {ImageFont.Layout.BASIC}

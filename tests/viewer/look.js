@@ -83,7 +83,7 @@ async function look(browser, job, { name, path, steps }) {
   const errors = new Set();
   let failed = '';
   // a guided tour would cover the viewport on first use
-  await page.addInitScript(() => localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour', 'basicViewerTourOnLoad'])));
+  await page.addInitScript(() => window.localStorage?.setItem('shownTours', JSON.stringify(['basicViewerTour', 'basicViewerTourOnLoad'])));
   page.on('pageerror', (error) => errors.add(String(error).slice(0, 300)));
   page.on('response', (answer) => { if (answer.status() >= 400) errors.add(`${answer.status()} ${answer.url().slice(0, 200)}`); });
   try {

@@ -1,6 +1,6 @@
-"""The README's pictures of a real patient, made again from ../shared/data: `make pictures`.
+"""The pictures of a real patient in README and docs/viewers.md, made again from ../shared/data: `make pictures`.
 
-Runs the viewer test on patient STS_001 (CC BY 3.0, credited in the README) and takes three of its pictures.
+Runs the viewer tests on patient STS_001 (CC BY 3.0, credited in the README) and takes some of their pictures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ PICTURES = {  # name in docs/, source, width in pixels: enough to read the text 
     "key-image.png": (VIEWER / "results" / "key_image.png", 768),
     "ohif-sr.png": (VIEWER / "shots" / "sr_viewer.png", 1024),
     "ohif-heatmap.png": (VIEWER / "shots" / "heatmap.png", 1024),
+    "viewers/ohif-seg.png": (VIEWER / "shots" / "seg.png", 800),
+    "viewers/ohif-key-image.png": (VIEWER / "shots" / "key_image.png", 800),
+    "viewers/ohif-mip.png": (VIEWER / "shots" / "mip.png", 800),
+    "viewers/dwv-seg.png": (VIEWER / "shots" / "dwv_seg.png", 800),
+    "viewers/dwv-sr.png": (VIEWER / "shots" / "dwv_sr_viewer.png", 800),
 }
 
 
@@ -34,6 +39,7 @@ def main() -> None:
         shutil.copy(PATIENT / "rtstruct_ct.dcm", study)
         tests = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).parent)]
         subprocess.run(tests, env={**os.environ, "VIEWER_STUDY": str(study)}, check=True)
+    (REPOSITORY / "docs" / "viewers").mkdir(exist_ok=True)
     for name, (source, width) in PICTURES.items():
         picture = Image.open(source).convert("RGB")
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

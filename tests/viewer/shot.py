@@ -12,7 +12,7 @@ FloatArray = npt.NDArray[np.floating]
 VIEWPORT = (slice(140, 780), slice(300, 1630))  # rows, columns of OHIF's picture that are the image, not the panels
 OHIF_VIEW = (slice(53, 842), slice(288, 1662))  # its whole viewport, into which it fits an image
 DWV_VIEW = (slice(0, 850), slice(0, 1160))  # dwv.html's
-COLOURED = 60  # difference of the channels from which on a pixel is clearly not grey
+COLOURED = 30  # difference of the channels from which on a pixel is clearly not grey
 NEAR_PX = 2
 
 

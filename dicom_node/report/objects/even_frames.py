@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Set
 from itertools import islice
 
+import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import pack_bits, unpack_bits
+from pydicom.pixels.utils import pack_bits, unpack_bits
 
 Frame = tuple[int, int]  # index of the segment, slice of the grid
 
@@ -31,6 +32,7 @@ def blank_frames(filled: Set[Frame], segments: int, shape: tuple[int, ...]) -> l
 
 def clear_corners(ds: Dataset) -> None:
     """Make the first pixel of every frame empty again: it was set where highdicom would have left the frame out."""
-    frames = unpack_bits(ds.PixelData)[: ds.NumberOfFrames * ds.Rows * ds.Columns].reshape(ds.NumberOfFrames, -1)
+    bits = np.asarray(unpack_bits(ds.PixelData))
+    frames = bits[: ds.NumberOfFrames * ds.Rows * ds.Columns].reshape(ds.NumberOfFrames, -1)
     frames[:, 0] = 0
     ds.PixelData = pack_bits(frames, pad=True)

@@ -1,4 +1,4 @@
-"""The Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010): flags what to look at first, where an archive shows flags."""
+"""The Key Object Selection (PS3.3 A.35.4, PS3.16 TID 2010): flags what to look at first, where flags are shown."""
 
 from __future__ import annotations
 

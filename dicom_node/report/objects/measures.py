@@ -49,7 +49,9 @@ def viewer_numbers(lesion: Lesion) -> list[sr.Measurement]:
     method = codes.SUV_BW_METHOD
     return [
         number(name, value, codes.G_PER_ML_SUV_BW, derivation=derivation, method=method)
-        for name, (value, derivation) in zip((codes.SUV_MAX, codes.SUV_MEAN, codes.SUV_PEAK), _uptake(lesion), strict=True)
+        for name, (value, derivation) in zip(
+            (codes.SUV_MAX, codes.SUV_MEAN, codes.SUV_PEAK), _uptake(lesion), strict=True
+        )
     ] + _size_and_density(lesion)
 
 

@@ -50,9 +50,7 @@ def _belongs(instance: Instance, image: Instance) -> bool:
     )
 
 
-def refusal_report(
-    refused: Refused, evidence: Evidence, images: Sequence[Instance], results: ResultObjects
-) -> Dataset:
+def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instance], results: ResultObjects) -> Dataset:
     """The SR of a refusal: state, code and reason, and nothing measured.  ``results``: the set's other objects."""
     row, say = errors.row(refused.code), evidence.say
     reason = verdict.in_full(verdict.refusal_sentence(refused, say), refused.reason)

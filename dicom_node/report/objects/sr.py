@@ -17,7 +17,7 @@ from dicom_node.report.pictures import views
 from dicom_node.report.references import frame_numbers
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
-from inference.facts import Analysis, Caution, Lesion, SuvRule, SuvScale
+from inference.facts import Analysis, Caution, SuvRule
 
 SERIES = (9001, "AI PET/CT results (research use only)")
 WARNING_BYTES = 24_000  # of a report that is to stay within 256 KB; some eighty sentences

@@ -112,7 +112,8 @@ class Cuts:
 
         Several lesions are numbered too, off the boxes to ``avoid``; not without these.
         """
-        masks = (views.inside(lesion.region, self.analysis.suv, plane) for lesion in self.lesions)
+        voxels = np.round(self.analysis.suv.to_index(plane.points)).astype(np.int32)
+        masks = (views.in_region(lesion.region, voxels) for lesion in self.lesions)
         found = overlay.marks(self.lesions, masks, light=light)
         pixels = pixels.copy()
         if self.lesions:

@@ -8,7 +8,7 @@ from dicom_node.report.words import verdict
 from inference.facts import Analysis
 
 NUMBER_SIZE, NAME_SIZES, INTERVAL_SIZE = 64, (28, 25, 22), 24
-SENTENCE_SIZES = (44, 40, 36)  # of a verdict without a number: the largest at which it is one line, or two
+SENTENCE_SIZES = (44, 40, 36, 32, 28)  # of a verdict without a number: the largest at which it is one line, or two
 BAND_SIZES = (22, 20)  # the largest at which it is one line
 ON_WARN, REPLACED = (30, 20, 0), (38, 66, 108)  # ink on an amber band; the band of a replaced result
 GAUGE_HEIGHT, GAUGE, RANGE = 10, (62, 66, 76), (120, 170, 255)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dicom_node.report.pictures.colours import Pixels
-from dicom_node.report.pictures.sheet import BLACK, GREY, RED, Sheet
+from dicom_node.report.pictures.sheet import GREY, RED, FootLine, Sheet
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
 from inference.facts import Analysis, Lesion
 
 TEXT, SMALL, SMALLEST = 8.0, 7.0, 6.5  # points
-HEADLINES = (14.0, 12.5, 11.0)  # the largest at which it is one line
+HEADLINES = (14.0, 12.5, 11.0, 10.0)  # the largest at which it is one line
 TALLEST, SHORTEST = 500.0, 250.0  # of the key image: as large as the text below leaves it
 FEWEST_WARNINGS = 4  # that the key image makes room for
 EDGES = (0.0, 0.13, 0.46, 0.56, 0.66, 0.77, 0.89, 1.0)  # of the table's columns, shares of its width
@@ -53,15 +53,13 @@ def page(
     return sheet.pdf()
 
 
-def _foot(
-    analysis: Analysis, say: Phrases, report_uid: str, node: str
-) -> list[tuple[str, float, tuple[int, int, int], bool]]:
+def _foot(analysis: Analysis, say: Phrases, report_uid: str, node: str) -> list[FootLine]:
     statement = analysis.model.statement
     return [
-        *([(f"{statement[0].upper()}{statement[1:]}.", TEXT, RED, True)] if statement else []),
-        (f"{verdict.model_line(analysis, say)}, {node}", SMALL, GREY, False),
-        (say("page-identity", uid=report_uid), SMALLEST, GREY, False),
-        (say("research-use-only"), TEXT, RED, True),
+        *([FootLine(f"{statement[0].upper()}{statement[1:]}.", TEXT, RED, bold=True)] if statement else []),
+        FootLine(f"{verdict.model_line(analysis, say)}, {node}", SMALL, GREY),
+        FootLine(say("page-identity", uid=report_uid), SMALLEST, GREY),
+        FootLine(say("research-use-only"), TEXT, RED, bold=True),
     ]
 
 
@@ -111,6 +109,6 @@ def _listed(sheet: Sheet, title: str, texts: Sequence[str], floor: float, say: P
         last = position == len(texts) - 1
         room = floor - sheet.top - (0.0 if last else SMALL * 1.28)
         if sheet.height(text, SMALL, most=3) > room:
-            sheet.paragraph(say("more-in-report", number=len(texts) - position), SMALL, ink=BLACK, most=1)
+            sheet.paragraph(say("more-in-report", number=len(texts) - position), SMALL, most=1)
             return
         sheet.paragraph(text, SMALL, most=3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fpdf import FPDF
 from PIL import Image
@@ -26,11 +26,21 @@ _FINE = 10  # widths are measured in letters so many times as large: small ones 
 logging.getLogger("fontTools.subset").setLevel(logging.WARNING)  # it tells of every table of every font
 
 
+class FootLine(NamedTuple):
+    """A paragraph at the foot of the sheet; ``size`` in points."""
+
+    text: str
+    size: float
+    ink: Ink = BLACK
+    bold: bool = False
+
+
 class Sheet:
     """``top``: where the next thing begins, from the upper edge; ``floor``: where the foot begins."""
 
     def __init__(self, title: str, language: str, created: datetime, producer: str) -> None:
         self.language, self.top, self.floor = language, MARGIN, HEIGHT - MARGIN
+        self._foot: Sequence[FootLine] = ()
         self._pdf = FPDF(unit="pt", format=(WIDTH, HEIGHT))
         self._pdf.set_auto_page_break(False)
         self._pdf.set_creation_date(created)
@@ -79,16 +89,16 @@ class Sheet:
             self._text(MARGIN + edge * INNER, self.top + size, cell, size, bold=bold, align=align)
         self.top += size * LEADING
 
-    def foot(self, lines: Sequence[tuple[str, float, Ink, bool]]) -> None:
-        """Paragraphs (text, size, ink, bold) at the lower edge; what else is on the sheet stays above them."""
-        top, self.top = self.top, HEIGHT - MARGIN - sum(self.height(t, s, bold=b) for t, s, _, b in lines)
-        self.floor = self.top - 4
-        for text, size, ink, bold in lines:
-            self.paragraph(text, size, bold=bold, ink=ink)
-        self.top = top
+    def foot(self, lines: Sequence[FootLine]) -> None:
+        """Paragraphs at the lower edge, written last: readers aloud begin at the top."""
+        self._foot = lines
+        self.floor = HEIGHT - MARGIN - 4 - sum(self.height(line.text, line.size, bold=line.bold) for line in lines)
 
     def pdf(self) -> bytes:
         """The file."""
+        self.top = self.floor + 4
+        for line in self._foot:
+            self.paragraph(line.text, line.size, bold=line.bold, ink=line.ink)
         return bytes(self._pdf.output())
 
     def _text(

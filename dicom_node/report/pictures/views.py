@@ -73,15 +73,16 @@ def inside(region: Region, volume: Volume, plane: Plane) -> BoolArray:
     return in_region(region, volume.to_index(plane.points))
 
 
-def in_region(region: Region, index: FloatArray) -> BoolArray:
-    """Which fractional voxel indices (..., 3) lie in a voxel of ``region``."""
+def in_region(region: Region, index: npt.NDArray[Any]) -> BoolArray:
+    """Which voxel indices (..., 3), whole or fractional, lie in a voxel of ``region``."""
     if region.mask.size == 0:
         return np.zeros(index.shape[:-1], bool)
-    nearest = np.round(index).astype(int) - np.asarray(region.start)
-    shape = np.asarray(region.mask.shape)
-    within = np.all((nearest >= 0) & (nearest < shape), axis=-1)
-    k, r, c = np.moveaxis(np.clip(nearest, 0, shape - 1), -1, 0)
-    found: BoolArray = region.mask[k, r, c] & within
+    nearest = index if np.issubdtype(index.dtype, np.integer) else np.round(index).astype(np.int32)
+    found = np.ones(index.shape[:-1], bool)
+    for axis, box in enumerate(region.slices):
+        found &= (nearest[..., axis] >= box.start) & (nearest[..., axis] < box.stop)
+    k, r, c = np.moveaxis(nearest[found] - region.start, -1, 0)
+    found[found] = region.mask[k, r, c]
     return found
 
 
