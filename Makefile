@@ -69,7 +69,7 @@ viewer-setup: setup
 	@sh deploy/debian-peers.sh --viewer
 	@sh tests/viewer/setup.sh
 
-test-viewer: peers viewer-setup ## OHIF in a headless browser shows our results (VIEWER_STUDY=folder)
+test-viewer: peers viewer-setup ## OHIF and dwv in a headless browser show our results (VIEWER_STUDY=folder)
 	@$(TEST_ENV) $(BIN)/pytest -q tests/viewer
 
 conformance: setup ## the tables of conformance.md again, from the code and from objects written for it
@@ -78,7 +78,7 @@ conformance: setup ## the tables of conformance.md again, from the code and from
 decisions: setup ## what becomes of the 77 reference folders, as a Markdown table
 	@$(BIN)/python -m tests.integration.decisions_table
 
-pictures: peers viewer-setup ## the README's pictures again, of the real patient in ../shared/data
+pictures: peers viewer-setup ## the pictures of README and docs again, of the real patient in ../shared/data
 	@$(TEST_ENV) $(BIN)/python tests/viewer/pictures.py
 
 fonts: setup ## the pictures' Japanese and Chinese fonts again, after a change of the phrases (needs npm)

@@ -63,8 +63,8 @@ def _table(who: Actor, dimse: int, http: int, rows: dict[str, tuple[int, str, st
     }
 
 
-# What an archive or a scanner sends every day and this node was not made for: no PET at all, or by its own header a PET of
-# another kind.  Every other refusal is of a study that could have been analysed: a person should know of it.
+# What an archive or a scanner sends every day and this node was not made for: no PET at all, or by its own header a PET
+# of another kind.  Every other refusal is of a study that could have been analysed: a person should know of it.
 ROUTINE = frozenset(
     [
         *("no-images", "no-pet", "no-pet-ct", "not-routed"),

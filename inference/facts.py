@@ -367,8 +367,8 @@ class Analysis:
 class Predecessor:
     """An SR of the result set that a run replaces, by its UIDs.
 
-    ``kind``: "sr", the main report, or "sr_viewer".  For people: ``created``, ISO 8601, and ``model``, name and version;
-    "" where nobody wrote it down.
+    ``kind``: "sr", the main report, or "sr_viewer".  For people: ``created``, ISO 8601, and ``model``, its name and
+    version; "" where nobody wrote it down.
     """
 
     study_instance_uid: str

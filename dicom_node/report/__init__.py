@@ -29,8 +29,8 @@ def write_results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, .
 
     seg, sr, sr_viewer, key_image, heatmap; without a lesion no seg and no sr_viewer, since they would be empty.  The
     same analysis and run write the same bytes.  Raises ``Refused`` where the volume does not lie on its source images
-    ("report-slices-differ", "report-place-differs") or a source file is not what it was ("source-changed",
-    "source-unreadable").
+    ("report-slices-differ", "report-place-differs"), a source file is not what it was ("source-changed",
+    "source-unreadable") or its patient cannot be named in valid DICOM ("source-identity-invalid").
     """
     from dicom_node.report import write
 
@@ -42,8 +42,8 @@ def write_refusal(
 ) -> tuple[Result, ...]:
     """Write sr and key_image that say why nothing was analysed, and ``key_image.png`` beside them.
 
-    ``instances``: all that arrived of the study, in any order.  Raises ``Refused`` ("nothing-to-answer-to") where no
-    PET or CT among them can be read.
+    ``instances``: all that arrived of the study, in any order.  Raises ``Refused`` where no PET or CT among them
+    can be read ("nothing-to-answer-to"), and "source-identity-invalid" as above.
     """
     from dicom_node.report import write
 

@@ -44,10 +44,10 @@ OF_INTEREST = Code("113000", "DCM", "Of Interest")  # title of a key object sele
 SUV_BW = Code("126401", "DCM", "SUVbw")
 SUV_BW_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
 
-# The same three for viewers that print a number's code meaning and nothing else, such as OHIF, where (126401, DCM, SUVbw)
-# with its derivation reads "SUVbw" three times.  No standard code was found whose meaning tells them apart (DICOM CID 7469
-# and 218, SNOMED CT, IBSI and RadLex as pydicom has them), so these are private.  Each says the same as SUV_BW with the
-# derivation that stands beside it; the main report keeps that standard form.
+# The same three for viewers that print a number's code meaning and nothing else, such as OHIF, where
+# (126401, DCM, SUVbw) with its derivation reads "SUVbw" three times.  No standard code was found whose meaning tells
+# them apart (DICOM CID 7469 and 218, SNOMED CT, IBSI, RadLex and NCIt as far as pydicom has them), so these are private.
+# Each says the same as SUV_BW with the derivation beside it, and the main report keeps that standard form.
 SUV_MAX = _private("SUVBW-MAX", "SUVmax")
 SUV_MEAN = _private("SUVBW-MEAN", "SUVmean")
 SUV_PEAK = _private("SUVBW-PEAK", "SUVpeak")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hypothesis.extra.numpy as nps
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path
 
+from dicom_node.report.objects.rtstruct import contours
 from dicom_node.report.outlines import outlines
 from inference.facts import Region, Volume
 from inference.regions.contour import filled, voxels_inside
@@ -29,6 +30,7 @@ def winding(polygon: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.rint(turned.sum(axis=1) / (2 * np.pi)).astype(int).reshape(shape)
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_the_mask_comes_back_by_the_even_odd_rule_by_winding_and_as_a_union(mask: np.ndarray) -> None:
     found = outlines(mask)
@@ -38,6 +40,7 @@ def test_the_mask_comes_back_by_the_even_odd_rule_by_winding_and_as_a_union(mask
     assert sum(windings, np.zeros(mask.shape, int)).max(initial=0) <= 1  # polygons do not overlap
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_no_edge_comes_near_a_centre(mask: np.ndarray) -> None:
     centres = np.indices(mask.shape).reshape(2, -1).T
@@ -75,14 +78,13 @@ def test_another_reader_of_polygons_finds_the_same() -> None:
     assert (inside == mask).all()
 
 
+@settings(deadline=None)
 @given(
     nps.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 7)), elements=st.booleans()),
     st.sampled_from(sorted(TURNS)),
     st.tuples(*[st.floats(0.7, 6.0)] * 3),
 )
 def test_our_own_reader_gives_the_region_back_on_any_grid(mask: np.ndarray, turn: str, spacing_mm: tuple) -> None:
-    from dicom_node.report.objects.rtstruct import contours
-
     mask[:, 0, 0] = True  # on every slice: what lies between two contours two slices apart, a reader fills in
     grid = Volume(np.zeros((9, 10, 11)), affine_of((9, 10, 11), spacing_mm, TURNS[turn]), "1.2.3")
     region = Region((2, 1, 3), mask)

@@ -163,7 +163,7 @@ def test_cuts_show_a_point_where_it_lies_in_the_patient(turn: np.ndarray) -> Non
         seen = views.sample(volume, plane, 0.0) > 0.5
         rows, columns = np.nonzero(seen)
         assert np.abs(np.array([columns.mean() - 30, rows.mean() - 30]) - expected).max() < 2.0
-        inside = views.inside(Region.of(hot), grid, plane)
+        inside = views.in_region(Region.of(hot), grid.to_index(plane.points))
         assert (inside & seen).sum() > 0.8 * seen.sum()
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs OHIF's ready build and playwright-core, pinned, into .cache/viewer of the repository.  Run by `make viewer-setup`.
+# Installs OHIF's ready build, dwv and playwright-core, pinned, into .cache/viewer of the repository.  Run by `make viewer-setup`.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=$here/../../.cache/viewer

@@ -82,12 +82,10 @@ class Canvas:
         """One line on the background."""
         self.draw.text(at, text, ink, self.font(size, bold=bold), anchor=anchor)
 
-    def over(
-        self, at: tuple[float, float], text: str, *, anchor: str, light: bool = False, ink: Colour | None = None
-    ) -> None:
+    def over(self, at: tuple[float, float], text: str, *, anchor: str, light: bool = False) -> None:
         """One line on top of a picture, rimmed to stand out; dark where the picture is ``light``."""
-        plain, rim = ((0, 0, 0), (255, 255, 255)) if light else (INK, (0, 0, 0))
-        self.draw.text(at, text, ink or plain, self.font(SMALLEST), anchor=anchor, stroke_width=2, stroke_fill=rim)
+        ink, rim = ((0, 0, 0), (255, 255, 255)) if light else (INK, (0, 0, 0))
+        self.draw.text(at, text, ink, self.font(SMALLEST), anchor=anchor, stroke_width=2, stroke_fill=rim)
 
     def paragraph(
         self,
@@ -163,13 +161,11 @@ class Canvas:
         self.draw.rectangle((x + 7, bottom - 11, x + 9 + bar_mm / frame.step_mm, bottom - 7), ink, rim)
         self.over((x + 8, bottom - 15), f"{bar_mm} mm", anchor="ls", light=frame.light)
 
-    def colour_bar(
-        self, right: int, top: int, height: int, table: Pixels, ends: tuple[str, str], *, light: bool = False
-    ) -> None:
+    def colour_bar(self, right: int, top: int, height: int, table: Pixels, ends: tuple[str, str]) -> None:
         """A vertical bar of a colour map (256, 3), its upper end labelled ``ends[1]``."""
         x = right - 14
         strip = np.repeat(table[np.linspace(255, 0, height).round().astype(int)][:, None], 14, axis=1)
         self.image.paste(Image.fromarray(strip), (x, top))
         self.draw.rectangle((x - 1, top - 1, x + 14, top + height), None, (200, 200, 200))
-        self.over((x - 5, top - 4), ends[1], anchor="rt", light=light)
-        self.over((x - 5, top + height), ends[0], anchor="rb", light=light)
+        self.over((x - 5, top - 4), ends[1], anchor="rt")
+        self.over((x - 5, top + height), ends[0], anchor="rb")

@@ -46,8 +46,6 @@ def _table(colours: list[str]) -> Pixels:
 
 INFERNO = _table(_INFERNO.split())
 COLD = _table(_COLD.split())
-HOT = _table(["000000", "ff0000", "ffff00", "ffffff"])
-WHITE_TO_BLACK = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 def scaled(values: npt.NDArray[Any], low: float, high: float) -> Pixels:

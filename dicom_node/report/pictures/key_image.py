@@ -8,31 +8,29 @@ DICOM capture holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from dicom_node.report.pictures import colours, numbers, views
-from dicom_node.report.pictures.canvas import ACROSS, MARGIN, SIDE, SMALLEST, WARN, Canvas, Frame
-from dicom_node.report.pictures.colours import Colour, Pixels
-from dicom_node.report.pictures.cuts import Cuts, body_box, common_box
+from dicom_node.report.pictures.canvas import ACROSS, MARGIN, SIDE, Canvas, Frame
+from dicom_node.report.pictures.cautions import draw_warnings, least_height
+from dicom_node.report.pictures.colours import Pixels
+from dicom_node.report.pictures.cuts import Cuts
 from dicom_node.report.pictures.header import header
-from dicom_node.report.pictures.lettering import line_height
+from dicom_node.report.pictures.lower import GAP, Row, draw_row
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
-from inference.facts import Analysis, FloatArray
+from inference.facts import Analysis
 
 TITLE = 28  # height of a panel's title
 CUT, SMALLEST_CUT = 312, 256  # edge of the axial pictures
 SHORTEST = 236  # of the lower pictures; before they are shorter, the axial ones become smaller
-LOWER_GAP, BESIDE_GAP, MOST_GAP = 14, 20, 60
+BESIDE_GAP, MOST_GAP = 20, 60
 NARROWEST_TEXT, NARROWEST_ENLARGED = 330, 140  # widths
-LOWEST = 64  # of the lower pictures: room for the letters above and below
 TALL_ENOUGH = 0.7  # text stands beside the lower pictures where these still fill so much of the height
-TEXT_SIZES = (24, 22, SMALLEST)  # of warnings: the largest at which all fit
-MOST_WARNING_LINES, MOST_ROWS = 5, 3  # lines of warnings and rows of numbers that pictures make room for
+MOST_ROWS = 3  # of numbers that pictures make room for
 BAR = 100  # height of colour bars
 
 
@@ -42,33 +40,30 @@ def key_image(analysis: Analysis, say: Phrases = ENGLISH, *, replaces: bool = Fa
     cuts = Cuts.of(analysis)
     top = header(canvas, analysis, replaces=replaces) + TITLE
     floor = canvas.footer(analysis.model, [_planes(cuts, say), verdict.model_line(analysis, say)])
-    warnings = [(say("warning", text=verdict.caution_sentence(c, say)), WARN) for c in verdict.cautions(analysis)]
+    warnings = [say("warning", text=verdict.caution_sentence(c, say)) for c in verdict.cautions(analysis)]
     plane = cuts.body_plane(CUT)
     room = floor - top - plane.size[0] - TITLE
-    beside = _Row.within(analysis, ACROSS - NARROWEST_TEXT - BESIDE_GAP, room)
+    beside = Row.within(analysis, ACROSS - NARROWEST_TEXT - BESIDE_GAP, room)
     if beside.tall >= TALL_ENOUGH * room:
         bottom = _axial_row(canvas, cuts, plane, top) + TITLE
-        _draw_row(canvas, cuts, beside, MARGIN, bottom)
-        _beside(canvas, cuts, (SIDE - MARGIN - beside.room, bottom), floor, warnings)
+        draw_row(canvas, cuts, beside, MARGIN, bottom)
+        _beside(canvas, cuts, (MARGIN + beside.width + BESIDE_GAP, bottom), floor, warnings)
         return canvas.pixels
     table = numbers.table_height(min(MOST_ROWS, max(1, len(cuts.lesions)))) + 8
-    room = floor - top - TITLE - table - _least_height(canvas, warnings)
+    room = floor - top - TITLE - table - least_height(canvas, warnings)
     if room - plane.size[0] < SHORTEST:
         plane = cuts.body_plane(min(CUT, max(SMALLEST_CUT, room - SHORTEST)))
     bottom = _axial_row(canvas, cuts, plane, top) + TITLE
-    row = _Row.within(analysis, ACROSS, max(SHORTEST, floor - bottom - table - _least_height(canvas, warnings)))
-    bottom = _draw_row(canvas, cuts, row, (SIDE - row.width) // 2, bottom) + 8
+    row = Row.within(analysis, ACROSS, max(SHORTEST, floor - bottom - table - least_height(canvas, warnings)))
+    bottom = draw_row(canvas, cuts, row, (SIDE - row.width) // 2, bottom) + 8
     bottom = _table(canvas, cuts, (MARGIN, bottom), (ACROSS, table))
-    _warnings(canvas, warnings, (MARGIN, bottom + 4), floor)
+    draw_warnings(canvas, warnings, (MARGIN, bottom + 4), floor)
     return canvas.pixels
 
 
 def halved(pixels: Pixels) -> Pixels:
     """Half as many rows and columns, each the mean of four pixels."""
     return np.asarray(Image.fromarray(pixels).reduce(2))
-
-
-Line = tuple[str, Colour]
 
 
 def _planes(cuts: Cuts, say: Phrases) -> str:
@@ -111,57 +106,6 @@ def _axial_row(canvas: Canvas, cuts: Cuts, plane: views.Plane, top: int) -> int:
     return top + height
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """Coronal and sagittal cut and projection side by side.
-
-    ``middle``, ``size_mm``: of the cuts' box (x, y, z; LPS mm).  ``across_mm``: what the projection shows, in x.
-    ``step_mm``: edge of a pixel.
-    """
-
-    middle: FloatArray
-    size_mm: FloatArray
-    across_mm: tuple[float, float]
-    step_mm: float
-
-    @classmethod
-    def within(cls, analysis: Analysis, width: int, tall: int) -> _Row:
-        body = body_box(analysis)
-        middle, size_mm = common_box(analysis, body)
-        front = views.FrontView.of(analysis.suv)
-        slant_mm, pixel_mm = front.slant_mm(analysis.suv), front.step_mm  # it goes to the edges of its pixels
-        across_mm = float(body[0][0]) - slant_mm, float(body[1][0]) + slant_mm
-        wide_mm = float(size_mm[0] + size_mm[1]) + across_mm[1] - across_mm[0] + 2 * pixel_mm[1]
-        tall_mm = float(body[1][2] - body[0][2]) + 2 * pixel_mm[0]
-        return cls(middle, size_mm, across_mm, max(wide_mm / (width - 2 * LOWER_GAP - 6), tall_mm / tall))
-
-    @property
-    def widths(self) -> tuple[int, int, int]:
-        sizes_mm = (float(self.size_mm[0]), float(self.size_mm[1]), self.across_mm[1] - self.across_mm[0])
-        coronal, sagittal, projection = (max(1, round(mm / self.step_mm)) for mm in sizes_mm)
-        return coronal, sagittal, projection
-
-    @property
-    def width(self) -> int:
-        return sum(self.widths) + 2 * LOWER_GAP
-
-    @property
-    def tall(self) -> int:
-        return max(1, round(float(self.size_mm[2]) / self.step_mm))
-
-    @property
-    def room(self) -> int:
-        """Width left beside them."""
-        return ACROSS - self.width - BESIDE_GAP
-
-    @property
-    def planes(self) -> tuple[views.Plane, views.Plane]:
-        """Coronal and sagittal, through the middle of the box; to be moved to where the planes cross."""
-        x, y, z = map(float, self.middle)
-        sizes = [(max(LOWEST, self.tall), width) for width in self.widths]
-        return views.coronal((x, y, z), sizes[0], self.step_mm), views.sagittal((x, y, z), sizes[1], self.step_mm)
-
-
 def _table(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], size: tuple[int, int]) -> int:
     found = len(cuts.analysis.lesions)
     if found:
@@ -172,27 +116,7 @@ def _table(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], size: tuple[int,
     )
 
 
-def _draw_row(canvas: Canvas, cuts: Cuts, row: _Row, left: int, top: int) -> int:
-    """Returns where it ends."""
-    x, y, _ = cuts.centre
-    coronal, sagittal = row.planes
-    planes = (
-        ("coronal-title", replace(coronal, centre=(coronal.centre[0], y, coronal.centre[2]))),
-        ("sagittal-title", replace(sagittal, centre=(x, sagittal.centre[1], sagittal.centre[2]))),
-    )
-    for title, plane in planes:
-        pixels = cuts.marked(cuts.fused(plane, cuts.ct(plane)), plane, width=1)
-        canvas.panel(pixels, (left, top), Frame(canvas.say(title), plane.letters, row.step_mm))
-        left += plane.size[1] + LOWER_GAP
-    pixels = cuts.projection(row.step_mm, row.across_mm)
-    if (missing := LOWEST - pixels.shape[0]) > 0:
-        pixels = np.pad(pixels, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), constant_values=255)
-    frame = Frame(canvas.say("mip-title"), ("R", "L", "H", "F"), row.step_mm, light=True, short="MIP")
-    canvas.panel(pixels, (left, top), frame)
-    return top + max(coronal.size[0], int(pixels.shape[0]))
-
-
-def _beside(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], floor: int, warnings: Sequence[Line]) -> None:
+def _beside(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], floor: int, warnings: Sequence[str]) -> None:
     """The table, below it the warnings, and the index lesion enlarged where there is room."""
     left, top = corner
     width = SIDE - MARGIN - left
@@ -201,19 +125,19 @@ def _beside(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], floor: int, war
         told = numbers.found_sentences(canvas, cuts.lesions, found)
         sentence = next((s for s in told if len(canvas.lines(s, 21, bold=True, width=width)) == 1), told[-1])
         canvas.paragraph(sentence, top - TITLE, size=21, bold=True, left=left, most=1)
-    needed = numbers.table_height(min(found, MOST_ROWS)) + _least_height(canvas, warnings, width) + 12
-    edge = min((width - LOWER_GAP) // 2, floor - top - needed - TITLE)
+    needed = numbers.table_height(min(found, MOST_ROWS)) + least_height(canvas, warnings, width) + 12
+    edge = min((width - GAP) // 2, floor - top - needed - TITLE)
     plane = cuts.enlarged_plane(edge) if edge >= NARROWEST_ENLARGED else None
     below = (
-        _least_height(canvas, warnings, width)
+        least_height(canvas, warnings, width)
         if plane is not None
-        else min(_least_height(canvas, warnings, width), (floor - top) // 2)
+        else min(least_height(canvas, warnings, width), (floor - top) // 2)
     )
     enlarged = 0 if plane is None else plane.size[0] + TITLE
     bottom = _table(canvas, cuts, corner, (width, floor - top - below - enlarged - 12)) + 8
     if plane is not None:
         bottom = _enlarged(canvas, cuts, plane, (left, bottom + TITLE - 4))
-    _warnings(canvas, warnings, (left, bottom + 2), floor)
+    draw_warnings(canvas, warnings, (left, bottom + 2), floor)
 
 
 def _enlarged(canvas: Canvas, cuts: Cuts, plane: views.Plane, corner: tuple[int, int]) -> int:
@@ -224,34 +148,5 @@ def _enlarged(canvas: Canvas, cuts: Cuts, plane: views.Plane, corner: tuple[int,
     for column, pixels in enumerate((ct, cuts.fused(plane, ct))):
         marked = cuts.marked(pixels, plane, width=2)
         frame = Frame("", plane.letters, plane.step_mm)
-        canvas.panel(marked, (left + column * (plane.size[1] + LOWER_GAP), top), frame)
+        canvas.panel(marked, (left + column * (plane.size[1] + GAP), top), frame)
     return top + plane.size[0] + 4
-
-
-def _least_height(canvas: Canvas, warnings: Sequence[Line], width: int = ACROSS) -> int:
-    """What the pictures leave for warnings: all of them in the smallest letters, up to a bound."""
-    rows = sum(len(canvas.lines(text, SMALLEST, most=_most(width), width=width)) for text, _ in warnings)
-    return line_height(SMALLEST) * min(rows, MOST_WARNING_LINES * _most(width) // 2) + (8 if warnings else 0)
-
-
-def _most(width: int) -> int:
-    """Lines that one warning may take."""
-    return 2 if width > SIDE // 2 else 5
-
-
-def _warnings(canvas: Canvas, lines: Sequence[Line], corner: tuple[int, int], floor: int) -> None:
-    """As large as fits from ``corner`` to ``floor``; what never fits is in the structured report, and said so."""
-    left, top = corner
-    width = SIDE - MARGIN - left
-
-    def height(some: Sequence[Line], size: int) -> int:
-        return line_height(size) * sum(len(canvas.lines(t, size, most=_most(width), width=width)) for t, _ in some)
-
-    size = next((s for s in TEXT_SIZES if top + height(lines, s) <= floor), TEXT_SIZES[-1])
-    for position, line in enumerate(lines):
-        whole = top + height(lines[position:], size) <= floor
-        if not whole and top + height([line], size) + line_height(size) > floor:
-            rest = canvas.say("more-in-report", number=len(lines) - position)
-            canvas.paragraph(rest, top, size=size, ink=WARN, bold=True, left=left, most=2)
-            return
-        top = canvas.paragraph(line[0], top, size=size, ink=line[1], left=left, most=_most(width))

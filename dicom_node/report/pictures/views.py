@@ -68,11 +68,6 @@ def sample(volume: Volume, plane: Plane, outside: float) -> FloatArray:
     return values
 
 
-def inside(region: Region, volume: Volume, plane: Plane) -> BoolArray:
-    """Which points of ``plane`` lie in a voxel of ``region`` of the grid of ``volume``."""
-    return in_region(region, volume.to_index(plane.points))
-
-
 def in_region(region: Region, index: npt.NDArray[Any]) -> BoolArray:
     """Which voxel indices (..., 3), whole or fractional, lie in a voxel of ``region``."""
     if region.mask.size == 0:

@@ -160,8 +160,8 @@ def _named(studies: Iterable[Dataset] | None) -> Iterable[Named]:
 
 
 def _segments(ds: Dataset) -> str:
-    labels = ", ".join(str(segment.SegmentLabel) for segment in ds.SegmentSequence)
-    return f"{len(ds.SegmentSequence)} segments ({labels}) on {ds.NumberOfFrames} frames"
+    labels = [str(segment.SegmentLabel) for segment in ds.SegmentSequence if segment.SegmentNumber]  # 0: background
+    return f"{len(labels)} segments ({', '.join(labels)}) on {ds.NumberOfFrames} frames"
 
 
 def _frames(ds: Dataset) -> str:

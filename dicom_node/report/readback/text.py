@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dicom_node.report.readback.collect import sets
 from dicom_node.report.readback.summary import LesionSummary, PatientSummary, PredictionSummary, ResultSummary
+from dicom_node.report.words.phrases import table as phrase_table
 
 MEASURES = {
     "suv_max": "SUVmax",
@@ -133,7 +134,8 @@ def _is_said_already(comment: str, summary: ResultSummary) -> bool:
     """The verdict, a refusal's reason and the reservation stand in lines of their own."""
     advice = summary.refusal_advice.partition(": ")[2]
     said = [summary.refusal_reason, advice, summary.prediction.name if summary.prediction else ""]
-    return "research use only" in comment.lower() or any(part and part in comment for part in said)
+    reservation = phrase_table("phrases")["research-use-only"].values()
+    return comment in reservation or any(part and part in comment for part in said)
 
 
 def _shortened(parameter: str) -> str:
