@@ -297,4 +297,3 @@ class Coordinator:
 
     def _forget(self, study: str) -> None:
         self._waiting.pop(study, None)
-

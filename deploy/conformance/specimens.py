@@ -33,12 +33,19 @@ from inference.facts import (
     SuvScale,
     Tracer,
 )
-from tests.report_case import CORONAL, MODEL, NO_LESION, RUN, WITHHELD, make_analysis
+from tests.report_case import MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
+OTHER_GRID = {  # its lesions lie in slices side by side, as the others' do
+    "size": (9, 28, 60),
+    "spacing_mm": (7.0, 7.5, 7.5),
+    "turn": oblique(60),
+    "balls": (((5.0, -20.0, 12.0), 20.0, 8.0), ((-8.0, 12.0, -12.0), 14.0, 5.0)),
+}
 BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
 # another number of lesions, of another size and height, so that no count is by chance the same; two of them overlap
 OTHER_BALLS = (((-10.0, 20.0, 4.0), 14.0, 11.0), ((24.0, -10.0, 0.0), 28.0, 6.0), ((24.0, -10.0, 24.0), 14.0, 4.0))
+APART = (((30.0, -20.0, 24.0), 8.0, 8.0), ((-32.0, 12.0, -24.0), 8.0, 5.0))  # slices without a lesion between them
 OF_A_REFUSAL = " of a refusal"
 
 
@@ -171,7 +178,7 @@ def specimens() -> tuple[Specimen, ...]:
 def _specimens(folder: Path) -> Iterator[Specimen]:
     base = _made(folder / "base")
     other = _made(folder / "analysis", balls=OTHER_BALLS)
-    images = _made(folder / "images", size=(9, 28, 60), spacing_mm=(7.0, 7.5, 7.5), turn=CORONAL)
+    images = _made(folder / "images", **OTHER_GRID)
     yield _write(folder, base)
     yield _write(folder, _made(folder / "header", OTHER_HEADER), "header", OTHER_HEADER)
     yield _write(folder, _other_images(images), "images")
@@ -182,7 +189,8 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     yield _write(folder, base, "configuration", run=replace(THIS_NODE, language="de", names_model=True, series_block=1))
     # what may be absent
     yield _write(folder, _one_segment(_made(folder / "bare", BARE_HEADER)), header=BARE_HEADER, run=RUN)
-    yield _write(folder, replace(base, prediction=WITHHELD, saliency=None))
+    apart = _made(folder / "apart", balls=APART, prediction=WITHHELD)
+    yield _write(folder, replace(apart, saliency=None))
     none = _made(folder / "none", UNPAIRED_HEADER, balls=(), prediction=NO_LESION)
     yield _write(folder, none, header=UNPAIRED_HEADER)
     yield _write(folder, base, run=RUN, also=())

@@ -46,7 +46,7 @@ SUV_BW_METHOD = Code("126410", "DCM", "SUV body weight calculation method")
 
 # The same three for viewers that print a number's code meaning and nothing else, such as OHIF, where
 # (126401, DCM, SUVbw) with its derivation reads "SUVbw" three times.  No standard code was found whose meaning tells
-# them apart (DICOM CID 7469 and 218, SNOMED CT, IBSI, RadLex and NCIt as far as pydicom has them), so these are private.
+# them apart (DICOM CID 7469 and 218, SNOMED CT, IBSI, RadLex and NCIt as pydicom has them), so these are private.
 # Each says the same as SUV_BW with the derivation beside it, and the main report keeps that standard form.
 SUV_MAX = _private("SUVBW-MAX", "SUVmax")
 SUV_MEAN = _private("SUVBW-MEAN", "SUVmean")

@@ -23,7 +23,7 @@ from dicom_node.steps import Steps
 from dicom_node.work.analyst import Analyst
 from dicom_node.work.job import Work
 from dicom_node.work.result_set import ResultSet, publish, reports, temporary_folder
-from inference.facts import Predecessor, Refused
+from inference.facts import Predecessor, Refused, Result
 from inference.reading.instance import scan_folder
 from tests.studies import STUDY, ct, pet, rtstruct
 
@@ -214,7 +214,9 @@ class WritesAtOnce(Analyst):
     def analyse(self, run_id: str, *_: str) -> ResultSet:
         self.asked.append(run_id)
         temporary = temporary_folder(self._settings.results_dir, run_id)
-        found = ResultSet("done", "", "", True, ())
+        report = temporary / "sr.dcm"
+        report.write_bytes(b"nobody reads it")
+        found = ResultSet("done", "", "", True, (Result("sr", "1.2", "1.3", "1.4", STUDY, report, "s"),))
         publish(temporary, self._settings.results_dir / run_id, found)
         return found
 

@@ -4,7 +4,8 @@ window.config = {
   routerBasename: '/',
   extensions: [],
   modes: [],
-  customizationService: {},
+  // OHIF opens its cine bar over every capture (modality OT), and hides a part of the verdict with it
+  customizationService: [{ autoCineModalities: { $set: ['US'] } }],
   showStudyList: true,
   maxNumberOfWebWorkers: 2,
   showWarningMessageForCrossOrigin: false,

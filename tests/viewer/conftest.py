@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.viewer import stage as st
 from tests.viewer.shot import Shot
@@ -51,11 +52,18 @@ def _ohif_pages(stage: st.Stage) -> list[st.Page]:
         "pdf": (),
     }
     shown = [kind for kind in stage.results if kind != "sr"]  # of the main report OHIF makes an empty page
+    if "parametric_map" in shown and _ohif_cannot_cut(stage.dataset("parametric_map")):
+        shown.remove("parametric_map")
     return [
         {"name": "study_list", "path": "/", "steps": [{"text": patient}, {"settle": True}]},
         st.ohif_page(stage, "pet", stage.pet_series, IMAGE),
         *(st.ohif_page(stage, kind, uid[kind], *steps.get(kind, (IMAGE,))) for kind in shown),
     ]
+
+
+def _ohif_cannot_cut(parametric_map: Dataset) -> bool:
+    """OHIF 3.13.2 counts pixels where it should count bytes, and then wants a multiple of four (docs/viewers.md)."""
+    return bool(parametric_map.Rows * parametric_map.Columns % 4)
 
 
 def _dwv_pages(stage: st.Stage) -> list[st.Page]:
