@@ -71,6 +71,7 @@ def read_header(path: str | Path) -> tuple[Dataset, tuple[str, ...]]:
                 broken.append(keyword)
                 continue
             source.add(element)
+        mended = list(_mend_sequences(source))
     if "StudyInstanceUID" in broken or "SOPInstanceUID" in broken:
         raise _unreadable(path)
     if names := [keyword for keyword in IDENTITY if keyword in broken]:
@@ -80,9 +81,8 @@ def read_header(path: str | Path) -> tuple[Dataset, tuple[str, ...]]:
             "64 characters, a name's five components, no control characters), so no result can carry the patient.",
             attributes=names,
         )
-    broken += list(_mend_sequences(source))
     source.SpecificCharacterSet = "ISO_IR 192"
-    return source, tuple(broken)
+    return source, (*broken, *mended)
 
 
 def left_out_caution(left_out: Sequence[str]) -> tuple[Caution, ...]:

@@ -1,6 +1,6 @@
 """A stored study is analysed again on purpose, through the whole node: successors that say why, nothing overwritten.
 
-One node and one archive; the tests follow each other, as a study's story does.
+One node and one archive; each test adds to the story of the study, whatever the others have done to it.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def newest(node: NodeProcess, orthanc: PrivateOrthanc, study: str) -> Dataset:
 
 
 def test_nothing_is_done_where_nothing_would_change(study: str, node: NodeProcess, orthanc: PrivateOrthanc) -> None:
-    before = objects(orthanc.http_url, study)
+    before, count = objects(orthanc.http_url, study), len(runs(node, study))
     asked = again(node, study, "--wait", "60")
+    assert len(runs(node, study)) == count
     assert "nothing has changed since" in asked["answer"]
-    assert len(runs(node, study)) == 1
     assert objects(orthanc.http_url, study) == before
 
 
@@ -89,7 +89,7 @@ def test_forced_it_gives_a_successor_that_names_the_first_and_says_why(
     report = newest(node, orthanc, study)
     assert "replaces an earlier report of this node: a person asked for it (second reader)." in comment(report)
     after = objects(orthanc.http_url, study)
-    assert len(after) == 2 * len(KINDS)
+    assert len(after) == len(before) + len(KINDS)
     assert {uid: after[uid] for uid in before} == before, "nothing is overwritten"
 
 
@@ -106,23 +106,24 @@ def test_what_failed_for_a_reason_that_is_cured_is_done_again(
     asked = again(node, study, "--wait", "60")
     assert asked["answer"].startswith("decided again")
     report = newest(node, orthanc, study)
-    assert [r["state"] for r in runs(node, study)][2:] in (["refused", "done"], ["failed", "done"])
+    assert [r["state"] for r in runs(node, study)][-2:] in (["refused", "done"], ["failed", "done"])
     assert "the earlier analysis was refused or failed" in comment(report)
 
 
 def test_a_newer_model_of_another_name_names_the_older_ones_report(
     study: str, node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
 ) -> None:
+    before = len(runs(node, study))
     newer = remade(tmp_path, "newer-model", tracers=("fdg",))
     node.stop()
     asked = again(node, study)
     assert "the node does not run" in asked["state"]
     node._more = f"{SETTINGS}\n[infer]\nbundle = {json.dumps(str(newer))}\n"
     node.start()
-    wait_for(lambda: len(runs(node, study)) == 5)
+    wait_for(lambda: len(runs(node, study)) == before + 1)
     report = newest(node, orthanc, study)
     assert "the model, or its version, is another now" in comment(report)
     assert report.ContributingEquipmentSequence[1].ManufacturerModelName == "newer-model"
     told = CliRunner().invoke(app, ["explain", study, "--config", str(node.config_file)]).output
     assert "because the model is another now" in told
-    assert "run 5" in told
+    assert f"run {before + 1}" in told

@@ -1,4 +1,4 @@
-"""The pixel data of a SEG ends on an even byte without padding, whatever the matrix; its segments are unchanged."""
+"""The pixel data of a SEG is even in length where a frame is whole bytes, else odd; its segments are unchanged."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ from tests.report_case import RUN, make_analysis
     columns=st.integers(1, 700),
     filled=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 30)), min_size=1),
 )
-def test_a_few_frames_that_are_not_there_yet_make_the_bytes_even(
+def test_a_few_frames_that_are_not_there_yet_make_the_length_wanted(
     rows: int, columns: int, filled: set[tuple[int, int]]
 ) -> None:
     blank = blank_frames(filled, 3, (40, rows, columns))
     assert len(blank) == len(set(blank)) <= 15
     assert not filled & set(blank)
     assert all(index in range(3) and k in range(40) for index, k in blank)
-    assert (rows * columns * (len(filled) + len(blank)) + 7) // 8 % 2 == 0
+    assert (rows * columns * (len(filled) + len(blank)) + 7) // 8 % 2 == (rows * columns % 8 != 0)
     if rows % 4 == columns % 4 == 0:
         assert not blank
 
 
 def test_a_grid_without_room_gets_as_many_as_there_are() -> None:
-    assert blank_frames({(0, 0), (0, 1), (0, 2)}, 1, (4, 1, 1)) == [(0, 3)]
+    assert blank_frames({(0, 0), (0, 1), (0, 2)}, 1, (4, 1, 8)) == [(0, 3)]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(43, 41), (40, 41), (42, 42), (44, 44)])
-def test_a_seg_of_any_matrix_has_no_padding_byte_and_the_same_voxels(tmp_path: Path, rows: int, columns: int) -> None:
+def test_a_seg_is_padded_only_where_frames_begin_within_a_byte_and_keeps_its_voxels(
+    tmp_path: Path, rows: int, columns: int
+) -> None:
     analysis = make_analysis(tmp_path / "study", size=(24, rows, columns))
     written = {result.kind: result.path for result in write_results(analysis, RUN, tmp_path / "results")}
     seg = hd.seg.segread(written["seg"])
-    assert len(seg.PixelData) == -(-rows * columns * seg.NumberOfFrames // 8)
+    bytes_used = -(-rows * columns * seg.NumberOfFrames // 8)
+    assert len(seg.PixelData) - bytes_used == (rows * columns % 8 != 0)
     (lesion,) = analysis.lesions
     voxels = seg.get_volume(combine_segments=False)
     assert [int(voxels.array[..., n].sum()) for n in range(2)] == [lesion.region.mask.sum(), lesion.mtv.mask.sum()]

@@ -45,13 +45,15 @@ def _ohif_pages(stage: st.Stage) -> list[st.Page]:
     steps = {
         "sr_viewer": ({"text": "Predicted probability"},),
         "heatmap": (IMAGE, {"settle": True}, {"photo": "heatmap_first"}, {"wheel": stage.hottest_frame()}),
-        "seg": ACCEPTED,
-        "label_map": ACCEPTED,
+        "seg": (*ACCEPTED, lesion),
+        "label_map": (*ACCEPTED, lesion),
         "rtstruct": (*ACCEPTED, lesion),
         "parametric_map": (IMAGE, {"settle": True}, lesion),
         "pdf": (),
     }
     shown = [kind for kind in stage.results if kind != "sr"]  # of the main report OHIF makes an empty page
+    if stage.dataset("seg").Rows * stage.dataset("seg").Columns % 8:
+        shown.remove("seg")  # OHIF 3.13.2 would scramble it; even_frames sees to it that it shows nothing
     if "parametric_map" in shown and _ohif_cannot_cut(stage.dataset("parametric_map")):
         shown.remove("parametric_map")
     return [

@@ -21,7 +21,7 @@ PICTURES = {  # name in docs/, source, width in pixels: enough to read the text 
     "key-image.png": (VIEWER / "results" / "key_image.png", 768),
     "ohif-sr.png": (VIEWER / "shots" / "sr_viewer.png", 1024),
     "ohif-heatmap.png": (VIEWER / "shots" / "heatmap.png", 1024),
-    "viewers/ohif-seg.png": (VIEWER / "shots" / "seg.png", 800),
+    "viewers/ohif-label-map.png": (VIEWER / "shots" / "label_map.png", 800),
     "viewers/ohif-key-image.png": (VIEWER / "shots" / "key_image.png", 800),
     "viewers/ohif-mip.png": (VIEWER / "shots" / "mip.png", 800),
     "viewers/dwv-seg.png": (VIEWER / "shots" / "dwv_seg.png", 800),
