@@ -120,7 +120,7 @@ def _breaks(element: DataElement) -> bool:
     if element.VR == "SQ":
         return False
     values = list(value) if isinstance(value, MultiValue | list) else [value]
-    if len(values) > 1 and keyword not in _SEVERAL:
+    if len(values) > 1 and (keyword not in _SEVERAL or not all(str(one).strip() for one in values)):
         return True
     return any(_value_breaks(keyword, str(element.VR), str(one)) for one in values if one is not None and str(one))
 
