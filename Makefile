@@ -10,7 +10,7 @@ JOBS ?= auto
 .PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report test-conformance test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
 $(VENV)/stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 3; }
@@ -61,7 +61,7 @@ bench-arrival: setup peers ## from the last slice to the analysis, for each way 
 bench-report: setup ## CPU and size of each result object, against one forward of a network (RUNS=5)
 	@$(BIN)/python -m tests.benchmarks.report $(if $(RUNS),--runs $(RUNS))
 
-test-conformance: setup peers ## PixelMed checks our reports against the templates of PS3.16 (installs it with a Java; two minutes of CPU)
+test-conformance: setup peers ## PixelMed checks our reports against the templates of PS3.16 (takes PixelMed and a Java from Debian; 2 minutes)
 	@sh deploy/debian-peers.sh --conformance
 	@$(TEST_ENV) $(BIN)/pytest -q tests/conformance
 

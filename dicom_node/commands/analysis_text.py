@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -27,8 +28,10 @@ def _print_one(answer: dict[str, Any], console: Console) -> None:
         _print_done(answer, console)
     for caution in answer["warnings"]:
         console.print(f"[yellow]warning[/yellow] ({caution['code']}): {escape(caution['text'])}", highlight=False)
-    for result in answer["results"]:
-        console.print(f"  {result['kind']:10} {result['path']}", highlight=False, markup=False, soft_wrap=True)
+    for kind, written in groupby(answer["results"], key=lambda result: result["kind"]):
+        paths = [result["path"] for result in written]  # a series of single images takes one line
+        files = paths[0] if len(paths) == 1 else f"{paths[0]} … {paths[-1]} ({len(paths)} files)"
+        console.print(f"  {kind:14} {files}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_done(answer: dict[str, Any], console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -45,11 +45,21 @@ def _keys(section: BaseModel) -> Iterator[str]:
         value = getattr(section, key)
         if _holds_tables(field.annotation):
             continue
-        comment = f"  # {field.description}" if field.description else ""
+        parts = [field.description, _allowed(field.annotation)]
+        comment = "  # " + "; ".join(part for part in parts if part) if any(parts) else ""
         if isinstance(value, SecretStr):  # masked, and out of force: a masked password would be taken for the real one
             yield f"# {key} = {_toml(value)}{comment}"
             continue
         yield f"# {key} ={comment}" if value is None else f"{key} = {_toml(value)}{comment}"
+
+
+def _allowed(annotation: Any) -> str:
+    """The values that may be chosen, for a key of few; "" for others."""
+    if get_origin(annotation) is Literal:
+        values = get_args(annotation)
+        return f"one of {', '.join(map(str, values))}" if len(values) > 1 else ""
+    inner = [_allowed(each) for each in get_args(annotation)]
+    return next((f"any {each.removeprefix('one ')}" for each in inner if each), "")
 
 
 def _tables(name: str, section: BaseModel) -> Iterator[str]:

@@ -20,11 +20,14 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, derived_uid
 from dicom_node.report import codes
+from dicom_node.report.lossy import Lossy
 from dicom_node.report.pictures.lettering import readable
 from dicom_node.report.source import ALWAYS, WHERE_PRESENT, left_out_caution, read_header
 from dicom_node.report.words.phrases import Phrases
 from inference.facts import Caution, Instance, ModelFacts, Refused, Result, Run
 
+# Their series module has neither Body Part Examined nor Laterality (PS3.3 C.17.1, C.17.6.1, C.24.1, C.8.8.1).
+NO_BODY_PART = frozenset(["SR", "KO", "DOC", "RTSTRUCT"])
 # Body parts (PS3.16 annex L) there is one of: Laterality must be absent with these, and present with all others.
 UNPAIRED = frozenset(
     [
@@ -129,7 +132,7 @@ class Evidence:
     """The source of one result set and the identity everything in it is derived from.
 
     ``source``: header of one image of the study, and in ``left_out`` the keywords of what broke DICOM in it.
-    ``content_digest``: of the instances that the results rest on.
+    ``content_digest``: of the instances that the results rest on.  ``lossy``: what images made of these must say.
     """
 
     source: Dataset
@@ -138,6 +141,7 @@ class Evidence:
     run: Run
     clock: Clock
     left_out: tuple[str, ...] = ()
+    lossy: Lossy | None = None
 
     @classmethod
     def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:
@@ -202,6 +206,8 @@ class Evidence:
         ds.SpecificCharacterSet = "ISO_IR 192"
         self._stamp_patient_and_study(ds)
         self._stamp_equipment(ds)
+        if self.lossy:
+            self.lossy.write_into(ds)
         ds.SeriesNumber = int(ds.SeriesNumber) + 100 * self.run.series_block
         ds.SeriesDescription = self._named(series_description)
         for kind in ("InstanceCreation", "Content", "Series"):
@@ -229,6 +235,9 @@ class Evidence:
         ds.pop("Laterality", None)
         if str(ds.get("BodyPartExamined", "")) not in UNPAIRED:
             ds.Laterality = self.source.get("Laterality", "")  # type 2C: unknown stays empty
+        if ds.Modality in NO_BODY_PART:
+            for keyword in ("BodyPartExamined", "Laterality"):
+                ds.pop(keyword, None)
 
     def _stamp_equipment(self, ds: Dataset) -> None:
         ds.Manufacturer, ds.ManufacturerModelName = codes.MANUFACTURER, "petct-node"

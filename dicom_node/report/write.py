@@ -1,14 +1,17 @@
 """Writing the result set: which objects, in which order, into which files.
 
 Pictures and segmentations come first and the main report last but for the key object selection, since it is the root
-that names them all (IHE AI Results).
+that names them all (IHE AI Results).  An optional object that cannot be written is left out, and the main report says
+so: nobody should go without the default set for it.
 """
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -17,8 +20,8 @@ import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.report.document import ResultObjects
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.lossy import Lossy
 from dicom_node.report.objects import (
     captures,
     heatmap,
@@ -40,7 +43,9 @@ from dicom_node.report.pictures import not_analysed, views
 from dicom_node.report.pictures.colours import Pixels
 from dicom_node.report.references import check_places
 from dicom_node.report.words import verdict
-from inference.facts import Analysis, Instance, ModelFacts, Refused, Result, Run
+from inference.facts import Analysis, Caution, Instance, ModelFacts, Refused, Result, Run
+
+log = logging.getLogger(__name__)  # where no node runs, this goes to standard error
 
 DEFAULT = ("seg", "key_image", "heatmap", "sr_viewer", "sr")
 KEY_IMAGE_PNG = "key_image.png"
@@ -64,24 +69,33 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     check_places(analysis.suv, pair.pet.instances)
     with _source_values_as_they_are():
         evidence = Evidence.of(pair.pet.instances[0], pair.digest, analysis.model, run)
+        evidence = replace(evidence, lossy=Lossy.of([*pair.pet.instances, *pair.ct.instances]))
         analysis = replace(analysis, cautions=(*analysis.cautions, *evidence.cautions))
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
         seg = segmentation.segmentation(analysis, evidence, parts) if parts else None
         replaces = bool(run.predecessors)
         pixels = drawn.key_image(analysis, evidence.say_in_pictures, replaces=replaces)
-        optional: Mapping[str, Writer] = {**OPTIONAL, "pdf": partial(pdf.printed_report, key_image=pixels)}
+        writers: Mapping[str, Writer] = {**OPTIONAL, "pdf": partial(pdf.printed_report, key_image=pixels)}
+        extra = _Extra()
+        for kind in (kind for kind in writers if kind in run.also):
+            extra.add(kind, partial(writers[kind], analysis, evidence, parts), evidence, folder)
+        analysis = replace(analysis, cautions=(*analysis.cautions, *extra.cautions))
         objects: dict[str, Sequence[Dataset]] = {
             "seg": [seg] if seg is not None else [],
             "key_image": [_key_image(pixels, analysis, evidence, folder)],
             "heatmap": [heatmap.heatmap_capture(analysis, evidence)],
-            **{kind: write(analysis, evidence, parts) for kind, write in optional.items() if kind in run.also},
+            **extra.objects,
         }
         objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
         objects["sr"] = [sr.main_report(analysis, evidence, parts, objects)]
         if "ko" in objects:
             objects["ko"] = objects.pop("ko")  # delivered last, since it flags the others
-        written = _write_all(objects, evidence, folder)
+        written = tuple(
+            result
+            for kind, found in objects.items()
+            for result in extra.written.get(kind) or _write_kind(kind, found, evidence, folder)
+        )
     _remove_others(written, folder)
     return written
 
@@ -98,11 +112,56 @@ def refused(
         pixels = _save_png(picture, folder)
         what = "Not analysed: the reason as text"
         capture = key_image.key_image_capture(pixels, evidence, images[:1], what)
+        capture.RecognizableVisualFeatures = "NO"  # text alone
         objects = {"key_image": [capture]}
         objects["sr"] = [refusal.refusal_report(why, evidence, images, objects)]
-        written = _write_all(objects, evidence, folder)
+        written = tuple(r for kind, found in objects.items() for r in _write_kind(kind, found, evidence, folder))
     _remove_others(written, folder)
     return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """The optional objects and their files, by kind, as far as they could be written."""
+
+    objects: dict[str, Sequence[Dataset]] = field(default_factory=dict)
+    written: dict[str, list[Result]] = field(default_factory=dict)
+    cautions: list[Caution] = field(default_factory=list)
+
+    def add(self, kind: str, write: Callable[[], Sequence[Dataset]], evidence: Evidence, folder: Path) -> None:
+        """Write one kind, or note that it is missing.
+
+        Raises what speaks against the whole set: a refusal, or a fault of disk or memory.
+        """
+        try:
+            found = write()
+            self.written[kind] = _write_kind(kind, found, evidence, folder)
+        except Refused:
+            raise
+        except Exception as error:
+            if _is_of_the_machine(error):
+                raise
+            # not what the exception says, which may be a patient's value
+            log.error(
+                "an optional object could not be written", kind=kind, error=type(error).__name__, at=_place(error)
+            )
+            text = f"The optional object '{kind}' could not be written ({type(error).__name__}); the rest is complete."
+            self.cautions.append(Caution("optional-object-missing", text))
+        else:
+            self.objects[kind] = found
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """pydicom wraps what writing raises; an OSError of its own, for a value that cannot be encoded, has no number."""
+    cause = error.__cause__
+    machine = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+    return machine or (cause is not None and _is_of_the_machine(cause))
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, for whoever mends it: the innermost three calls."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
 
 
 @contextmanager
@@ -134,19 +193,17 @@ def _save_png(pixels: Pixels, folder: Path) -> Pixels:
     return drawn.halved(pixels)
 
 
-def _write_all(objects: ResultObjects, evidence: Evidence, folder: Path) -> tuple[Result, ...]:
+def _write_kind(kind: str, found: Sequence[Dataset], evidence: Evidence, folder: Path) -> list[Result]:
     """One data set of a kind is ``kind.dcm``; several are numbered."""
-    written: list[Result] = []
-    for kind, found in objects.items():
-        names = [kind] if len(found) == 1 else [f"{kind}_{number:03d}" for number in range(1, len(found) + 1)]
-        written += [evidence.write(ds, kind, folder, name) for ds, name in zip(found, names, strict=True)]
-    return tuple(written)
+    names = [kind] if len(found) == 1 else [f"{kind}_{number:03d}" for number in range(1, len(found) + 1)]
+    return [evidence.write(ds, kind, folder, name) for ds, name in zip(found, names, strict=True)]
 
 
 def _remove_others(written: Sequence[Result], folder: Path) -> None:
     """What an earlier run left in the folder is not of this result set."""
     ours = {result.path.name for result in written}
     for kind in (*DEFAULT, *OPTIONAL):
-        for path in (folder / f"{kind}.dcm", *folder.glob(f"{kind}_[0-9][0-9][0-9].dcm")):
+        unfinished = folder.glob(f".{kind}*.dcm.part")  # of an object that could not be written
+        for path in (folder / f"{kind}.dcm", *folder.glob(f"{kind}_[0-9][0-9][0-9].dcm"), *unfinished):
             if path.name not in ours:
                 path.unlink(missing_ok=True)

@@ -248,7 +248,7 @@ PERHAPS_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (81, 91, 203))  # 
 
 
 def _lossy(instances: Sequence[Instance]) -> tuple[Caution, ...]:
-    count = sum(map(_may_be_lossy, instances))
+    count = sum(map(may_be_lossy, instances))
     text = (
         f"{count} {instances[0].modality} image(s) were lossily compressed, or do not say that they were not: their "
         "values may not be the measured ones."
@@ -256,7 +256,7 @@ def _lossy(instances: Sequence[Instance]) -> tuple[Caution, ...]:
     return (Caution("lossy-compression", text),) if count else ()
 
 
-def _may_be_lossy(instance: Instance) -> bool:
+def may_be_lossy(instance: Instance) -> bool:
     """Lossy once is lossy for ever (PS3.3 C.7.6.1.1.5); silent images are judged by their transfer syntax."""
     stated, syntax = str(instance.get("LossyImageCompression", "")), instance.transfer_syntax_uid
     return stated == "01" or syntax in ALWAYS_LOSSY or (syntax in PERHAPS_LOSSY and stated != "00")

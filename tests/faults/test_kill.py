@@ -27,18 +27,6 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow]
 HALF_WAY = 40  # of the phantom's 180 slices
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url) as running:
-        yield running
-
-
 def pids(node: NodeProcess) -> Mapping[str, int]:
     return cast(Mapping[str, int], node.state["pids"])
 

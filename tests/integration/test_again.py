@@ -6,7 +6,6 @@ One node and one archive; each test adds to the story of the study, whatever the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,7 @@ from training.phantom.study import write_phantom_study
 
 pytestmark = pytest.mark.peers
 
-SETTINGS = "[assemble]\nct_quiet_s = 1\nquiet_s = 2\ngive_up_s = 5\n"
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=SETTINGS) as running:
-        yield running
+NODE_SETTINGS = "[assemble]\nct_quiet_s = 1\nquiet_s = 2\ngive_up_s = 5\n"
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +105,7 @@ def test_a_newer_model_of_another_name_names_the_older_ones_report(
     node.stop()
     asked = again(node, study)
     assert "the node does not run" in asked["state"]
-    node._more = f"{SETTINGS}\n[infer]\nbundle = {json.dumps(str(newer))}\n"
+    node._more = f"{NODE_SETTINGS}\n[infer]\nbundle = {json.dumps(str(newer))}\n"
     node.start()
     wait_for(lambda: len(runs(node, study)) == before + 1)
     report = newest(node, orthanc, study)

@@ -6,7 +6,6 @@ import json
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +28,7 @@ from tests.made_series import ct_image
 from tests.node_run import KINDS, dicom_files, events, objects, send, wait_for
 from training.phantom.study import write_phantom_study
 
-ASSEMBLE = "[assemble]\nquiet_s = 3\ngive_up_s = 6\n"
+NODE_SETTINGS = "[assemble]\nquiet_s = 3\ngive_up_s = 6\n"
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 STORED, WRONG_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA900, 0xC000
 # bytes of any process that receives or coordinates: about 0.15 GB when idle; the bomb would inflate to 0.3 GB
@@ -164,18 +163,6 @@ def store(port: int, one: Hostile) -> int:
         opened.release()
         raw.close()
     return -1 if answer is None or answer.Status is None else int(answer.Status)
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=ASSEMBLE) as running:
-        yield running
 
 
 def processes(node: NodeProcess) -> dict[int, psutil.Process]:

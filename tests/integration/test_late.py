@@ -26,20 +26,8 @@ from training.phantom.study import write_phantom_study
 pytestmark = pytest.mark.peers
 
 # ct_quiet_s: on a loaded machine an association's first slices are in the index a second late
-SETTINGS = "[assemble]\nct_quiet_s = 1.5\nquiet_s = 2\ngive_up_s = 5\ntwo_studies = true\n"
+NODE_SETTINGS = "[assemble]\nct_quiet_s = 1.5\nquiet_s = 2\ngive_up_s = 5\ntwo_studies = true\n"
 NOTHING_HAPPENS_S = 3.0
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=SETTINGS) as running:
-        yield running
 
 
 def worker(node: NodeProcess) -> psutil.Process:

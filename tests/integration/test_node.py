@@ -25,20 +25,8 @@ from training.phantom.study import write_phantom_study
 pytestmark = pytest.mark.peers
 
 # silence that a person would not notice here, but that is longer than a sender under load pauses
-ASSEMBLE = "[assemble]\nquiet_s = 3\ngive_up_s = 6\n"
+NODE_SETTINGS = "[assemble]\nquiet_s = 3\ngive_up_s = 6\n"
 NOTHING_HAPPENS_S = 3.0  # a batch of the index, a look of the coordinator, a poll of the queue: each below 1 s
-
-
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=ASSEMBLE) as running:
-        yield running
 
 
 @pytest.fixture

@@ -199,12 +199,6 @@ def test_highdicom_reads_the_same_voxels(get: Callable[[str], Written], study: s
 # --------------------------------------------------------------------------------------------------- (e): the archive
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
 def differences(sent: Dataset, returned: Dataset) -> list[str]:
     """Tags of elements that are missing, new or other; values are compared as pydicom reads them."""
     tags = {e.tag for e in sent} | {e.tag for e in returned}

@@ -38,12 +38,6 @@ when = {{ any = [{{ tracer = ["fdg", "psma*"] }}, {{ station_name = "/x/" }}], n
 
 
 @pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateOrthanc]:
-    with PrivateOrthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def node(orthanc: PrivateOrthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     psma = remade(tmp_path_factory.mktemp("bundle"), "psma-model", tracers=("psma-11", "psma-1007"))
     rules = RULES.format(psma=json.dumps(str(psma)))

@@ -48,6 +48,4 @@ def printed_report(
     ds.EncapsulatedDocumentLength = len(content)
     ds.EncapsulatedDocument = content + b"\0" * (len(content) % 2)  # OB is of even length (PS3.5 8.1.1)
     evidence.stamp(ds, "pdf", SERIES[1])
-    for keyword in ("Laterality", "BodyPartExamined"):  # not of this IOD
-        ds.pop(keyword, None)
     return [ds]

@@ -50,7 +50,8 @@ def structure_set(analysis: Analysis, evidence: Evidence, parts: Sequence[Segmen
     ds.ROIContourSequence = [_roi_contour(part, analysis) for part in automatic]
     ds.RTROIObservationsSequence = [_observation(part) for part in automatic]
     evidence.stamp(ds, "rtstruct", SERIES[1])
-    ds.pop("Laterality", None)  # not of an RT series
+    for keyword in ("ContentDate", "ContentTime"):  # not of this IOD, which has Structure Set Date and Time
+        del ds[keyword]
     return [ds]
 
 
@@ -125,8 +126,6 @@ def _pixel_planes(grid: Volume) -> Dataset:
 def _observation(part: Segment) -> Dataset:
     observation = Dataset()
     observation.ObservationNumber = observation.ReferencedROINumber = part.number
-    observation.ROIObservationLabel = "Research only"
-    observation.ROIObservationDescription = f"{codes.RESEARCH_USE_ONLY}; needs confirmation"
     observation.RTROIIdentificationCodeSequence = [code_item(codes.LESION)]
     observation.RTROIInterpretedType = observation.ROIInterpreter = ""
     return observation

@@ -40,7 +40,9 @@ def capture(
     ds.SeriesInstanceUID, ds.SeriesNumber, ds.InstanceNumber = evidence.uid(f"{name} series"), series[0], number or 1
     ds.Modality, ds.ConversionType, ds.PatientOrientation = "OT", "WSD", ""
     ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.BurnedInAnnotation = ds.RecognizableVisualFeatures = "NO"
+    # No Recognizable Visual Features (0028,0302), type 3: where the head is in view, a projection or a stack of slices
+    # may show a face, and whether it is in view is not known.
+    ds.BurnedInAnnotation = "NO"
     ds.LossyImageCompression = "00"
     ds.DerivationDescription = f"{what}. {codes.RESEARCH_USE_ONLY}"
     statement = evidence.model.statement if evidence.model else ""

@@ -20,6 +20,7 @@ ACROSS = SIDE - 2 * MARGIN
 SMALLEST = 20  # pixels of a letter's em: 10 at half size, less cannot be read there
 BACKGROUND, INK, MUTED, WARN = (14, 16, 22), (238, 240, 244), (170, 178, 190), (255, 190, 70)
 NARROWEST_SCALE, LOWEST_SCALE = 190, 110  # a scale bar on a smaller picture would meet its letters
+APART = 8  # of a note or scale bar from the letters
 BAR_MM = (200, 100, 50, 20, 10, 5)  # lengths of scale bars
 
 
@@ -150,14 +151,19 @@ class Canvas:
             ((x + width / 2, y + height - 4), bottom, "mb"),
         ):
             self.over(at, letter, anchor=anchor, light=frame.light)
-        if frame.note:
-            self.over((x + 5, y + 4), frame.note, anchor="lt", light=frame.light)
+        if frame.note:  # below the letter at the top where it would meet that
+            meets = 5 + self.width(frame.note, SMALLEST) + APART > (width - self.width(top, SMALLEST)) / 2
+            down = line_height(SMALLEST) if meets else 0
+            self.over((x + 5, y + 4 + down), frame.note, anchor="lt", light=frame.light)
         if width >= NARROWEST_SCALE and height >= LOWEST_SCALE:
             self._scale(x, y + height, width, frame)
 
     def _scale(self, x: int, bottom: int, width: int, frame: Frame) -> None:
         bar_mm = next(mm for mm in BAR_MM if mm / frame.step_mm <= width / 3 or mm == BAR_MM[-1])
         ink, rim = ((0, 0, 0), (255, 255, 255)) if frame.light else (INK, (0, 0, 0))
+        ends = 8 + max(bar_mm / frame.step_mm, self.width(f"{bar_mm} mm", SMALLEST))
+        if ends + APART > (width - self.width(frame.letters[3], SMALLEST)) / 2:
+            bottom -= line_height(SMALLEST)  # above the letter at the bottom, which it would meet
         self.draw.rectangle((x + 7, bottom - 11, x + 9 + bar_mm / frame.step_mm, bottom - 7), ink, rim)
         self.over((x + 8, bottom - 15), f"{bar_mm} mm", anchor="ls", light=frame.light)
 

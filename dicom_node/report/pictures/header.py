@@ -17,8 +17,11 @@ GAUGE_HEIGHT, GAUGE, RANGE = 10, (62, 66, 76), (120, 170, 255)
 def header(canvas: Canvas, analysis: Analysis, *, replaces: bool) -> int:
     """Draw it; returns where the next thing may begin."""
     number = verdict.spoken(analysis)
-    bottom = _sentence(canvas, analysis) if number is None else _number(canvas, analysis, number)
-    bottom = _applicability(canvas, analysis, bottom)
+    if number is not None and verdict.demonstrates_only(analysis):
+        bottom = _no_result(canvas, analysis, number)
+    else:
+        bottom = _sentence(canvas, analysis) if number is None else _number(canvas, analysis, number)
+        bottom = _applicability(canvas, analysis, bottom)
     if replaces:
         text = canvas.say("picture-replaces")
         bottom = canvas.band(text, bottom, size=BAND_SIZES[0], fill=REPLACED, ink=INK, most=1)
@@ -32,6 +35,17 @@ def _sentence(canvas: Canvas, analysis: Analysis) -> int:
     size = fits[0] if fits else SENTENCE_SIZES[-1]
     ink = WARN if verdict.state(analysis) == "withheld" else INK
     return canvas.paragraph(text, 6, size=size, bold=True, ink=ink, most=2) + 4
+
+
+def _no_result(canvas: Canvas, analysis: Analysis, number: verdict.Spoken) -> int:
+    """That the model does not apply, large on amber, why, and last the number: small, muted and called no result."""
+    text = canvas.say("not-applicable")
+    size = next((s for s in SENTENCE_SIZES if len(canvas.lines(text, s, bold=True)) == 1), SENTENCE_SIZES[-1])
+    bottom = canvas.band(text, 0, size=size, fill=WARN, ink=ON_WARN, most=2) + 2
+    if reasons := verdict.reasons(analysis.prediction, canvas.say):
+        bottom = canvas.paragraph(reasons, bottom, size=BAND_SIZES[-1], ink=WARN, most=2)
+    told = verdict.demonstration(analysis, number, canvas.say)
+    return canvas.paragraph(told, bottom, size=BAND_SIZES[-1], ink=MUTED, most=2) + 4
 
 
 def _number(canvas: Canvas, analysis: Analysis, number: verdict.Spoken) -> int:

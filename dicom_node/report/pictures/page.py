@@ -36,11 +36,7 @@ def page(
     if notice:
         sheet.paragraph(notice, TEXT, bold=True, ink=RED, most=3)
     sheet.rule()
-    headline = verdict.headline(analysis, say)
-    size = next((s for s in HEADLINES if len(sheet.lines(headline, s, bold=True)) == 1), HEADLINES[-1])
-    sheet.paragraph(headline, size, bold=True, most=3)
-    inside = verdict.applicability(analysis.prediction) == "inside"
-    sheet.paragraph(verdict.applicability_sentence(analysis.prediction, say), 9, ink=GREY if inside else RED, most=4)
+    _verdict(sheet, analysis, say)
     sheet.top += 4
     lesions = verdict.shown_lesions(analysis.lesions)
     warnings = [verdict.caution_sentence(caution, say) for caution in verdict.cautions(analysis)]
@@ -51,6 +47,21 @@ def page(
     _listed(sheet, say("page-warnings"), warnings, sheet.floor - _section_height(sheet, basis), say)
     _listed(sheet, say("page-basis"), basis, sheet.floor, say)
     return sheet.pdf()
+
+
+def _verdict(sheet: Sheet, analysis: Analysis, say: Phrases) -> None:
+    """The verdict, then whether the model applies; the other way round where it does not and still gave a number."""
+    applies = verdict.applicability_sentence(analysis.prediction, say)
+    number = verdict.spoken(analysis)
+    if number is not None and verdict.demonstrates_only(analysis):
+        sheet.paragraph(applies, HEADLINES[-1], bold=True, ink=RED, most=4)
+        sheet.paragraph(verdict.demonstration(analysis, number, say), TEXT, ink=GREY, most=3)
+        return
+    headline = verdict.headline(analysis, say)
+    size = next((s for s in HEADLINES if len(sheet.lines(headline, s, bold=True)) == 1), HEADLINES[-1])
+    sheet.paragraph(headline, size, bold=True, most=3)
+    inside = verdict.applicability(analysis.prediction) == "inside"
+    sheet.paragraph(applies, 9, ink=GREY if inside else RED, most=4)
 
 
 def _foot(analysis: Analysis, say: Phrases, report_uid: str, node: str) -> list[FootLine]:

@@ -161,20 +161,18 @@ def _named(studies: Iterable[Dataset] | None) -> Iterable[Named]:
 
 def _segments(ds: Dataset) -> str:
     labels = [str(segment.SegmentLabel) for segment in ds.SegmentSequence if segment.SegmentNumber]  # 0: background
-    return f"{len(labels)} segments ({', '.join(labels)}) on {ds.NumberOfFrames} frames"
+    return f"{_counted(len(labels), 'segment')} ({', '.join(labels)}) on {_counted(int(ds.NumberOfFrames), 'frame')}"
 
 
 def _frames(ds: Dataset) -> str:
-    number = int(ds.get("NumberOfFrames", 1))
-    return (
-        f"{number} frame{'s' if number != 1 else ''} of {ds.Columns} × {ds.Rows}: {ds.get('DerivationDescription', '')}"
-    )
+    frames = _counted(int(ds.get("NumberOfFrames", 1)), "frame")
+    return f"{frames} of {ds.Columns} × {ds.Rows}: {ds.get('DerivationDescription', '')}"
 
 
 def _contours(ds: Dataset) -> str:
     named = {int(roi.ROINumber): str(roi.ROIName) for roi in ds.StructureSetROISequence}
     drawn = {int(c.ReferencedROINumber): len(c.get("ContourSequence") or []) for c in ds.ROIContourSequence}
-    return "; ".join(f"{name}: {drawn.get(number, 0)} contours" for number, name in named.items())
+    return "; ".join(f"{name}: {_counted(drawn.get(number, 0), 'contour')}" for number, name in named.items())
 
 
 def _page(ds: Dataset) -> str:
@@ -183,7 +181,11 @@ def _page(ds: Dataset) -> str:
 
 def _marked(ds: Dataset) -> str:
     studies = ds.get("CurrentRequestedProcedureEvidenceSequence")
-    return f"{len(list(_named(studies)))} objects marked"
+    return f"{_counted(len(list(_named(studies))), 'object')} marked"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' if number != 1 else ''}"
 
 
 _CONTENTS: dict[str, Callable[[Any], str]] = {

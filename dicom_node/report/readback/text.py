@@ -146,6 +146,8 @@ def _shortened(parameter: str) -> str:
 
 def _print_objects(found: Sequence[ResultSummary], main: ResultSummary, console: Console) -> None:
     """The files of the set, and what the main report names that is not among them."""
+    if [s.kind for s in found] == ["sr"] and all(m.path is not None for m in main.members):
+        return  # it is printed already
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

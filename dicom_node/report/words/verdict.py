@@ -65,6 +65,11 @@ def spoken(analysis: Analysis) -> Spoken | None:
     return Spoken(round(100.0 * prediction.probability, 2), bounds)
 
 
+def demonstrates_only(analysis: Analysis) -> bool:
+    """Whether a probability is printed although the model does not apply: a demonstration's, and no result."""
+    return analysis.prediction.applicability == "outside" and spoken(analysis) is not None
+
+
 def state(analysis: Analysis) -> str:
     """Key of ``codes.PREDICTION_STATES``: the prediction's status, "withheld" where it may not be printed."""
     status = analysis.prediction.status
@@ -97,23 +102,40 @@ def interval(number: Spoken, say: Phrases = ENGLISH) -> str:
 
 
 def headline(analysis: Analysis, say: Phrases = ENGLISH) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence; where the model does not apply, that comes before its number."""
     number = spoken(analysis)
-    if number is not None:
-        name, percent = analysis.model.probability_code.meaning, f"{number.percent:.1f}"
-        text = say("headline-probability", name=name, percent=percent, interval=interval(number, say))
-        return say("headline-indeterminate", headline=text) if analysis.prediction.status == "indeterminate" else text
-    key = {"withheld": "headline-withheld", "none": "headline-none"}.get(state(analysis), "headline-no-probability")
-    return say(key)
+    if number is None:
+        key = {"withheld": "headline-withheld", "none": "headline-none"}.get(state(analysis), "headline-no-probability")
+        return say(key)
+    if demonstrates_only(analysis):
+        return f"{say('not-applicable')} {demonstration(analysis, number, say)}"
+    return _probability(analysis, number, say)
+
+
+def demonstration(analysis: Analysis, number: Spoken, say: Phrases = ENGLISH) -> str:
+    """A number that is no result, called so."""
+    return say("demonstration-only", headline=_probability(analysis, number, say))
+
+
+def _probability(analysis: Analysis, number: Spoken, say: Phrases) -> str:
+    name, percent = analysis.model.probability_code.meaning, f"{number.percent:.1f}"
+    text = say("headline-probability", name=name, percent=percent, interval=interval(number, say))
+    return say("headline-indeterminate", headline=text) if analysis.prediction.status == "indeterminate" else text
 
 
 def applicability_sentence(prediction: Prediction, say: Phrases = ENGLISH) -> str:
     """The verdict on applicability with its reasons."""
-    sentence = say("applicability", words=say(f"applicability-{applicability(prediction)}"))
-    if not prediction.applicability_reasons:
-        return sentence
-    reasons = reduce(lambda a, b: say("and-also", one=a, other=b), map(say.reason, prediction.applicability_reasons))
-    return say("applicability-why", sentence=sentence, reasons=reasons)
+    sentence, why = (
+        say("applicability", words=say(f"applicability-{applicability(prediction)}")),
+        reasons(prediction, say),
+    )
+    return say("applicability-why", sentence=sentence, reasons=why) if why else sentence
+
+
+def reasons(prediction: Prediction, say: Phrases = ENGLISH) -> str:
+    """Why the model applies or not; "" where nothing is said."""
+    said = [say.reason(reason) for reason in prediction.applicability_reasons]
+    return reduce(lambda a, b: say("and-also", one=a, other=b), said) if said else ""
 
 
 def lesion_count(found: int, shown: int, say: Phrases = ENGLISH) -> str:
