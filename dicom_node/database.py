@@ -96,6 +96,7 @@ receipts = sa.Table(
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("how", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Column("taken", sa.Boolean, nullable=False, default=True),
 )
 story = sa.Table(
     "story",

@@ -205,15 +205,17 @@ class Ledger:
         query = sa.select(*chosen).where(*here).order_by(outbox.c.destination)
         return [Delivery(**row) for row in self._all(query)]
 
-    def record_receipt(self, run_id: str, destination: str, sop_instance_uid: str, kind: str, how: str) -> None:
-        """The archive confirmed this object; ``how`` says by what, the last word stays."""
+    def record_receipt(
+        self, run_id: str, destination: str, sop_instance_uid: str, kind: str, how: str, *, taken: bool = True
+    ) -> None:
+        """The archive confirmed this object, or never takes it; ``how`` says by what, the last word stays."""
         row = {"run_id": run_id, "destination": destination, "sop_instance_uid": sop_instance_uid}
-        statement = insert(receipts).values({**row, "kind": kind, "how": how, "at": time.time()})
-        last = {"how": statement.excluded["how"], "at": statement.excluded["at"]}
+        statement = insert(receipts).values({**row, "kind": kind, "how": how, "at": time.time(), "taken": taken})
+        last = {name: statement.excluded[name] for name in ("how", "at", "taken")}
         self._write(statement.on_conflict_do_update(index_elements=list(row), set_=last))
 
     def receipts(self, run_id: str) -> list[Mapping[str, Any]]:
-        """What archives confirmed: destination, sop_instance_uid, kind, how, at (Unix time)."""
+        """What archives said of each object: destination, sop_instance_uid, kind, how, at (Unix time), taken."""
         return self._all(sa.select(receipts).where(receipts.c.run_id == run_id).order_by(receipts.c.at))
 
     # ----------------------------------------------------------------------------------------------------------- story

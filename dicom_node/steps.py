@@ -5,13 +5,14 @@ A run that is superseded ends by itself: it is not analysed, or not heeded, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.config import Settings
-from dicom_node.deliver import Undelivered, confirm, deliver, why_refusal_withheld, why_withheld
+from dicom_node.deliver import Receipt, Undelivered, confirm, deliver, why_refusal_withheld, why_withheld
 from dicom_node.identity import now_dt
 from dicom_node.ledger import CLOSED, Ledger, RunState
 from dicom_node.sections import Destination
@@ -100,8 +101,18 @@ class Steps:
                 raise _Superseded
 
         def send(to: Destination, found: ResultSet) -> None:
-            for receipt in deliver(found.results, to, self.settings.receive.ae_title, begin):
-                self._ledger.record_receipt(run_id, destination, receipt.sop_instance_uid, receipt.kind, receipt.how)
+            known = {receipt["sop_instance_uid"] for receipt in self._receipts(run_id, destination)}
+            # only what is lacking; all of it again where the archive did not confirm what it had taken
+            lacking = [r for r in found.results if r.sop_instance_uid not in known] or found.results
+            try:
+                receipts = deliver(lacking, to, self.settings.receive.ae_title, begin)
+            except Undelivered as undelivered:
+                self._record(run_id, destination, undelivered.receipts)
+                raise
+            self._record(run_id, destination, receipts)
+            if left_out := self._left_out(run_id, destination):
+                log.warning("the archive does without", run_id=run_id, destination=destination, what=left_out)
+                self._tell(run_id, "left-out", destination=destination, text=left_out)
             self._ledger.record_delivery(run_id, destination, "delivered")
             self._tell(run_id, "delivered", destination=destination)
 
@@ -111,13 +122,13 @@ class Steps:
         """Ask the archive for every object; "" when it has them all, else what it lacks."""
 
         def ask(to: Destination, found: ResultSet) -> None:
-            have = {r["sop_instance_uid"] for r in self._ledger.receipts(run_id) if r["destination"] == destination}
-            by_status = all(r.sop_instance_uid in have for r in found.results)
-            receipts = confirm(found.results, to, self.settings.receive.ae_title, by_status)
-            for receipt in receipts:
-                self._ledger.record_receipt(run_id, destination, receipt.sop_instance_uid, receipt.kind, receipt.how)
+            known = {r["sop_instance_uid"]: r["taken"] for r in self._receipts(run_id, destination)}
+            wanted = [r for r in found.results if known.get(r.sop_instance_uid, True)]
+            by_status = all(r.sop_instance_uid in known for r in wanted)
+            receipts = confirm(wanted, to, self.settings.receive.ae_title, by_status)
+            self._record(run_id, destination, receipts)
             if all(receipt.same for receipt in receipts):
-                self._ledger.record_delivery(run_id, destination, "confirmed")
+                self._ledger.record_delivery(run_id, destination, "confirmed", self._left_out(run_id, destination))
                 self._tell(run_id, "confirmed", destination=destination)
             else:
                 reason = "the archive already held objects of this run with other bytes, and keeps the first"
@@ -125,6 +136,19 @@ class Steps:
                 self._tell(run_id, "kept-first", destination=destination, text=reason)
 
         return self._tried(run_id, destination, ask)
+
+    def _receipts(self, run_id: str, destination: str) -> list[Mapping[str, Any]]:
+        return [receipt for receipt in self._ledger.receipts(run_id) if receipt["destination"] == destination]
+
+    def _record(self, run_id: str, destination: str, receipts: Iterable[Receipt]) -> None:
+        for r in receipts:
+            self._ledger.record_receipt(run_id, destination, r.sop_instance_uid, r.kind, r.how, taken=r.taken)
+
+    def _left_out(self, run_id: str, destination: str) -> str:
+        """Which optional objects the archive never takes, and what it says; "" where it takes all."""
+        out = [r for r in self._receipts(run_id, destination) if not r["taken"]]
+        said = dict.fromkeys(f"{r['kind']} ({r['how']})" for r in out)
+        return f"without what the archive does not take: {', '.join(said)}" if said else ""
 
     def _tried(self, run_id: str, destination: str, act: Callable[[Destination, ResultSet], None]) -> str:
         if any(d.destination == destination and d.state in CLOSED for d in self._ledger.deliveries(run_id)):

@@ -46,6 +46,7 @@ MODEL = ModelFacts(
     preprocessing_digest="b" * 64,
 )
 REPORTED = Prediction("reported", 0.734, (0.593, 0.846), True, "outside", ("phantom model on a patient",))
+INSIDE = replace(REPORTED, applicability="inside", applicability_reasons=())
 WITHHELD = Prediction("withheld", None, None, None, "outside", ("slice spacing 9 mm",))
 NO_LESION = Prediction("none", None, None, None, "unknown")
 PATIENT = {

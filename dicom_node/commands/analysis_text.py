@@ -57,6 +57,8 @@ def _print_done(answer: dict[str, Any], console: Console) -> None:
         )
         interval = " to ".join(low_high) or "no interval: one member"
         text = f"{prediction['target']}: {said} ({interval}), "
+        if prediction["applicability"] == "outside":
+            text = f"The model does not apply to this study. Demonstration only, not a result: {text}"
         text += f"{prediction['status']}, applicability {prediction['applicability']}"
         console.print(text, highlight=False, markup=False)
     statement = f"model {model['name']} {model['version']} ({model['backend']}). {model['statement']}"

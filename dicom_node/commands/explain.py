@@ -199,7 +199,7 @@ def _request(request: again.Request) -> dict[str, Any]:
 
 
 def _receipt(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: receipt[key] for key in ("kind", "sop_instance_uid", "how")} | {"at": _time(receipt["at"])}
+    return {key: receipt[key] for key in ("kind", "sop_instance_uid", "taken", "how")} | {"at": _time(receipt["at"])}
 
 
 def _to_do(code: str) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ STYLES = {
     "set aside": "red",
     "not-routed": "yellow",
     "withheld": "yellow",
+    "left-out": "yellow",
     "kept-first": "yellow",
     "superseded": "yellow",
     "undecided": "yellow",
@@ -130,7 +131,7 @@ def _print_run(run: Mapping[str, Any], names: Mapping[str, str], say: Callable[.
     for result in run["results"]:
         say(f"  {result['kind']:10} {result['sop_instance_uid']}  {result['path']}")
     for delivery in run["deliveries"]:
-        confirmed = len({r["sop_instance_uid"] for r in delivery["receipts"]})
+        confirmed = len({r["sop_instance_uid"] for r in delivery["receipts"] if r["taken"]})
         of = f"{confirmed} of {len(run['results'])} objects confirmed"
         reason = f", {delivery['reason']}" if delivery["reason"] else ""
         text = f"  to {delivery['destination']}: {delivery['state']}, {of}, tries that failed: {delivery['attempts']}"

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dicom_node.deliver.errors import Undelivered
+from dicom_node.deliver.errors import Answer, Receipt, Undelivered
 from dicom_node.sections import Destination, OrthancDestination, is_loopback
 from inference.facts import Result
 
-# Images before documents: a viewer that opens the SR finds what it refers to.
+# The default set.  Images before documents: a viewer that opens the SR finds what it refers to.
 ORDER = ("seg", "key_image", "heatmap", "sr", "sr_viewer")
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The archive has this object.
-
-    ``how`` says by what we know it; ``same`` is False where it holds, and keeps, another object under the same UID.
-    """
-
-    sop_instance_uid: str
-    kind: str
-    how: str
-    same: bool = True
 
 
 def why_withheld(destination: Destination, *, demonstration: bool) -> str:
@@ -41,24 +27,31 @@ def why_withheld(destination: Destination, *, demonstration: bool) -> str:
 def deliver(
     results: Sequence[Result], destination: Destination, calling_aet: str, begin: Callable[[], None] = lambda: None
 ) -> tuple[Receipt, ...]:
-    """Send the result set; what the answers to the sending itself confirm (C-STORE statuses).
+    """Send the result set; what the answers to the sending itself say of each object.
 
     ``begin`` is called once the destination answers, right before the first object goes; what it raises ends the
-    delivery.  Raises Undelivered.
+    delivery.  Raises Undelivered where one of the default set was not taken, or any may be taken later.
     """
     ordered = in_order(results)
     if isinstance(destination, OrthancDestination):
         from dicom_node.deliver.orthanc import upload
 
-        upload(ordered, destination, begin)
-        return ()
+        return _taken(ordered, upload(ordered, destination, begin), destination.name)
     from dicom_node.deliver.dimse import store
 
-    statuses = store(ordered, destination, calling_aet, begin)
-    return tuple(
-        Receipt(r.sop_instance_uid, r.kind, f"C-STORE status 0x{status:04X}")
-        for r, status in zip(ordered, statuses, strict=True)
-    )
+    answers = store(ordered, destination, calling_aet, begin)
+    return _taken(ordered, answers, f"{destination.name} ({destination.ae_title})")
+
+
+def _taken(results: Sequence[Result], answers: Sequence[Answer], name: str) -> tuple[Receipt, ...]:
+    """The receipts, where nothing is lacking; ``answers``: one an object, fewer where the connection broke off."""
+    answered = list(zip(results, answers, strict=False))
+    receipts = tuple(Receipt(r.sop_instance_uid, r.kind, a.how) for r, a in answered if a.stored)
+    refused = [(r, a) for r, a in answered if not a.stored]
+    if len(answered) < len(results) or any(not a.final or r.kind in ORDER for r, a in refused):
+        said = list(dict.fromkeys(f"the {r.kind} object: {a.how}" for r, a in refused))
+        raise Undelivered(f"{name} did not take {'; '.join(said)}.", receipts)
+    return receipts + tuple(Receipt(r.sop_instance_uid, r.kind, a.how, taken=False) for r, a in refused)
 
 
 def confirm(

@@ -6,22 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dicom_node.deliver.errors import Undelivered
+from dicom_node.deliver.errors import Answer, Undelivered
 from dicom_node.sections import DimseDestination
 from inference.facts import Refused, Result
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 WARNINGS = {0xB000, 0xB006, 0xB007}  # stored, with a remark (PS3.4 Table B.2-1)
+# Refused for what the object is (PS3.4 table B.2-1, PS3.7 C.5.6), so that it would be again
+FINAL = (range(0x0122, 0x0123), range(0xA900, 0xAA00), range(0xC000, 0xD000))
 PENDING = {0xFF00, 0xFF01}
 
 
 def store(
     results: Sequence[Result], destination: DimseDestination, calling_aet: str, begin: Callable[[], None]
-) -> tuple[int, ...]:
-    """C-STORE each file, in the order given; the status of each, all of them Success or a warning.
+) -> tuple[Answer, ...]:
+    """C-STORE each file, in the order given; the answer to each, up to where the association broke off.
 
-    ``begin`` is called when the association stands.  Raises Undelivered where there is no association, an object is not
-    accepted, or the status is a failure.
+    ``begin`` is called when the association stands.  Raises Undelivered where there is none.
     """
     from pydicom import dcmread
 
@@ -30,27 +31,28 @@ def store(
     try:
         with _associated(destination, calling_aet, contexts) as association:
             begin()
-            return tuple(_store_one(association, result, dataset) for result, dataset in files)
+            return tuple(_answers(association, [dataset for _, dataset in files]))
     except Refused as refused:
         raise Undelivered(f"Destination {destination.name}: {refused.reason}") from refused
-    except _NotStored as not_stored:
-        raise Undelivered(f"{_named(destination)} {not_stored}.") from not_stored
 
 
-class _NotStored(Exception):  # noqa: N818 - said by the peer
-    """What the peer did with one object."""
-
-
-def _store_one(association: Any, result: Result, dataset: Any) -> int:
-    try:
-        answer = association.send_c_store(dataset)
-    except (ValueError, RuntimeError) as error:  # no context accepted for this object, or the association broke off
-        raise _NotStored(f"did not take the {result.kind} object: {error}") from error
-    if "Status" not in answer:
-        raise _NotStored(f"gave no answer to the {result.kind} object")
-    if answer.Status != 0 and answer.Status not in WARNINGS:
-        raise _NotStored(f"answered 0x{answer.Status:04X} to the {result.kind} object")
-    return int(answer.Status)
+def _answers(association: Any, datasets: Sequence[Any]) -> Iterator[Answer]:
+    for dataset in datasets:
+        try:
+            answer = association.send_c_store(dataset)
+        except ValueError:
+            syntax = dataset.file_meta.TransferSyntaxUID.name
+            yield Answer(False, f"it accepts no {dataset.SOPClassUID.name} in {syntax}", final=True)
+            continue
+        except RuntimeError as error:
+            yield Answer(False, f"the association broke off ({error})")
+            return
+        if "Status" not in answer:
+            yield Answer(False, "no answer")
+            return
+        stored = answer.Status == 0 or answer.Status in WARNINGS
+        final = not stored and any(answer.Status in statuses for statuses in FINAL)
+        yield Answer(stored, f"C-STORE status 0x{answer.Status:04X}", final)
 
 
 def find(results: Sequence[Result], destination: DimseDestination, calling_aet: str) -> bool | None:

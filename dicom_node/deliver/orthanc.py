@@ -15,7 +15,7 @@ import requests
 from orthanc_api_client import OrthancApiClient
 from orthanc_api_client.exceptions import OrthancApiException
 
-from dicom_node.deliver.errors import Undelivered
+from dicom_node.deliver.errors import Answer, Undelivered
 from dicom_node.sections import OrthancDestination
 from inference.facts import Result
 
@@ -59,13 +59,19 @@ def _reason(error: Exception) -> str:
     return f"HTTP {status}, {text}" if status else text
 
 
-def upload(results: Sequence[Result], destination: OrthancDestination, begin: Callable[[], None]) -> None:
+def upload(results: Sequence[Result], destination: OrthancDestination, begin: Callable[[], None]) -> tuple[Answer, ...]:
     """Upload each file, in the order given.  ``begin`` is called once Orthanc answers.  Raises Undelivered."""
     with _open(destination) as client:
         client.get("system")
         begin()
-        for result in results:
-            client.upload(result.path.read_bytes())
+        return tuple(_answer(client.post("instances", data=result.path.read_bytes())) for result in results)
+
+
+def _answer(response: requests.Response) -> Answer:
+    """Its site can have a filter, which drops what it does not want."""
+    status = str(response.json().get("Status", ""))
+    dropped = status == "FilteredOut"
+    return Answer(not dropped, f"answered {status}", final=dropped)
 
 
 def read_back(results: Sequence[Result], destination: OrthancDestination) -> tuple[bool, ...]:

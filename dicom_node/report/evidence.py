@@ -184,6 +184,16 @@ class Evidence:
         return readable(self.say)
 
     @property
+    def notice(self) -> str:
+        """For attributes, in English: that an earlier result is replaced; "" where none is."""
+        return Phrases()("picture-replaces") if self.run.predecessors else ""
+
+    @property
+    def notice_in_pictures(self) -> str:
+        """The same in the pictures' language."""
+        return self.say_in_pictures("picture-replaces") if self.run.predecessors else ""
+
+    @property
     def software_versions(self) -> list[str]:
         model = [f"model {self.model.name} {self.model.version}"[:64]] if self.model else []
         return [self.run.node_version, *model]

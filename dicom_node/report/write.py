@@ -142,10 +142,9 @@ class _Extra:
             if _is_of_the_machine(error):
                 raise
             # not what the exception says, which may be a patient's value
-            log.error(
-                "an optional object could not be written", kind=kind, error=type(error).__name__, at=_place(error)
-            )
-            text = f"The optional object '{kind}' could not be written ({type(error).__name__}); the rest is complete."
+            fault = type(error).__name__
+            log.error("an optional object could not be written: %s, %s at %s", kind, fault, _place(error))
+            text = f"The optional object '{kind}' could not be written ({fault}); the default results are complete."
             self.cautions.append(Caution("optional-object-missing", text))
         else:
             self.objects[kind] = found

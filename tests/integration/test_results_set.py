@@ -20,7 +20,7 @@ from dicom_node import errors
 from dicom_node.report import read_result, summarise, write_refusal, write_results
 from dicom_node.report.readback.text import prediction_line
 from inference.facts import Analysis, Refused, Result
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
+from tests.report_case import INSIDE, MODEL, NO_LESION, REPORTED, RUN, STATEMENT, WITHHELD, make_analysis, real_analysis
 
 ALL = ["seg", "key_image", "heatmap", "sr_viewer", "sr"]  # in the order they are delivered: what is referred to first
 TWO = (((30.0, -20.0, 12.0), 14.0, 8.0), ((-35.0, 10.0, -15.0), 3.0, 5.0))
@@ -158,7 +158,7 @@ def test_numbers_read_back_equal_those_given(analysis: Analysis, results: dict[s
     assert (main.kind, viewer.kind) == ("sr", "sr_viewer")
     prediction = main.prediction
     assert prediction is not None
-    assert (prediction.probability, prediction.interval, prediction.label) == (0.734, (0.593, 0.846), "Positive")
+    assert (prediction.probability, prediction.interval) == (0.734, (0.593, 0.846))
     assert (prediction.status, prediction.applicability) == ("reported", "outside")
     assert main.lesion_count == 2
     by_name = {lesion.tracking_id: lesion for lesion in main.lesions}
@@ -197,8 +197,31 @@ def test_highdicom_reads_reports_and_tracks_the_same_lesions(results: dict[str, 
     assert all(d.algorithm_type == hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC for d in segments)
 
 
-def test_viewers_first_numbers_are_the_prediction(results: dict[str, Result]) -> None:
+def test_where_the_model_does_not_apply_no_code_and_no_viewer_takes_its_number_for_a_result(
+    analysis: Analysis, results: dict[str, Result], tmp_path: Path
+) -> None:
+    """The number of a demonstration stands in the main report alone, behind the verdict; viewers show no verdict."""
+    applies = {r.kind: r for r in write_results(replace(analysis, prediction=INSIDE), RUN, tmp_path)}
+    for found, applicable in ((results, False), (applies, True)):
+        summary = read_result(found["sr"].path)
+        assert summary.prediction is not None
+        assert summary.prediction.label == ("Positive" if applicable else None)
+        assert summary.prediction.probability == 0.734
+        reports = files(found)
+        codes = [e.value for e in reports["sr_viewer"].iterall() if e.keyword == "CodeValue"]
+        assert ("DEMO-PROB" in codes) == applicable
+        assert bool({"PRED-LO95", "PRED-HI95"} & set(codes)) == applicable
+        for kind in ("sr", "sr_viewer"):
+            said = text_of(reports[kind])
+            assert ("The model does not apply to this study. Demonstration only, not a result: " in said) != applicable
+            assert "73.4 %" in said
+        line = prediction_line(summary.prediction)
+        assert line.startswith("[bold]The model does not apply") != applicable
+
+
+def test_viewers_first_numbers_are_the_prediction(analysis: Analysis, tmp_path: Path) -> None:
     """OHIF prints the first five numbers of a group; other kinds of group would blank it."""
+    results = {r.kind: r for r in write_results(replace(analysis, prediction=INSIDE), RUN, tmp_path)}
     root = files(results)["sr_viewer"].ContentSequence[-1]
     for position, group in enumerate(root.ContentSequence):
         assert any(item.ValueType == "SCOORD" for item in group.ContentSequence)
@@ -214,7 +237,7 @@ def test_viewers_first_numbers_are_the_prediction(results: dict[str, Result]) ->
 
 
 def test_a_model_of_one_member_prints_no_bounds(analysis: Analysis, tmp_path: Path) -> None:
-    alone = replace(analysis, prediction=replace(REPORTED, interval=None))
+    alone = replace(analysis, prediction=replace(INSIDE, interval=None))
     results = {r.kind: r for r in write_results(alone, RUN, tmp_path)}
     for kind in ("sr", "sr_viewer"):
         report = pydicom.dcmread(results[kind].path)
@@ -306,7 +329,8 @@ def test_empty_and_odd_headers_stay_as_they_are(tmp_path: Path, header: dict[str
     for result in write_results(analysis, RUN, tmp_path / "out"):
         ds = pydicom.dcmread(result.path)
         for keyword, value in header.items():
-            if keyword != "Laterality":
+            part_of_no_image = keyword == "BodyPartExamined" and result.kind in ("sr", "sr_viewer")
+            if keyword != "Laterality" and not part_of_no_image:
                 assert str(ds.get(keyword) or "") == value
 
 

@@ -202,9 +202,40 @@ def test_the_planes_cross_at_the_index_lesions_maximum_and_the_picture_says_wher
 
 
 def test_what_must_be_read_first_is_largest(analyses: dict[str, Analysis], seen: Seen) -> None:
-    key_image(analyses["one lesion"])
+    key_image(analyses["inside"])
     assert max(seen.texts, key=lambda text: text.size).text == "73.4 %"
     assert seen.texts[0].text == "73.4 %"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_where_the_model_does_not_apply_that_is_largest_and_its_number_is_small_and_last(
+    analyses: dict[str, Analysis], seen: Seen, language: str
+) -> None:
+    say = Phrases(language)
+    picture = key_image(analyses["one lesion"], say)
+    assert_readable(seen)
+    verdict_line, numbers = seen.texts[0], [text for text in seen.texts if "73.4" in text.text]
+    assert verdict_line.text == say("not-applicable")
+    assert verdict_line.size == max(text.size for text in seen.texts)
+    (number,) = numbers
+    assert number.size < verdict_line.size * 0.75
+    assert number.box[1] > verdict_line.box[3]
+    assert number.text.startswith(say("demonstration-only", headline=""))
+    x0, y0, x1, y1 = map(round, number.box)
+    assert picture[y0:y1, x0:x1].max() < 200, "it is muted"
+
+
+def test_letters_keep_clear_of_notes_and_scale_bars_on_narrow_panels(seen: Seen) -> None:
+    canvas = Canvas()
+    for width in (192, 220, 256, 312):
+        seen.texts.clear()
+        frame = Frame("", ("R", "L", "A", "P"), 1.0, "W 1500 L −600")
+        canvas.panel(np.zeros((200, width, 3), np.uint8), (20, 40), frame)
+        by_text = {text.text: text.box for text in seen.texts}
+        (scale,) = (text for text in by_text if text.endswith(" mm"))
+        for one, other in (("W 1500 L −600", "A"), (scale, "P"), ("W 1500 L −600", "R"), (scale, "R")):
+            x0, y0, x1, y1 = by_text[one]
+            assert not overlap((x0 - 6, y0, x1 + 6, y1), by_text[other]), (width, one, other)
 
 
 def test_withheld_prints_no_number_of_the_model(analyses: dict[str, Analysis], seen: Seen) -> None:

@@ -13,7 +13,7 @@ import inference
 from dicom_node.report import codes, write_results
 from dicom_node.report.words import verdict
 from inference.facts import Analysis, Caution, Code, Prediction, ReferenceUptake, Tracer
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
+from tests.report_case import INSIDE, MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,17 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 def test_a_reported_probability_is_said_with_its_interval(analysis: Analysis) -> None:
-    assert verdict.headline(analysis) == (
+    assert verdict.headline(replace(analysis, prediction=INSIDE)) == (
         "Predicted probability of demonstration label: 73.4 % (95 % interval 59.3 to 84.6 %)"
     )
+
+
+def test_that_the_model_does_not_apply_is_said_before_its_number(analysis: Analysis) -> None:
+    said = verdict.headline(analysis)
+    assert said.startswith("The model does not apply to this study. Demonstration only, not a result: Predicted")
+    assert verdict.demonstrates_only(analysis)
+    assert not verdict.demonstrates_only(replace(analysis, prediction=INSIDE))
+    assert not verdict.demonstrates_only(replace(analysis, prediction=WITHHELD))
 
 
 def test_a_model_of_one_member_says_that_it_has_no_interval(analysis: Analysis) -> None:

@@ -1,4 +1,4 @@
-"""Requests to decide a study again; what each run was made with, and why it replaces another."""
+"""Requests to decide a study again; what each run was made with, and why it replaces another; objects left out."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def upgrade() -> None:
     op.create_index("ix_requests_study_instance_uid", "requests", ["study_instance_uid"])
     op.add_column("pairs", sa.Column("made_with", sa.String, nullable=False, server_default=""))
     op.add_column("pairs", sa.Column("occasions", sa.String, nullable=False, server_default="[]"))
+    op.add_column("receipts", sa.Column("taken", sa.Boolean, nullable=False, server_default=sa.true()))
 
 
 def downgrade() -> None:
     """Requests that wait are forgotten."""
+    op.drop_column("receipts", "taken")
     op.drop_column("pairs", "occasions")
     op.drop_column("pairs", "made_with")
     op.drop_index("ix_requests_study_instance_uid", "requests")

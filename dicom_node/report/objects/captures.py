@@ -15,7 +15,7 @@ from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects.heatmap import description, pixel_spacing, position
 from dicom_node.report.objects.secondary_capture import SINGLE_FRAME, add_image, add_plain_image, capture
 from dicom_node.report.objects.segmentation import Segment
-from dicom_node.report.pictures.slices import MOST_FRAMES, Frames
+from dicom_node.report.pictures.slices import Frames
 from dicom_node.report.pictures.views import letters_of
 from dicom_node.report.references import decimals, orientation
 from inference.facts import Analysis, Volume
@@ -31,12 +31,12 @@ def captures(analysis: Analysis, evidence: Evidence, _parts: Sequence[Segment]) 
     Uncompressed, which every archive takes, as long as the set is small enough; else RLE; and the heatmap's slices
     alone where that is too large still.
     """
-    frames = Frames.of(analysis, evidence.say_in_pictures, MOST)
+    frames = Frames.of(analysis, evidence.say_in_pictures, MOST, notice=evidence.notice_in_pictures)
     if len(frames.slices) * 3 * int(np.prod(frames.shape)) <= MOST_BYTES:
         return list(_placed(analysis, evidence, frames, None))
     encoded = list(frames.encoded())
     if sum(map(len, encoded)) > MOST_BYTES:
-        frames = Frames.of(analysis, evidence.say_in_pictures, MOST_FRAMES)
+        frames = Frames.of(analysis, evidence.say_in_pictures, notice=evidence.notice_in_pictures)
         encoded = list(frames.encoded())
     return list(_placed(analysis, evidence, frames, encoded))
 

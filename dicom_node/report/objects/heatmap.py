@@ -18,7 +18,7 @@ SERIES = (9021, "AI heatmap (research use only)")
 
 def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
     """PET slices of the body, inverse grey SUVbw 0 to 10, with the saliency over them; frames in the PET's order."""
-    frames = Frames.of(analysis, evidence.say_in_pictures)
+    frames = Frames.of(analysis, evidence.say_in_pictures, notice=evidence.notice_in_pictures)
     instances = [analysis.pair.pet.instances[k] for k in frames.slices]
     what = description(analysis, frames)
     ds = capture(evidence, "heatmap", SERIES, MULTI_FRAME_TRUE_COLOUR, what, instances)

@@ -36,7 +36,7 @@ def key_objects(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
         document_title=codes.OF_INTEREST,
         referenced_objects=objects,
         observer_device_context=observer(evidence),
-        description=evidence.say("key-objects"),
+        description=" ".join([evidence.say("key-objects"), *_replacing(evidence)]),
     )
     order = order_answered(evidence.source)
     ds: Dataset = ko.KeyObjectSelectionDocument(
@@ -49,6 +49,10 @@ def key_objects(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
     ds.CodingSchemeIdentificationSequence = [codes.private_scheme()]
     evidence.stamp(ds, "ko", SERIES[1])
     return [ds]
+
+
+def _replacing(evidence: Evidence) -> list[str]:
+    return [evidence.say("picture-replaces")] if evidence.run.predecessors else []
 
 
 def _each_once(images: Sequence[Instance], analysis: Analysis) -> list[Dataset]:

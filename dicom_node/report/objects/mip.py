@@ -22,7 +22,7 @@ def rotating_projection(analysis: Analysis, evidence: Evidence, _parts: Sequence
 
     A projection lies in no plane, so the frames have no place in the patient; letters on them say where left is.
     """
-    rotation = Rotation.of(analysis, evidence.say_in_pictures)
+    rotation = Rotation.of(analysis, evidence.say_in_pictures, notice=evidence.notice_in_pictures)
     what = (
         f"Maximum intensity projections of the PET from {VIEWS} sides, from the front and then round by the patient's "
         "left; SUVbw 0 to 10 g/ml inverse grey, with outlines of the lesions"

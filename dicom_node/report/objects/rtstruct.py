@@ -43,6 +43,7 @@ def structure_set(analysis: Analysis, evidence: Evidence, parts: Sequence[Segmen
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = analysis.suv.frame_of_reference_uid, ""
     ds.StructureSetLabel, ds.StructureSetName = "AI research only", "AI lesions (research use only)"
     ds.StructureSetDescription = f"{codes.RESEARCH_USE_ONLY}. Lesions proposed automatically; each needs confirmation."
+    ds.StructureSetDescription = f"{ds.StructureSetDescription} {evidence.notice}".strip()
     ds.StructureSetDate, ds.StructureSetTime = evidence.clock.date, evidence.clock.time
     ds.ApprovalStatus = "UNAPPROVED"
     ds.ReferencedFrameOfReferenceSequence = [_frame_of_reference(analysis)]

@@ -46,7 +46,7 @@ def capture(
     ds.LossyImageCompression = "00"
     ds.DerivationDescription = f"{what}. {codes.RESEARCH_USE_ONLY}"
     statement = evidence.model.statement if evidence.model else ""
-    ds.ImageComments = f"{codes.RESEARCH_USE_ONLY}. {statement}".strip()
+    ds.ImageComments = " ".join(filter(None, (f"{codes.RESEARCH_USE_ONLY}.", evidence.notice, statement)))
     ds.SourceImageSequence = image_references(sources)
     ds.SecondaryCaptureDeviceManufacturer = codes.MANUFACTURER
     ds.SecondaryCaptureDeviceManufacturerModelName = "petct-node"

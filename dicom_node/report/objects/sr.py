@@ -86,7 +86,9 @@ def _evaluations(analysis: Analysis) -> list[sr.QualitativeEvaluation]:
         sr.QualitativeEvaluation(codes.APPLICABILITY, codes.APPLICABILITIES[applicability]),
     ]
     status = {"indeterminate": codes.INDETERMINATE}.get(state)
-    if state == "reported" and analysis.prediction.label is not None:
+    if verdict.demonstrates_only(analysis):
+        status = None  # a code is read by machines, which may not look for the verdict beside it
+    elif state == "reported" and analysis.prediction.label is not None:
         status = codes.POSITIVE if analysis.prediction.label else codes.NEGATIVE
     if status is not None:
         evaluations.insert(0, sr.QualitativeEvaluation(codes.concept(analysis.model.status_code), status))

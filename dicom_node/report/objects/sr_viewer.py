@@ -1,7 +1,7 @@
 """The structured report for viewers: planar groups with a 2D contour, and nothing else (PS3.16 TID 1410).
 
 OHIF draws no other form, and one group of another kind makes it draw nothing.  It prints the first five numbers of a
-group beside the contour, so the index lesion's begin with the prediction.
+group beside the contour, so the index lesion's begin with the prediction where the model applies.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dicom_node.report.objects.measures import prediction_numbers, viewer_number
 from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.objects.sr import node_algorithm, statements
 from dicom_node.report.references import frame_numbers
+from dicom_node.report.words import verdict
 from inference.facts import Analysis, BoolArray, FloatArray, Region
 
 SERIES = (9002, "AI lesions for viewers (research use only)")
@@ -55,6 +56,11 @@ def _area(polygon: FloatArray) -> float:
     return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2.0
 
 
+def _prediction(analysis: Analysis, *, index_lesion: bool) -> list[sr.Measurement]:
+    """None where the model does not apply: viewers print the number and show nothing of what is said against it."""
+    return prediction_numbers(analysis) if index_lesion and not verdict.demonstrates_only(analysis) else []
+
+
 def _planar_group(
     part: Segment, analysis: Analysis, evidence: Evidence, *, index_lesion: bool
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
@@ -68,7 +74,7 @@ def _planar_group(
         referenced_region=sr.ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=image),
         finding_type=codes.LESION,
         algorithm_id=node_algorithm(evidence),
-        measurements=[*(prediction_numbers(analysis) if index_lesion else []), *viewer_numbers(part.lesion)],
+        measurements=[*_prediction(analysis, index_lesion=index_lesion), *viewer_numbers(part.lesion)],
     )
     add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description(evidence.say))])
     if index_lesion:

@@ -52,7 +52,8 @@ class Rotation:
     say: Phrases
 
     @classmethod
-    def of(cls, analysis: Analysis, say: Phrases = ENGLISH) -> Rotation:
+    def of(cls, analysis: Analysis, say: Phrases = ENGLISH, *, notice: str = "") -> Rotation:
+        """``notice``: what must be read before all else in the legend."""
         low, high = body_box(analysis)
         size_mm = high - low
         around_mm = float(np.hypot(size_mm[0], size_mm[1]))
@@ -63,7 +64,7 @@ class Rotation:
         lesions = verdict.shown_lesions(analysis.lesions)
         wide, tall = int(np.ceil(around_mm / step_mm)) + 1, slices
         zoom = max(1, round(SHORTEST / tall), -(-NARROWEST // wide))
-        notes = [say("mip-note"), say("research-use-only"), analysis.model.statement]
+        notes = [notice, say("mip-note"), say("research-use-only"), analysis.model.statement]
         strip = legend(wide * zoom, [suv_bar(wide * zoom)], notes, say)
         axis_mm = (float(low[0] + high[0]) / 2, float(low[1] + high[1]) / 2)
         return cls(

@@ -45,10 +45,11 @@ class Frames:
     say: Phrases
 
     @classmethod
-    def of(cls, analysis: Analysis, say: Phrases = ENGLISH, most: int = MOST_FRAMES) -> Frames:
+    def of(cls, analysis: Analysis, say: Phrases = ENGLISH, most: int = MOST_FRAMES, *, notice: str = "") -> Frames:
         """The frames of an analysis: the slices that hold the body, in the order of the PET's Instance Numbers.
 
         Of more than ``most`` the slices of the lesions come first, then those next to the index lesion.
+        ``notice``: what must be read before all else in the legend.
         """
         rows, columns = analysis.suv.array.shape[1:]
         longest = max(rows, columns)
@@ -57,6 +58,7 @@ class Frames:
         picture = (rows * zoom // thinning, columns * zoom // thinning)
         slices = _chosen(analysis, _body(analysis), most)
         notes = [
+            notice,
             say("legend-no-saliency" if verdict.shown_saliency(analysis) is None else "legend-saliency"),
             _left_out(analysis, slices, say),
             say("legend-gaps") if slices[-1] - slices[0] >= len(slices) else "",

@@ -76,7 +76,7 @@ def _patient(patient: PatientSummary) -> Text:
 
 
 def _print_report(summary: ResultSummary, console: Console) -> None:
-    title = summary.series_description.partition(" (")[0] if summary.research_use_only else summary.series_description
+    title = summary.series_description.replace(" (research use only)", "")
     console.print(_text(title, "underline"), highlight=False)
     for line in _lines(summary):
         console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
@@ -172,15 +172,24 @@ def _alike(rows: Iterable[tuple[str, str, str]]) -> Iterator[tuple[tuple[str, st
         yield alike, [row[2] for row in group]
 
 
+NO_RESULT = "Demonstration only, not a result"
+
+
 def prediction_line(prediction: PredictionSummary) -> str:
-    """Target, probability with its interval or why there is none, and applicability; in Rich's markup."""
+    """Target, probability with its interval or why there is none, and applicability; in Rich's markup.
+
+    Where the model does not apply that comes first, and a demonstration's number is called no result.
+    """
     said = prediction.status
+    reasons = f" ({_markup('; '.join(prediction.applicability_reasons))})" if prediction.applicability_reasons else ""
     if prediction.probability is not None:
         interval = "no interval: one member"
         if prediction.interval is not None:
             interval = f"95 % interval {prediction.interval[0]:.1%} to {prediction.interval[1]:.1%}"
+        if prediction.applicability == "outside":
+            number = f"{_markup(prediction.name)}: {prediction.probability:.1%} ({interval})"
+            return f"[bold]The model does not apply to this study[/bold]{reasons}. {NO_RESULT}: {number}"
         said = f"[bold]{prediction.probability:.1%}[/bold] ({interval}), {prediction.status}"
-    reasons = f" ({_markup('; '.join(prediction.applicability_reasons))})" if prediction.applicability_reasons else ""
     return f"{_markup(prediction.name)}: {said}; applicability: {prediction.applicability}{reasons}"
 
 
