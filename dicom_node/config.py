@@ -17,6 +17,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -154,6 +155,9 @@ def read_settings(given: Path | None = None) -> Settings:
         raise ConfigError(f"{error.error_count()} fault(s) in the configuration ({where}):\n{faults}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{_file_being_read} is not TOML: {error}") from None
+    except SettingsError as error:  # its text names the key, and not what was found, which may be a secret
+        example = f"""{ENVIRONMENT_PREFIX}REPORT__ALSO='["pdf"]'"""
+        raise ConfigError(f"{error}: a list or table in the environment is JSON, such as {example}") from None
     except OSError as error:
         raise ConfigError(f"{_file_being_read} cannot be read: {error.strerror}") from None
     finally:

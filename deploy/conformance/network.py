@@ -73,7 +73,7 @@ def _how_created(uid: str) -> str:
 
 def transfer_syntaxes() -> str:
     """PS3.2 table N.1-2."""
-    sent = {syntax for _, syntax in contexts_sent()}
+    sent = {syntax for _, syntax in dimse.offers(contexts_sent())}
     every = [*TRANSFER_SYNTAXES, *sorted(sent - set(TRANSFER_SYNTAXES))]
     return table(
         ("Transfer syntax", "UID", "Sets"),
@@ -92,7 +92,7 @@ def transfer_syntaxes() -> str:
 
 @cache
 def contexts_sent() -> tuple[tuple[str, str], ...]:
-    """(SOP Class UID, Transfer Syntax UID) of every object really written: what a delivery proposes."""
+    """(SOP Class UID, Transfer Syntax UID) of every object really written."""
     return tuple(
         sorted(
             {
@@ -242,7 +242,7 @@ def contexts_proposed() -> str:
         [
             *(
                 (name_of(uid), code(uid), f"{UID(syntax).name} {code(syntax)}", "SCU")
-                for uid, syntax in contexts_sent()
+                for uid, syntax in dimse.offers(contexts_sent())
             ),
             *(
                 (name_of(uid), code(uid), f"{UID(IMPLICIT).name} {code(IMPLICIT)}", "SCU")

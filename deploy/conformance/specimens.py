@@ -33,7 +33,7 @@ from inference.facts import (
     SuvScale,
     Tracer,
 )
-from tests.report_case import MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
+from tests.report_case import INSIDE, MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 OTHER_GRID = {  # its lesions lie in slices side by side, as the others' do
@@ -100,6 +100,7 @@ UNPAIRED_HEADER = {keyword: value for keyword, value in BASE_HEADER.items() if k
 }
 
 ALSO_SUV = (SuvScale("lbm-janma", "LBMJANMA", 0.7, "James & Co"), SuvScale("bsa", "BSA", 0.02, "Du Bois"))
+APPLIES = replace(INSIDE, applicability_reasons=("near the edge of the training data",))
 OTHER_MODEL = replace(
     MODEL,
     name="other",
@@ -197,7 +198,7 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
 
 
 def _made(folder: Path, header: Mapping[str, Any] = BASE_HEADER, **more: Any) -> Analysis:
-    found = make_analysis(folder, **{**GRID, "balls": BALLS, **more}, header=dict(header))
+    found = make_analysis(folder, **{**GRID, "balls": BALLS, "prediction": APPLIES, **more}, header=dict(header))
     return replace(
         found,
         tracer=Tracer("fdg", "F-18", "FDG"),

@@ -54,6 +54,7 @@ def taken() -> str:
     """PS3.2 table N.7-42: what we do on each C-STORE status that a peer answers with."""
     warnings = ", ".join(code(f"{status:04X}") for status in sorted(dimse.WARNINGS))
     first, longest = Settings().deliver.retry_first_s, Settings().deliver.retry_longest_s
+    final = ", ".join(code(_span(statuses)) for statuses in dimse.FINAL)
     again = f"Told as not delivered; tried again after {first:g} s, then twice as long each time up to {longest:g} s, "
     return table(
         ("Status", "Meaning", "Delivery of results", "`petct-node send`"),
@@ -73,7 +74,9 @@ def taken() -> str:
             (
                 "any other, and any failure",
                 "Failure",
-                again + "without end, the whole set each time.",
+                again + "without end, what is lacking each time; the other objects go meanwhile. "
+                f"An optional object to which the archive answers {final}, or of whose SOP class it accepts no context "
+                "when it has taken all of the default set, is told as left out, and not sent again.",
                 "Listed with the peer's words; not repeated. Exit code 4.",
             ),
             (
@@ -84,6 +87,10 @@ def taken() -> str:
             ),
         ],
     )
+
+
+def _span(statuses: range) -> str:
+    return " to ".join(dict.fromkeys(f"{status:04X}" for status in (statuses[0], statuses[-1])))
 
 
 def of_find() -> str:
@@ -111,7 +118,11 @@ def of_rest() -> str:
         ("Request", "For", "Answers that count"),
         [
             ("`GET /system`", "whether it answers", "200"),
-            ("`POST /instances`", "each object as a DICOM file, one a request", "200: stored, or stored before"),
+            (
+                "`POST /instances`",
+                "each object as a DICOM file, one a request",
+                "200: stored, or stored before; `FilteredOut` as a final failure of C-STORE",
+            ),
             ("`POST /tools/lookup`", "where the object lies", "200 with an instance"),
             (
                 "`GET /instances/{id}/file`",

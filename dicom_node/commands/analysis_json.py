@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dicom_node.report.words import verdict
 from inference.facts import Analysis, Lesion, Pair, Result, Series, SuvScale
 
 
@@ -31,7 +32,7 @@ def describe_series(series: Series) -> dict[str, Any]:
 def describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
     """What was found."""
     rule, prediction, model = analysis.rule, analysis.prediction, analysis.model
-    one = len(set(rule.factors)) == 1
+    one, spoken = len(set(rule.factors)) == 1, verdict.spoken(analysis) is not None
     answer["warnings"] = [asdict(c) for c in analysis.cautions]
     answer["suv"] = {
         "suv_type": rule.suv_type,
@@ -46,9 +47,9 @@ def describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
     answer["lesions"] = [_describe_lesion(lesion, analysis.also_suv) for lesion in analysis.lesions]
     answer["prediction"] = {
         "target": model.target,
-        "probability": prediction.probability,
-        "interval": list(prediction.interval) if prediction.interval else None,
-        "status": prediction.status,
+        "probability": prediction.probability if spoken else None,
+        "interval": list(prediction.interval) if spoken and prediction.interval else None,
+        "status": verdict.state(analysis),
         "applicability": prediction.applicability,
         "applicability_reasons": list(prediction.applicability_reasons),
     }

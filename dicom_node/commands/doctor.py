@@ -62,6 +62,7 @@ def examine(settings: Settings) -> list[Finding]:
         _port,
         _bundle,
         _segmenter,
+        _reports,
         _destinations,
         _tools,
     )
@@ -175,6 +176,20 @@ def _segmenter(settings: Settings) -> Iterable[Finding]:
         yield Finding("segmenter", "fault", refused.reason, "install its package, mend it, or empty infer.segmenter")
         return
     yield Finding("segmenter", "ok", f"{segmenter.name} {segmenter.version}")
+
+
+def _reports(settings: Settings) -> Iterable[Finding]:
+    """The language, in pictures too, and the objects beside the default set."""
+    from dicom_node.report.pictures.lettering import readable
+    from dicom_node.report.words.phrases import Phrases
+
+    say = Phrases(settings.report.language)
+    text = f"in {say.language}, the default set" + "".join(f", {kind}" for kind in settings.report.also)
+    if readable(say) == say:
+        yield Finding("reports", "ok", text)
+    else:
+        advice = "install petct-node anew, or `make fonts` where phrases were changed"
+        yield Finding("reports", "note", f"{text}; pictures are in English, their fonts lack letters", advice)
 
 
 def _destinations(settings: Settings) -> Iterable[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from dicom_node.sections import DimseDestination
 from inference.facts import Refused, Result
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # Explicit and Implicit VR Little Endian
 WARNINGS = {0xB000, 0xB006, 0xB007}  # stored, with a remark (PS3.4 Table B.2-1)
 # Refused for what the object is (PS3.4 table B.2-1, PS3.7 C.5.6), so that it would be again
 FINAL = (range(0x0122, 0x0123), range(0xA900, 0xAA00), range(0xC000, 0xD000))
@@ -27,22 +28,36 @@ def store(
     from pydicom import dcmread
 
     files = [(result, dcmread(result.path)) for result in results]
-    contexts = sorted({(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for _, d in files})
+    contexts = {(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for _, d in files}
     try:
-        with _associated(destination, calling_aet, contexts) as association:
+        with _associated(destination, calling_aet, offers(contexts)) as association:
             begin()
             return tuple(_answers(association, [dataset for _, dataset in files]))
     except Refused as refused:
+        if refused.code == "nothing-accepted":
+            kinds = ", ".join(dict.fromkeys(result.kind for result in results))
+            raise Undelivered(f"{_named(destination)} accepts none of the object types offered ({kinds}).") from refused
         raise Undelivered(f"Destination {destination.name}: {refused.reason}") from refused
 
 
+def offers(written: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What to propose for objects of these SOP classes and transfer syntaxes, each in a context of its own.
+
+    Uncompressed as well, as PS3.5 10.1 asks for: there are archives that take no RLE.
+    """
+    return sorted({(sop_class, syntax) for sop_class, own in written for syntax in (own, *PLAIN)})
+
+
 def _answers(association: Any, datasets: Sequence[Any]) -> Iterator[Answer]:
+    accepted = {(str(cx.abstract_syntax), str(cx.transfer_syntax[0])) for cx in association.accepted_contexts}
     for dataset in datasets:
+        sop_class, own = str(dataset.SOPClassUID), dataset.file_meta.TransferSyntaxUID
+        if own.is_compressed and (sop_class, own) not in accepted and any((sop_class, p) in accepted for p in PLAIN):
+            dataset.decompress(generate_instance_uid=False)  # the same object in another encoding
         try:
             answer = association.send_c_store(dataset)
         except ValueError:
-            syntax = dataset.file_meta.TransferSyntaxUID.name
-            yield Answer(False, f"it accepts no {dataset.SOPClassUID.name} in {syntax}", final=True)
+            yield Answer(False, f"it accepts no {dataset.SOPClassUID.name}", final=True)
             continue
         except RuntimeError as error:
             yield Answer(False, f"the association broke off ({error})")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dicom_node.deliver.association import echo
+from dicom_node.demo.ending import end
 from inference.facts import Refused
 
 START_LIMIT_S = 60.0
@@ -108,14 +109,7 @@ class NodeProcess:
     def stop(self) -> None:
         """Ask it to end, and kill it if it does not within ``STOP_LIMIT_S``."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()  # its own processes end with it
-            process.wait()
+        end(process, STOP_LIMIT_S)
 
     def _configuration(self) -> str:
         # a JSON string is a TOML basic string

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import httpx
 
+from dicom_node.demo.ending import end
 from inference.facts import Refused
 
 PLUGIN_FOLDER = Path("/usr/share/orthanc/plugins")
@@ -128,14 +129,7 @@ class PrivateOrthanc:
     def stop(self) -> None:
         """Ask it to end, and kill it if it does not within ``STOP_LIMIT_S``."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, STOP_LIMIT_S)
 
     def _ready(self) -> bool:
         limit = time.monotonic() + START_LIMIT_S

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import DONE, FAILED, REFUSED, USAGE, app
 from dicom_node.report import write_results
+from dicom_node.report.pictures import lettering
 from tests.report_case import RUN, make_analysis
 from training.phantom.study import write_phantom_study
 
@@ -65,6 +66,52 @@ def test_a_faulty_configuration_is_a_usage_error(cli: CliRunner, tmp_path: Path)
     answer = cli.invoke(app, ["config"])
     assert answer.exit_code == USAGE
     assert "receive.port" in answer.stderr
+
+
+def test_a_list_in_the_environment_that_is_no_json_is_a_usage_error(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETCT_NODE__REPORT__ALSO", "pdf")
+    answer = cli.invoke(app, ["config"])
+    assert answer.exit_code == USAGE
+    assert '"report"' in answer.stderr
+    assert """PETCT_NODE__REPORT__ALSO='["pdf"]'""" in answer.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        (("REPORT__LANGUAGE", "it"), "report.language"),
+        (("REPORT__ALSO", '["pdf", "pdff"]'), "report.also #2"),
+        (("DELIVER__REFUSALS", "some"), "deliver.refusals"),
+        (("DELIVER__REFUSALS_EXCEPT", '["no-pett"]'), "deliver.refusals_except #1"),
+    ],
+)
+def test_a_setting_that_nobody_knows_is_named_with_what_was_found(
+    setting: tuple[str, str], found: str, cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PETCT_NODE__{setting[0]}", setting[1])
+    answer = cli.invoke(app, ["config"])
+    assert answer.exit_code == USAGE
+    assert found in answer.stderr
+
+
+@pytest.mark.parametrize("fonts_there", [True, False])
+def test_doctor_says_in_which_language_reports_and_pictures_are(
+    fonts_there: bool, cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PETCT_NODE__REPORT__LANGUAGE", "ja")
+    monkeypatch.setenv("PETCT_NODE__REPORT__ALSO", '["pdf", "ko"]')
+    if not fonts_there:
+        monkeypatch.setattr(lettering, "FONTS", tmp_path)
+    lettering.readable.cache_clear()
+    lettering.font.cache_clear()
+    answer = cli.invoke(app, ["doctor", "--json"])
+    lettering.readable.cache_clear()
+    finding = next(f for f in json.loads(answer.stdout) if f["thing"] == "reports")
+    assert finding["found"].startswith("in ja, the default set, pdf, ko")
+    assert finding["state"] == ("ok" if fonts_there else "note")
+    assert ("pictures are in English" in finding["found"]) is not fonts_there
 
 
 def test_doctor_says_what_it_found(cli: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_every_kind_of_object_and_of_report_has_its_tables() -> None:
         ("SeriesInstanceUID", "AUTO", ""),
         ("DeviceSerialNumber", "NODE", ""),
         ("SoftwareVersions", "MODEL, NODE", ""),
-        ("ContentTime", "TIME", ""),
+        ("SeriesTime", "TIME", ""),
         ("SpecificCharacterSet", "FIXED", "ISO_IR 192"),
         ("Manufacturer", "FIXED", codes.MANUFACTURER),
     ],

@@ -54,18 +54,18 @@ def no_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         cached.cache_clear()
 
 
-def test_without_the_fonts_pictures_are_in_english_and_the_log_says_so(no_fonts: Path, capsys) -> None:
+def test_without_the_fonts_pictures_are_in_english_and_the_log_says_so(no_fonts: Path, caplog) -> None:
     assert readable(Phrases("ja")) == Phrases("en")
     assert readable(Phrases("fr")) == Phrases("fr")
-    assert "pictures are in English" in capsys.readouterr().out
+    assert "pictures are in English" in caplog.text
 
 
-def test_with_fonts_that_lack_letters_pictures_are_in_english_and_the_log_says_which(no_fonts: Path, capsys) -> None:
+def test_with_fonts_that_lack_letters_pictures_are_in_english_and_the_log_says_which(no_fonts: Path, caplog) -> None:
     for weight in ("Regular", "Bold"):
         source = Path(font(16, bold=weight == "Bold").path)
         (no_fonts / f"NotoSansSC-{weight}.ttf").write_bytes(source.read_bytes())
     assert readable(Phrases("zh")) == Phrases("en")
-    assert "病" in capsys.readouterr().out
+    assert "病" in caplog.text
 
 
 def test_a_letter_that_no_font_holds_is_a_question_mark() -> None:

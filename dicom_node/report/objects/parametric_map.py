@@ -58,7 +58,7 @@ def parametric_map(analysis: Analysis, evidence: Evidence, parts: Sequence[Segme
     ds.DerivationDescription = (
         "Saliency of the model (head-only Grad-CAM), relative, 0 to 1; not probability of disease. Nothing finer than "
         f"{saliency.cell_mm:.0f} mm may be read from it. 0 outside the box that the network looked at. "
-        f"{codes.RESEARCH_USE_ONLY}"
+        f"{codes.RESEARCH_USE_ONLY}. {evidence.notice}".strip()
     )
     evidence.stamp(ds, "parametric_map", SERIES[1])
     return [ds]

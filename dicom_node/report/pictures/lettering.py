@@ -10,6 +10,7 @@ named from outside that it does not hold is plain or a question mark, never an e
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from bisect import bisect_right
 from functools import lru_cache
@@ -17,12 +18,11 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import structlog
 from PIL import ImageFont
 
 from dicom_node.report.words.phrases import Phrases
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)  # where no node runs, this goes to standard error: results go to standard output
 
 FONTS = Path(__file__).with_name("fonts")
 SCRIPTS = {"ja": "JP", "zh": "SC"}  # the same Han character is written differently in Japan and China
@@ -55,10 +55,10 @@ def readable(say: Phrases) -> Phrases:
         faces = [font(16, bold=bold, language=say.language) for bold in (False, True)]
         missing = sorted({letter for face in faces for letter in say.letters if not _holds(face, letter)})
     except OSError:
-        log.warning("pictures are in English: the fonts are not there", language=say.language, folder=str(FONTS))
+        log.warning("pictures are in English: the fonts of %s are not in %s", say.language, FONTS)
         return Phrases()
     if missing:
-        log.warning("pictures are in English: letters are missing", language=say.language, letters="".join(missing))
+        log.warning("pictures are in English: letters of %s are missing: %s", say.language, "".join(missing))
         return Phrases()
     return say
 

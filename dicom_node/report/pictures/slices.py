@@ -59,6 +59,7 @@ class Frames:
         slices = _chosen(analysis, _body(analysis), most)
         notes = [
             notice,
+            say("not-applicable") if verdict.demonstrates_only(analysis) else "",
             say("legend-no-saliency" if verdict.shown_saliency(analysis) is None else "legend-saliency"),
             _left_out(analysis, slices, say),
             say("legend-gaps") if slices[-1] - slices[0] >= len(slices) else "",
