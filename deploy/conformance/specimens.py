@@ -33,10 +33,10 @@ from inference.facts import (
     SuvScale,
     Tracer,
 )
-from tests.report_case import INSIDE, MODEL, NO_LESION, RUN, WITHHELD, make_analysis, oblique
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis, oblique
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
-OTHER_GRID = {  # its lesions lie in slices side by side, as the others' do
+OTHER_GRID: dict[str, Any] = {  # its lesions lie in slices side by side, as the others' do
     "size": (9, 28, 60),
     "spacing_mm": (7.0, 7.5, 7.5),
     "turn": oblique(60),
@@ -100,7 +100,7 @@ UNPAIRED_HEADER = {keyword: value for keyword, value in BASE_HEADER.items() if k
 }
 
 ALSO_SUV = (SuvScale("lbm-janma", "LBMJANMA", 0.7, "James & Co"), SuvScale("bsa", "BSA", 0.02, "Du Bois"))
-APPLIES = replace(INSIDE, applicability_reasons=("near the edge of the training data",))
+APPLIES = replace(REPORTED, applicability="unknown")  # "outside" would leave rows out
 OTHER_MODEL = replace(
     MODEL,
     name="other",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deploy.conformance.markdown import code, table
 from dicom_node.commands import send
 from dicom_node.config import Settings
-from dicom_node.deliver import dimse
+from dicom_node.deliver import dimse, orthanc
 from dicom_node.errors import NOT_UNDERSTOOD, OUT_OF_RESOURCES, ROWS, WRONG_CLASS
 from dicom_node.sections import OrthancDestination
 
@@ -113,6 +113,7 @@ def of_find() -> str:
 
 def of_rest() -> str:
     """The requests to Orthanc."""
+    refused = ", ".join(map(str, sorted(orthanc.OF_THE_OBJECT)))
     by_default = OrthancDestination(name="orthanc", url="http://127.0.0.1:8042")
     return table(
         ("Request", "For", "Answers that count"),
@@ -121,7 +122,7 @@ def of_rest() -> str:
             (
                 "`POST /instances`",
                 "each object as a DICOM file, one a request",
-                "200: stored, or stored before; `FilteredOut` as a final failure of C-STORE",
+                f"200: stored, or stored before. `FilteredOut`, and HTTP {refused}, are as a final failure of C-STORE",
             ),
             ("`POST /tools/lookup`", "where the object lies", "200 with an instance"),
             (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -128,8 +129,10 @@ def _print_run(run: Mapping[str, Any], names: Mapping[str, str], say: Callable[.
         say(f"  {sentence}")
     for caution in run["warnings"]:
         say(f"  warning ({caution['code']}): {caution['text']}", "yellow")
-    for result in run["results"]:
-        say(f"  {result['kind']:10} {result['sop_instance_uid']}  {result['path']}")
+    for kind, results in groupby(run["results"], lambda result: result["kind"]):
+        first, *others = results
+        more = f" and {len(others)} more of its series" if others else ""
+        say(f"  {kind:14} {first['sop_instance_uid']}  {first['path']}{more}")
     for delivery in run["deliveries"]:
         confirmed = len({r["sop_instance_uid"] for r in delivery["receipts"] if r["taken"]})
         of = f"{confirmed} of {len(run['results'])} objects confirmed"

@@ -13,11 +13,13 @@ from typing import Any
 
 import requests
 from orthanc_api_client import OrthancApiClient
-from orthanc_api_client.exceptions import OrthancApiException
+from orthanc_api_client.exceptions import HttpError, OrthancApiException
 
 from dicom_node.deliver.errors import Answer, Undelivered
 from dicom_node.sections import OrthancDestination
 from inference.facts import Result
+
+OF_THE_OBJECT = frozenset({400, 413, 415})  # Bad Request, Content Too Large, Unsupported Media Type
 
 
 class _Client(OrthancApiClient):  # type: ignore[misc]  # the library is not typed
@@ -64,11 +66,17 @@ def upload(results: Sequence[Result], destination: OrthancDestination, begin: Ca
     with _open(destination) as client:
         client.get("system")
         begin()
-        return tuple(_answer(client.post("instances", data=result.path.read_bytes())) for result in results)
+        return tuple(_answer(client, result) for result in results)
 
 
-def _answer(response: requests.Response) -> Answer:
-    """Its site can have a filter, which drops what it does not want."""
+def _answer(client: _Client, result: Result) -> Answer:
+    """Its site can have a filter, which drops what it does not want; what lies before it may take no large files."""
+    try:
+        response = client.post("instances", data=result.path.read_bytes())
+    except HttpError as error:
+        if error.http_status_code not in OF_THE_OBJECT:
+            raise
+        return Answer(False, f"answered HTTP {error.http_status_code}", final=True)
     status = str(response.json().get("Status", ""))
     dropped = status == "FilteredOut"
     return Answer(not dropped, f"answered {status}", final=dropped)

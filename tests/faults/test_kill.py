@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -166,3 +167,27 @@ def test_a_successor_names_what_it_replaces_whoever_is_killed_meanwhile(
     found = reports(orthanc, study)
     (successor,) = found.keys() - {first}
     assert replaced(found[successor]) == [first, contours]
+
+
+def test_a_study_that_is_asked_for_again_gets_one_successor_whoever_is_killed_meanwhile(
+    node: NodeProcess, orthanc: PrivateOrthanc, tmp_path: Path
+) -> None:
+    study = write_phantom_study(tmp_path, seed=41).study_instance_uid
+    send_until_done(node, dicom_files(tmp_path))
+    wait_until_confirmed(node, study, 1)
+    before = objects(orthanc.http_url, study)
+    ledger = Ledger(node.index_file)
+    for because in ("first", "second"):
+        ledger.ask_again([study], because, True, time.time())
+    wait_for(lambda: all(request.answered for request in ledger.requests(study)))
+    kill_coordinator(node, study)  # the run is registered, and perhaps not yet on the queue
+    wait_for(lambda: events(node, study).count("analysis-started") == 2)
+    kill(pids(node)["worker"])
+    wait_until_confirmed(node, study, 2)
+    answers = {request.answer for request in ledger.requests(study)}
+    ledger.close()
+    assert [(r["state"], r["superseded"] is None) for r in runs(node, study)] == [("done", False), ("done", True)]
+    assert answers == {f"decided again: run {runs(node, study)[1]['run_id']}"}
+    after = objects(orthanc.http_url, study)
+    assert len(after) == 2 * len(before)
+    assert {uid: after[uid] for uid in before} == before, "nothing is overwritten"

@@ -210,6 +210,9 @@ def test_the_delivery_ends_and_the_story_says_what_is_not_there(
     told = CliRunner().invoke(app, ["explain", STUDY, "--config", str(config)]).output
     assert f"confirmed, {len(results) - 1} of {len(results)} objects confirmed" in told
     assert "label_map" in told.partition("objects confirmed")[2]
+    captures = [line for line in told.splitlines() if line.startswith("  captures ")]
+    assert len(captures) == 1, "one line for a series of many"
+    assert f"and {sum(r.kind == 'captures' for r in results) - 1} more of its series" in captures[0]
 
 
 def test_only_what_is_lacking_goes_again(site: tuple[Site, Steps, str, int], results: tuple[Result, ...]) -> None:
@@ -244,4 +247,23 @@ def test_orthanc_may_drop_what_its_site_does_not_want(results: tuple[Result, ...
         receipts = deliver(results, rest, AET)
         assert [(r.kind, r.how) for r in receipts if not r.taken] == [("pdf", "answered FilteredOut")]
         kept = [r for r in results if r.kind != "pdf"]
+        assert all(r.same for r in confirm(kept, rest, AET, by_status=False))
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("kind", ["pdf", "heatmap"])
+def test_what_orthanc_cannot_read_keeps_nothing_else_from_it(
+    kind: str, results: tuple[Result, ...], tmp_path: Path
+) -> None:
+    junk = tmp_path / "junk.dcm"
+    junk.write_bytes(b"\0" * 128 + b"DICM" + b"junk" * 100)
+    broken = [replace(r, path=junk) if r.kind == kind else r for r in results]
+    kept = [r for r in results if r.kind != kind]
+    with PrivateOrthanc(tmp_path / "orthanc") as orthanc:
+        rest = OrthancDestination(name="rest", url=orthanc.http_url, timeout_s=20)
+        if kind == "pdf":
+            assert [r.how for r in deliver(broken, rest, AET) if not r.taken] == ["answered HTTP 400"]
+        else:
+            with pytest.raises(Undelivered, match="rest did not take the heatmap object: answered HTTP 400"):
+                deliver(broken, rest, AET)
         assert all(r.same for r in confirm(kept, rest, AET, by_status=False))

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from dicom_node.cli import DONE, app
 from dicom_node.commands.analysis_json import describe_analysis
 from dicom_node.report import write_results
+from dicom_node.report.pictures.slices import Frames
 from dicom_node.report.write import OPTIONAL
 from inference.facts import Analysis, Result
 from tests.report_case import INSIDE, RUN, make_analysis
@@ -183,3 +184,21 @@ def test_the_label_map_has_the_regions_voxels(outputs: Outputs, measured: dict[s
     assert regions.keys() == {"Lesion 1", "Lesion 2"}
     for name, label in regions.items():
         assert int((ds.pixel_array == label).sum()) * voxel_ml == pytest.approx(measured[name]["ml"])
+
+
+@pytest.mark.parametrize("applicability", ["inside", "outside"])
+def test_the_heatmap_says_where_the_model_does_not_apply(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch, applicability: str
+) -> None:
+    """A demonstration's saliency is drawn all the same."""
+    drawn: list[str] = []
+    text = ImageDraw.ImageDraw.text
+
+    def watched(draw: ImageDraw.ImageDraw, xy: Any, told: str, *args: Any, **more: Any) -> None:
+        drawn.append(told)
+        text(draw, xy, told, *args, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", watched)
+    prediction = replace(INSIDE, applicability=applicability)
+    Frames.of(replace(outputs.analysis, prediction=prediction))
+    assert ("The model does not apply" in " ".join(drawn)) == (applicability == "outside")
