@@ -43,7 +43,7 @@ def _ohif_pages(stage: st.Stage) -> list[st.Page]:
     patient = str(stage.dataset("sr").PatientID)
     lesion = {"to": stage.contour()[1].SOPInstanceUID}
     steps = {
-        "sr_viewer": ({"text": "Predicted probability"},),
+        "sr_viewer": ({"text": "SUVmax"},),
         "heatmap": (IMAGE, {"settle": True}, {"photo": "heatmap_first"}, {"wheel": stage.hottest_frame()}),
         "seg": (*ACCEPTED, lesion),
         "label_map": (*ACCEPTED, lesion),
