@@ -242,8 +242,13 @@ def _metadata(served: Served) -> dict[str, Any]:
         "copyright": "Apache-2.0",
         "intended_use": served.intended_use,
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
-        "petct_node": served.model_dump(mode="json", exclude={key for key in CONTRACT if not getattr(served, key)}),
+        "petct_node": served.model_dump(mode="json", exclude=_unsaid(served)),
     }
+
+
+def _unsaid(served: Served) -> set[str]:
+    """Parts of the contract that say nothing: they are not written, so that a bundle without them keeps its digest."""
+    return {key for key in CONTRACT if getattr(served, key) == Served.model_fields[key].default}
 
 
 def _json(value: object) -> bytes:

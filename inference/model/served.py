@@ -5,17 +5,19 @@ The ``petct_node`` part of a bundle's ``metadata.json``; ``inference.model.bundl
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from inference.facts import Code
 from inference.model.inputs import InputSettings
+from inference.model.values import ValueSpec
 from inference.suv.tracer import NAMES, tracer_named
 
 Range = tuple[float, float]
 ShortText = Annotated[str, Field(min_length=1, max_length=16)]  # a CS (PS3.5 6.2)
-CONTRACT = ("tracers", "body_parts", "units", "age_years")
+CONTRACT = ("tracers", "body_parts", "units", "age_years", "images", "values", "heads")
+Images = Literal["PET/CT", "CT", "iodine map"]
 
 
 class Frozen(BaseModel):
@@ -72,6 +74,10 @@ class Served(Frozen):
     ``tracers`` (names in ``suv.tracer``), ``body_parts`` (Body Part Examined), ``units`` (of the stored PET) and
     ``age_years`` (lowest and highest): what the model is for, empty for any (``inference.model.contract``).  Where
     ``tracers`` is empty, those that ``tracer``, the text for people, names are meant.
+
+    ``images``: what a study must hold for the model: PET with its CT, a CT alone, or an iodine map alone.
+    ``values``: clinical and laboratory values it takes, in this order.  ``heads``: how many ONNX files
+    (``models/head_0.onnx`` …) turn the network's features (and values) into the probability; 0: the network does.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
@@ -99,6 +105,9 @@ class Served(Frozen):
     body_parts: tuple[ShortText, ...] = ()
     units: tuple[ShortText, ...] = ()
     age_years: Range | None = None
+    images: Images = "PET/CT"
+    values: tuple[ValueSpec, ...] = ()
+    heads: int = Field(0, ge=0, le=32)
 
     @property
     def admitted_tracers(self) -> tuple[str, ...]:

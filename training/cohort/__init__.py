@@ -1,0 +1,1 @@
+"""A cohort: its table, its checks, its splits, and its images made ready."""

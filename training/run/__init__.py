@@ -1,0 +1,1 @@
+"""A run: a recipe on a cohort, fold by fold, and what it leaves behind."""

@@ -1,0 +1,1 @@
+"""Learning from labelled and unlabelled studies: one loop, several methods."""
