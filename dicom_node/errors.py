@@ -29,6 +29,7 @@ SETTINGS = "Check the configuration with `petct-node doctor`."
 DISK = "Check the node's disk with `petct-node doctor`."
 SPOOL = "Find out what changed the files, restore them (on a node: its data folder), then analyse again."
 COMMAND = "Check the argument of the command."
+TABLE = "Correct the cohort; `petct-node cohort check` lists every fault."
 REPORT = "Report it with the log; it is a fault of the program."
 
 
@@ -245,6 +246,17 @@ _COMMAND = {
     "out-not-writable": (919, "Results cannot be written there", COMMAND),
     "out-holds-other-files": (920, "Result would replace another's file", COMMAND),
 }
+_COHORT = {
+    "cohort-unreadable": (1101, "Cohort table cannot be read", TABLE),
+    "cohort-faults": (1102, "Cohort table has faults", TABLE),
+    "cohort-changed": (1103, "Cohort is not the one of the run", "Restore the cohort, or start a new run."),
+    "cohort-fold-without-positives": (1104, "Part of a cohort without one of the classes", "Use fewer folds."),
+    "cohort-image": (1105, "Image of a cohort cannot be used", "Mend or leave out the study, or use --skip-bad."),
+    "cohort-too-large": (1106, "File of a cohort larger than is read", TABLE),
+    "cohort-leak": (1107, "Cohort leaks from test to training", TABLE),
+    "cohort-splits": (1108, "Stored splits of a cohort cannot be read", "Start a new run."),
+    "cohort-interrupted": (1109, "A process that reads images was killed", "Use fewer processes, or more memory."),
+}
 _DEVELOPER = {
     "analysis-failed": (951, "The analysis failed", REPORT),
     "input-frame-of-reference": (952, "Network input in another Frame of Reference", REPORT),
@@ -262,6 +274,7 @@ ROWS: dict[str, Row] = (
     | _table("sender", SUCCESS, 422, _STUDY)
     | _table("operator", SUCCESS, 503, _OPERATOR)
     | _table("operator", SUCCESS, 400, _COMMAND)
+    | _table("operator", SUCCESS, 400, _COHORT)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )
 """Every refusal anywhere, by its code."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IMPLEMENTATION_CLASS_UID = "2.25.115929894722911297103447374421093374953"
 IMPLEMENTATION_VERSION = "PETCTNODE"
 MACHINE_ID = Path("/etc/machine-id")
-RESULT_FORMAT = 3  # raised when the same input and model come out as other bytes: it changes every derived UID
+RESULT_FORMAT = 4  # raised when the same input and model come out as other bytes: it changes every derived UID
 
 
 def derived_uid(*parts: str) -> str:

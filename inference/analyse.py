@@ -9,16 +9,16 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from inference.facts import Analysis, Caution, Instance, Lesion, Pair, Prediction, Refused, Region, Volume
+from inference.facts import Analysis, Caution, Instance, Kind, Lesion, Pair, Prediction, Refused, Region, Volume
 from inference.geometry.volume import Stack, stack
 from inference.lesions.body import body_of
 from inference.lesions.lesion import Proposal, find_lesions
-from inference.lesions.measure import measure, without_ct
+from inference.lesions.measure import measure, measure_without_pet, without_ct
 from inference.lesions.organs import organs_of
 from inference.lesions.reference import reference_uptake
 from inference.lesions.segmenter import Segmenter, segmented
-from inference.load import load_ct, load_pet
-from inference.model.contract import Subject, subject_of
+from inference.load import load_ct, load_iodine, load_pet
+from inference.model.contract import IN_WORDS, Subject, subject_of
 from inference.reading.instance import reading_cautions
 from inference.regions.region import GivenRegion, given_lesions
 from inference.regions.region_names import TUMOUR_NAMES
@@ -54,6 +54,8 @@ def analyse(
     clock = _Clock(progress)
     with clock.stage("geometry"):
         pet_stack, ct_stack = stacks(pair)
+    if pet_stack is None:
+        return _without_pet(pair, ct_stack, model, clock, region_names)
     with clock.stage("SUV rule"):
         rule = suv_rule(pet_stack.instances)
         scales, scale_cautions = suv_scales(also_suv, pet_stack.instances)
@@ -76,11 +78,10 @@ def analyse(
         measured = [measure(n, r, chosen.source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(chosen.regions, 1)]
         lesions = _in_order(measured)
     with clock.stage("model"):
-        subject = subject_of(pet_stack.instances, ct_stack.instances)
-        look, prediction = _verdict(model, subject, chosen, lesions, suv, ct)
+        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, suv, ct)
     cautions = (
         *pair.cautions,
-        *reading_cautions([*pair.pet.instances, *pair.ct.instances]),
+        *reading_cautions(pair.images),
         *pet_stack.cautions,
         *ct_stack.cautions,
         *rule.cautions,
@@ -93,11 +94,7 @@ def analyse(
         *(look.cautions if look else ()),
     )
     return Analysis(
-        pair=replace(
-            pair,
-            pet=replace(pair.pet, instances=pet_stack.instances),
-            ct=replace(pair.ct, instances=ct_stack.instances),
-        ),
+        pair=_sorted(pair, pet_stack, ct_stack),
         suv=suv,
         ct=ct,
         rule=rule,
@@ -113,8 +110,73 @@ def analyse(
     )
 
 
+def _without_pet(pair: Pair, stacked: Stack, model: Model, clock: _Clock, region_names: Sequence[str]) -> Analysis:
+    """A CT or an iodine map alone: nothing is proposed there, a person must have drawn the lesion.
+
+    Raises ``Refused``: region-needed, and as the steps do.
+    """
+    with clock.stage("load CT"):
+        image = load_iodine(stacked) if pair.kind == "iodine map" else load_ct(stacked)
+    with clock.stage("regions"):
+        if pair.region is None:
+            raise region_needed(pair.kind)
+        present = frozenset(i.sop_instance_uid for i in stacked.instances)
+        take = partial(given_lesions, grid=image, present=present, names=region_names)
+        chosen = _regions(pair.region, take, _nothing_proposed)
+    with clock.stage("measures"):
+        measured = [
+            measure_without_pet(n, region, chosen.source, image, pair.kind)
+            for n, (region, _) in enumerate(chosen.regions, 1)
+        ]
+        lesions = _in_order(measured)
+    with clock.stage("model"):
+        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, None, image)
+    cautions = (
+        *pair.cautions,
+        *reading_cautions(pair.images),
+        *stacked.cautions,
+        *chosen.cautions,
+        *(look.cautions if look else ()),
+    )
+    return Analysis(
+        pair=_sorted(pair, None, stacked),
+        suv=None,
+        ct=image,
+        rule=None,
+        lesions=lesions,
+        prediction=prediction,
+        saliency=look.saliency if look else None,
+        model=model.facts,
+        cautions=tuple(dict.fromkeys(cautions)),
+        timings_s=clock.seconds,
+    )
+
+
+def region_needed(kind: Kind) -> Refused:
+    """Why a CT or an iodine map without a region is not analysed."""
+    return Refused(
+        "region-needed",
+        f"The study holds {IN_WORDS[kind]}, and lesions are not searched for there: a person must draw the lesion. "
+        "Send an RTSTRUCT or SEG drawn on these images, in their Frame of Reference.",
+        kind=kind,
+    )
+
+
+def _nothing_proposed() -> Proposal:
+    raise AssertionError("a region was asked for before")
+
+
+def _sorted(pair: Pair, pet: Stack | None, ct: Stack) -> Pair:
+    """The pair with its slices in the order of the volumes."""
+    return replace(
+        pair,
+        pet=replace(pair.pet, instances=pet.instances) if pair.pet and pet else None,
+        ct=replace(pair.ct, instances=ct.instances),
+    )
+
+
 def _verdict(
-    model: Model, subject: Subject, chosen: _Chosen, lesions: Sequence[Lesion], suv: Volume, ct: Volume
+    model: Model, subject: Subject, chosen: _Chosen, lesions: Sequence[Lesion], suv: Volume | None, ct: Volume
 ) -> tuple[Look | None, Prediction]:
     """What the model says of the first lesion; it is not asked about what may well be an organ's own uptake."""
     if chosen.unsure:
@@ -126,13 +188,14 @@ def _verdict(
     return look, look.prediction
 
 
-def stacks(pair: Pair) -> tuple[Stack, Stack]:
-    """PET and CT as volumes in one space, by their headers alone.
+def stacks(pair: Pair) -> tuple[Stack | None, Stack]:
+    """PET (None without one) and CT as volumes in one space, by their headers alone.
 
     Raises ``Refused``: frame-of-reference-differs, and those of ``volume.stack``.
     """
-    pet, ct = stack(pair.pet.instances), stack(pair.ct.instances)
-    if pet.frame_of_reference_uid != ct.frame_of_reference_uid:
+    pet = stack(pair.pet.instances) if pair.pet else None
+    ct = stack(pair.ct.instances, may_regrid=pair.pet is not None)
+    if pet and pet.frame_of_reference_uid != ct.frame_of_reference_uid:
         raise Refused(
             "frame-of-reference-differs",
             "PET and CT have different Frames of Reference; how they lie to each other is unknown.",
@@ -144,7 +207,8 @@ def stacks(pair: Pair) -> tuple[Stack, Stack]:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The lesions' regions, the one for the model first, each on the PET's grid and, where a person drew it, the CT's.
+    """The lesions' regions, the one for the model first, each on the reference grid and, where a person drew it on a
+    PET/CT, the CT's.
 
     ``source``: as ``Lesion.source``.  ``unsure``: as ``Proposal.unsure``.
     """
@@ -170,9 +234,13 @@ def _regions(
 
 
 def _in_order(lesions: list[Lesion]) -> tuple[Lesion, ...]:
-    """The first stays first; the others follow by metabolic volume, the largest first."""
-    ordered = [*lesions[:1], *sorted(lesions[1:], key=lambda lesion: -lesion.mtv_ml)]
+    """The first stays first; the others follow by metabolic volume (without a PET by volume), the largest first."""
+    ordered = [*lesions[:1], *sorted(lesions[1:], key=_size_ml, reverse=True)]
     return tuple(replace(lesion, number=n, tracking_name=f"Lesion {n}") for n, lesion in enumerate(ordered, 1))
+
+
+def _size_ml(lesion: Lesion) -> float:
+    return lesion.uptake.mtv_ml if lesion.uptake else lesion.volume_ml
 
 
 @dataclass(frozen=True, slots=True)

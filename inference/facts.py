@@ -87,23 +87,45 @@ class Series:
     why: str
 
 
+Kind = Literal["PET/CT", "CT", "iodine map"]
+"""What is looked at: a PET with its CT, a CT alone, or an iodine map of a dual-energy CT alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A PET series with the CT series that belongs to it, and, where one was sent, a human's region (RTSTRUCT or SEG).
+    """What of a study is looked at, and, where one was sent, a human's region (RTSTRUCT or SEG) on it.
 
+    ``kind``: "PET/CT" is a PET series with the CT series that belongs to it; the other kinds have no PET (``pet`` is
+    None), and ``ct`` is then that CT or iodine map.
     ``story`` is the list of choices made and their reasons, in plain sentences, for people.
     """
 
-    pet: Series
+    pet: Series | None
     ct: Series
     region: Instance | None
     cautions: tuple[Caution, ...] = ()
     story: tuple[str, ...] = ()
+    kind: Kind = "PET/CT"
+
+    @property
+    def reference(self) -> Series:
+        """The series on whose grid regions lie and results are shown: the PET, without one the CT or iodine map."""
+        return self.pet or self.ct
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The series of images, the reference first."""
+        return (self.pet, self.ct) if self.pet else (self.ct,)
+
+    @property
+    def images(self) -> tuple[Instance, ...]:
+        """All slices, those of the reference first."""
+        return tuple(i for series in self.series for i in series.instances)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the content: SOP Instance UIDs and bytes of all instances, in any order of arrival."""
-        instances = [*self.pet.instances, *self.ct.instances, *([self.region] if self.region else [])]
+        instances = [*self.images, *([self.region] if self.region else [])]
         lines = sorted({f"{i.sop_instance_uid} {i.sha256}" for i in instances})  # frames of one object count once
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -213,7 +235,7 @@ class ReferenceUptake:
 class SuvRule:
     """How stored values become SUVbw: SUVbw = stored × Rescale Slope of the slice × factor of the slice (g/ml).
 
-    ``factors``: one per slice, in the order of ``Pair.pet.instances``.  ``rule``: the rule applied, as one line.
+    ``factors``: one per slice, in the order of the PET's instances.  ``rule``: the rule applied, as one line.
     ``inputs``: what went in (weight_kg, dose_bq, half_life_s, injection_time, decay_correction, units …).
     ``reference_time``: DICOM DT text, or "" where the data were already normalised.
     """
@@ -241,33 +263,58 @@ class SuvScale:
 
 
 @dataclass(frozen=True, slots=True)
+class Uptake:
+    """What the PET says of one lesion; SUV is SUVbw (g/ml).
+
+    ``suv_max``, ``suv_mean`` are of ``Lesion.region``; ``mtv_*`` and ``tlg`` of ``mtv``, the voxels of the region at or
+    above ``mtv_threshold`` (SUVbw) connected to the maximum.  SUVpeak: largest mean over a 1 ml sphere.
+    TLG = mtv_ml × mtv_suv_mean.  ``max_lps_mm``: centre of the voxel of SUVmax.
+    """
+
+    suv_max: float
+    suv_mean: float
+    suv_peak: float
+    mtv: Region
+    mtv_ml: float
+    mtv_threshold: float
+    mtv_suv_mean: float
+    tlg: float
+    max_lps_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Lesion:
-    """One lesion with its measures on the PET grid.
+    """One lesion with its measures on the reference grid: the PET's, without a PET that of the CT or iodine map.
 
     ``region`` is the lesion: for a given RTSTRUCT/SEG the voxels whose centre lies inside it, without thresholding; for
-    an automatic one, the region grown.  ``suv_max``, ``suv_mean``, ``volume_ml`` are of ``region``; ``mean_hu`` of the
-    CT voxels whose centre lies inside the given RTSTRUCT/SEG, or in a voxel of the automatic region;
-    ``mtv_*`` and ``tlg`` of ``mtv``, the voxels of ``region`` at or above ``mtv_threshold`` (SUVbw) connected to the
-    maximum.  SUVpeak: largest mean over a 1 ml sphere.  TLG = mtv_ml × mtv_suv_mean.
+    an automatic one, the region grown.  ``volume_ml`` is of ``region``; ``mean_hu`` of the CT voxels whose centre lies
+    inside the given RTSTRUCT/SEG, or in a voxel of the automatic region, None in an iodine map; ``mean_iodine`` (mg/ml)
+    of the voxels of ``region`` in an iodine map, else None.
     ``source``: "RTSTRUCT", "SEG" or "automatic".  ``tracking_name``: "Lesion 1", … ``centroid_lps_mm``: of ``region``.
+    ``uptake``: None where there is no PET.
     """
 
     number: int
     tracking_name: str
     source: str
     region: Region
-    mtv: Region
-    suv_max: float
-    suv_mean: float
-    suv_peak: float
     volume_ml: float
-    mean_hu: float
-    mtv_ml: float
-    mtv_threshold: float
-    mtv_suv_mean: float
-    tlg: float
+    mean_hu: float | None
     centroid_lps_mm: tuple[float, float, float]
-    max_lps_mm: tuple[float, float, float]
+    uptake: Uptake | None
+    mean_iodine: float | None = None
+
+    @property
+    def on_pet(self) -> Uptake:
+        """``uptake`` of a lesion that was measured on a PET.  Raises LookupError where there is none."""
+        if self.uptake is None:
+            raise LookupError(f"{self.tracking_name} has no uptake: there is no PET")
+        return self.uptake
+
+    @property
+    def shown_lps_mm(self) -> tuple[float, float, float]:
+        """The point that pictures go through: the voxel of SUVmax, without a PET the centroid."""
+        return self.uptake.max_lps_mm if self.uptake else self.centroid_lps_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +334,8 @@ class ModelFacts:
 
     ``statement`` must stand in every SR and on every picture ("" where there is none).  ``demonstration``: trained on
     phantoms, delivered to loopback only.  ``status_code``, ``probability_code``: concepts of the model's own target.
-    ``preprocessing_digest``: settings of ``inference.model.inputs``.
+    ``preprocessing_digest``: settings of ``inference.model.inputs``.  ``whole_body``: it looks at all of the images, and
+    what it says belongs to the study and to no lesion.
     """
 
     name: str
@@ -301,6 +349,7 @@ class ModelFacts:
     status_code: Code
     probability_code: Code
     preprocessing_digest: str
+    whole_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,9 +374,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Saliency:
-    """Head-only Grad-CAM on the PET grid, scaled to 0..1 over its box; zero outside it.
+    """Head-only Grad-CAM on the reference grid, scaled to 0..1 over its box; zero outside it.
 
-    ``array``: float32 (slice, row, column), the box at ``start`` in the PET grid.  ``cell_mm``: edge of one cell of
+    ``array``: float32 (slice, row, column), the box at ``start`` in the reference grid.  ``cell_mm``: edge of one cell of
     the network's last block: nothing finer than that may be read from it.  ``raw_max``: maximum before scaling.
     """
 
@@ -338,20 +387,37 @@ class Saliency:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenValue:
+    """A clinical or laboratory value, or a measure of the lesion, that the model takes beside the images.
+
+    ``name``, ``title``, ``unit`` (UCUM, "" for none) as ``inference.model.values.ValueSpec``.  ``value``: None where it
+    was missing, and the model took its training's median instead.  ``source``: "table" (or file) of the site, "header"
+    (DICOM), "measured".  Patient data: nothing of it goes into a log.
+    """
+
+    name: str
+    title: str
+    unit: str
+    value: float | str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """Everything the report needs; nothing in it is read again.
 
-    ``suv``: PET as float32 SUVbw (g/ml).  ``ct``: int16 HU on its own grid, whose slices are not the CT's images where
-    those lay off a grid (``volume.Stack.regrid``; -1025 where no image reaches).  ``lesions``: largest MTV first, but
-    the one given to the model (index lesion) always first.  ``references``: liver and blood pool, where found.
+    ``suv``: PET as float32 SUVbw (g/ml), None without a PET, as ``rule`` is.  ``ct``: int16 HU on its own grid, whose
+    slices are not the CT's images where those lay off a grid (``volume.Stack.regrid``; -1025 where no image reaches);
+    of an iodine map float32 mg/ml.  ``lesions``: largest MTV (without a PET largest volume) first, but the one given to
+    the model (index lesion) always first.  ``references``: liver and blood pool, where found.
     ``also_suv``: other kinds of SUV that were asked for, beside SUVbw.
-    ``timings_s``: seconds per stage.
+    ``timings_s``: seconds per stage.  ``values``: what the model takes beside the images, in its order.
     """
 
     pair: Pair
-    suv: Volume
+    suv: Volume | None
     ct: Volume
-    rule: SuvRule
+    rule: SuvRule | None
     lesions: tuple[Lesion, ...]
     prediction: Prediction
     saliency: Saliency | None
@@ -361,6 +427,19 @@ class Analysis:
     references: tuple[ReferenceUptake, ...] = ()
     also_suv: tuple[SuvScale, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    values: tuple[TakenValue, ...] = ()
+
+    @property
+    def grid(self) -> Volume:
+        """The volume on whose grid regions and saliency lie: SUV, without a PET the CT or iodine map."""
+        return self.suv or self.ct
+
+    @property
+    def pet(self) -> Volume:
+        """SUV of an analysis with a PET.  Raises LookupError where there is none."""
+        if self.suv is None:
+            raise LookupError("the analysis has no PET")
+        return self.suv
 
 
 @dataclass(frozen=True, slots=True)

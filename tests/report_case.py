@@ -25,6 +25,7 @@ from inference.facts import (
     Saliency,
     Series,
     SuvRule,
+    Uptake,
     Volume,
 )
 
@@ -164,18 +165,20 @@ def lesion_of(suv: Volume, region: np.ndarray, number: int, source: str, thresho
         tracking_name=f"Lesion {number}",
         source=source,
         region=Region.of(region),
-        mtv=Region.of(mtv),
-        suv_max=float(values.max()),
-        suv_mean=float(values.mean()),
-        suv_peak=float(values.max() * 0.93),
         volume_ml=float(region.sum() * suv.voxel_ml),
         mean_hu=41.5,
-        mtv_ml=float(mtv.sum() * suv.voxel_ml),
-        mtv_threshold=threshold,
-        mtv_suv_mean=float(inside.mean()),
-        tlg=float(inside.mean() * mtv.sum() * suv.voxel_ml),
         centroid_lps_mm=tuple(suv.to_lps(at.mean(axis=0)).tolist()),
-        max_lps_mm=tuple(suv.to_lps(highest).tolist()),
+        uptake=Uptake(
+            suv_max=float(values.max()),
+            suv_mean=float(values.mean()),
+            suv_peak=float(values.max() * 0.93),
+            mtv=Region.of(mtv),
+            mtv_ml=float(mtv.sum() * suv.voxel_ml),
+            mtv_threshold=threshold,
+            mtv_suv_mean=float(inside.mean()),
+            tlg=float(inside.mean() * mtv.sum() * suv.voxel_ml),
+            max_lps_mm=tuple(suv.to_lps(highest).tolist()),
+        ),
     )
 
 
@@ -271,7 +274,7 @@ def real_analysis(pet: Path, ct: Path, region: Path | None, prediction: Predicti
         lesions = tuple(measure(n, r.region, r.source, suv, hu) for n, r in enumerate(found, start=1))
     saliency = None
     if lesions and prediction.probability is not None:
-        box = Region.of(ball(suv, lesions[0].max_lps_mm, 60.0))
+        box = Region.of(ball(suv, lesions[0].shown_lps_mm, 60.0))
         away = np.linalg.norm((np.indices(box.mask.shape).T - np.asarray(box.mask.shape) / 2) * suv.spacing_mm, axis=-1)
         saliency = Saliency(box.start, np.exp(-((away.T / 30.0) ** 2)).astype(np.float32), 16.0, 0.02)
     return Analysis(

@@ -27,6 +27,8 @@ class Prepared:
     ``inference.model.applicability.quantities``.  ``radiomics``: float (n, features), named by ``radiomics_names``.
     ``months``: time to event or censoring, NaN where unknown; ``events``: 1 event, 0 censored, -1 unknown.
     ``groups``: subgroup columns (sex, age band, scanner …), one text a row, "" where unknown.
+    ``sets``: what the table says a row is for: "train", "internal" (the table's own validation rows), "external" (never
+    learnt from) or "unlabelled"; empty: all are "train".
     ``digest``: SHA-256 (hex) of the table and all images.
     """
 
@@ -43,6 +45,7 @@ class Prepared:
     events: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
+    sets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.patients)

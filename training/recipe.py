@@ -63,7 +63,11 @@ class Release:
 
 
 class Estimator(Protocol):
-    """A model that learns."""
+    """A model that learns.
+
+    It may have ``facts`` and ``costs``, dictionaries of plain JSON for the run's record: what a reader of the report
+    wants to see (chosen features, temperature, stopping step), and seconds an epoch, share of the input pipeline …
+    """
 
     def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Self:
         """Learn from ``parts``; the same arguments give the same model on the same machine.

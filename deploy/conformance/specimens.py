@@ -217,7 +217,7 @@ def _write(
     also: Sequence[str] = tuple(write.OPTIONAL),
 ) -> Specimen:
     """The results of ``analysis``, and what would be written had it been refused."""
-    instances = (*analysis.pair.pet.instances, *analysis.pair.ct.instances)
+    instances = analysis.pair.images
     with tempfile.TemporaryDirectory(dir=folder) as out:
         written = write_results(analysis, replace(run, also=tuple(also)), Path(out) / "results")
         refusal = write_refusal(instances, why, analysis.model, run, Path(out) / "refusal")
@@ -229,7 +229,7 @@ def _other_images(analysis: Analysis) -> Analysis:
     frame = "2.25.999"
     return replace(
         analysis,
-        suv=replace(analysis.suv, frame_of_reference_uid=frame),
+        suv=replace(analysis.pet, frame_of_reference_uid=frame),
         ct=replace(analysis.ct, frame_of_reference_uid=frame),
     )
 
@@ -246,7 +246,8 @@ def _other_analysis(analysis: Analysis) -> Analysis:
         cautions=(Caution("dose-in-mbq", "Another warning."),),
         tracer=Tracer("dotatoc", "Ga-68", "other"),
         references=(ReferenceUptake("blood pool", 1.4, 0.1, 3.0, (4.0, 5.0, 6.0)),),
-        rule=replace(
+        rule=analysis.rule
+        and replace(
             analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"
         ),
     )
@@ -255,7 +256,7 @@ def _other_analysis(analysis: Analysis) -> Analysis:
 def _one_segment(analysis: Analysis) -> Analysis:
     """One lesion, all of it above the threshold: its region and its metabolic volume are the same voxels."""
     lesion = analysis.lesions[0]
-    return replace(analysis, lesions=(replace(lesion, mtv=lesion.region),))
+    return replace(analysis, lesions=(replace(lesion, uptake=replace(lesion.on_pet, mtv=lesion.region)),))
 
 
 def _read(results: tuple[Result, ...]) -> dict[str, tuple[Dataset, ...]]:
@@ -266,8 +267,8 @@ def _read(results: tuple[Result, ...]) -> dict[str, tuple[Dataset, ...]]:
 
 
 def _source_uids(analysis: Analysis) -> Iterator[str]:
-    for series in (analysis.pair.pet, analysis.pair.ct):
+    for series in analysis.pair.series:
         for instance in series.instances:
             yield from (instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid)
             yield instance.sop_class_uid
-    yield analysis.suv.frame_of_reference_uid
+    yield analysis.grid.frame_of_reference_uid

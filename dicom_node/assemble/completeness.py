@@ -105,7 +105,7 @@ def judge(
     if doubt := _doubt(pair, instances):
         why = f"no evidence says complete ({doubt})"
         silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
-        until = max(traffic.last + silence, _end_of(pair.pet, traffic, rules), _end_of(pair.ct, traffic, rules))
+        until = max(traffic.last + silence, *(_end_of(series, traffic, rules) for series in pair.series))
         return _after(until, now, Complete(pair, f"{why}; silent long enough"), why, pair)
     evidence = "Number of Slices and an unbroken CT say complete"
     done = Complete(pair, evidence)
@@ -149,9 +149,9 @@ def _shortest_if_open(rules: Assemble) -> float:
 
 def _doubt(pair: Pair, instances: Sequence[Instance]) -> str:
     """What keeps the evidence from being enough; "" where nothing does."""
-    if number_of_slices(pair.pet.instances) != len(pair.pet.instances):
+    if pair.pet and number_of_slices(pair.pet.instances) != len(pair.pet.instances):
         return "the PET's Number of Slices is missing or does not fit"
-    if pair.ct.study_instance_uid != pair.pet.study_instance_uid:
+    if pair.ct.study_instance_uid != pair.reference.study_instance_uid:
         return "the CT is of another study, and the PET's may still get one"
     if part := _may_be_part(pair):
         return part

@@ -79,7 +79,7 @@ class Router:
 
 def seen_of(pair: Pair, senders: Sequence[tuple[str, str]]) -> Seen:
     """What the rules look at: the PET's values, where it has none the CT's."""
-    pet, ct = pair.pet.instances, pair.ct.instances
+    pet, ct = pair.pet.instances if pair.pet else (), pair.ct.instances
     tracer = tracer_of(pet)
     texts = {key: _texts(pet, keyword) or _texts(ct, keyword) for key, keyword in _TEXTS.items()}
     texts |= {

@@ -193,8 +193,7 @@ def _look(
             region_names=settings.assemble.region_names,
         )
     except Refused as refused:
-        images = [*pair.pet.instances, *pair.ct.instances]
-        answer["results"] = _refusal_results(images, refused, model.facts, asked, look.out)
+        answer["results"] = _refusal_results(pair.images, refused, model.facts, asked, look.out)
         raise
     stages.seconds |= analysis.timings_s
     describe_analysis(analysis, answer)

@@ -32,7 +32,7 @@ def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = ""
     """
     scan = scan_folder(folder)
     answer: dict[str, Any] = {"status": REFUSED, "reason_code": None, "reason": None, "advice": None}
-    answer |= {"study_instance_uid": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
+    answer |= {"study_instance_uid": None, "kind": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
     answer |= {"suv": None, "tracer": None, "seen": None, "rules": [], "models": []}
     try:
         instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
@@ -60,12 +60,12 @@ def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
 
     try:
         pet, ct = stacks(pair)
-        rule = suv_rule(pet.instances)
+        rule = suv_rule(pet.instances) if pet else None
     except Refused as refused:
         answer["models"] = []
         return _refuse(refused, answer)
-    answer["suv"] = {"rule": rule.rule, "reference_time": rule.reference_time}
-    cautions = (*pet.cautions, *ct.cautions, *rule.cautions)
+    answer["suv"] = {"rule": rule.rule, "reference_time": rule.reference_time} if rule else None
+    cautions = (*(pet.cautions if pet else ()), *ct.cautions, *(rule.cautions if rule else ()))
     told = [asdict(c) for c in dict.fromkeys(cautions)]
     answer["warnings"] += [caution for caution in told if caution not in answer["warnings"]]
     return None
@@ -74,13 +74,14 @@ def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
 def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dict[str, Any]) -> None:
     senders = [(calling_ae_title, "")] if calling_ae_title else []
     router = Router.of(settings)
-    subject, seen = subject_of(pair.pet.instances, pair.ct.instances), seen_of(pair, senders)
-    cautions = (*pair.cautions, *tracer_cautions(pair.pet.instances))
+    subject, seen = subject_of(pair), seen_of(pair, senders)
+    cautions = (*pair.cautions, *(tracer_cautions(pair.pet.instances) if pair.pet else ()))
     names = router.models(pair, senders).bundles
     answer |= {
         "status": WOULD_RUN if names else NO_RULE,
-        "study_instance_uid": pair.pet.study_instance_uid,
-        "pet": describe_series(pair.pet),
+        "study_instance_uid": pair.reference.study_instance_uid,
+        "kind": pair.kind,
+        "pet": describe_series(pair.pet) if pair.pet else None,
         "ct": describe_series(pair.ct),
         "region": _region(pair.region),
         "story": list(pair.story),

@@ -90,6 +90,7 @@ GRAM = Code("g", "UCUM", "Gram")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "Percent")
 LESIONS = Code("{lesions}", "UCUM", "lesions")
+INSTANCES = Code("{instances}", "UCUM", "instances")
 NO_UNITS = Code("1", "UCUM", "no units")
 SALIENCY = Code("130404", "DCM", "Saliency")
 
@@ -140,6 +141,7 @@ RESULTS = {
     "ko": _private("RESULT-KO", "Key object selection"),
 }
 OTHER_RESULT = _private("RESULT-OTHER", "Other result")
+RESULT_COUNT = _private("RESULT-COUNT", "Objects in the series of which three are named")
 
 # A refusal
 ANALYSIS_STATE = _private("ANALYSIS", "State of the analysis")

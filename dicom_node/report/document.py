@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime
 from typing import TypeAlias
@@ -13,7 +13,18 @@ from pydicom.sr.coding import Code
 
 from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
-from dicom_node.report.references import references_by_series, shell
+from dicom_node.report.listed import (
+    MOST_NAMED,
+    NO_RESULTS,
+    Part,
+    ResultObjects,
+    evidence_item,
+    listed,
+    named_results,
+    referred,
+    stand_ins,
+)
+from dicom_node.report.references import shell
 from inference.facts import Instance, Occasion, Predecessor
 
 Group: TypeAlias = (
@@ -21,9 +32,6 @@ Group: TypeAlias = (
     | sr.PlanarROIMeasurementsAndQualitativeEvaluations
     | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 )
-
-ResultObjects: TypeAlias = Mapping[str, Sequence[Dataset]]  # kind of result → its data sets
-NO_RESULTS: ResultObjects = {}
 
 
 def document(
@@ -40,7 +48,7 @@ def document(
     ``results``: the other objects of this result set by kind, where this is the report that names them all.
     """
     number, description = series
-    others = [ds for found in results.values() for ds in found]
+    others = named_results(results)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer(evidence)),
         procedure_reported=_procedures(evidence.source),
@@ -52,8 +60,10 @@ def document(
     )
     if others:
         report[0].ContentSequence.append(_result_set(results))
+    images, parts = listed(report, images, others)
+    add(groups[0], _in_part(parts, evidence))
     ds: Dataset = sr.Comprehensive3DSR(
-        evidence=[*map(shell, _referred(report, images)), *others],
+        evidence=[*map(shell, referred(report, images)), *others],
         content=report[0],
         is_complete=True,
         is_final=False,
@@ -63,9 +73,9 @@ def document(
     study = str(evidence.source.StudyInstanceUID)
     own = [image for image in images if image.study_instance_uid == study]
     elsewhere = sorted({image.study_instance_uid for image in images} - {study})  # a CT of another study
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence_item(study, own, others)]
+    ds.CurrentRequestedProcedureEvidenceSequence = [evidence_item(study, own, others)]
     ds.PertinentOtherEvidenceSequence = [
-        _evidence_item(uid, [image for image in images if image.study_instance_uid == uid]) for uid in elsewhere
+        evidence_item(uid, [image for image in images if image.study_instance_uid == uid]) for uid in elsewhere
     ]
     if not elsewhere:
         del ds.PertinentOtherEvidenceSequence
@@ -139,22 +149,35 @@ def add(group: Group, items: Iterable[sr.ContentItem]) -> None:
     group[0].ContentSequence.extend(items)
 
 
+def _in_part(parts: Sequence[Part], evidence: Evidence) -> list[sr.TextContentItem]:
+    """That not all source images are listed, for each series."""
+    say = evidence.say
+    return [
+        text(codes.COMMENT, say("evidence-in-part", series=p.series_instance_uid, listed=p.listed, found=p.found))
+        for p in parts
+    ]
+
+
 def _result_set(results: ResultObjects) -> sr.ContainerContentItem:
     """What makes the report the root of its set: every other object, by what it is to a reader.
 
     TID 1500 is extensible and has no row for it: an image library lists what was measured on, not what came of it.
     Images and segmentations are IMAGE items, all else is COMPOSITE (PS3.3 C.17.3.2.4); so is a label map, since DCMTK
     refuses a whole report for one IMAGE item of a SOP class that is newer than itself (3.6.7: "Invalid Value").
+    Of very many of a kind first, middle and last are named, and behind them how many there are in their series.
     """
     container = sr.ContainerContentItem(codes.RESULT_SET, is_content_continuous=False, relationship_type="CONTAINS")
     container.ContentSequence = sr.ContentSequence()
     for kind, found in results.items():
-        for ds in found:
+        for ds in stand_ins(found):
             is_image = "Rows" in ds and kind != "label_map"
             item_type = sr.ImageContentItem if is_image else sr.CompositeContentItem
             name = codes.RESULTS.get(kind, codes.OTHER_RESULT)
             item = item_type(name, ds.SOPClassUID, ds.SOPInstanceUID, relationship_type="CONTAINS")
             container.ContentSequence.append(item)
+        if len(found) > MOST_NAMED:
+            count = sr.NumContentItem(codes.RESULT_COUNT, len(found), codes.INSTANCES, relationship_type="CONTAINS")
+            container.ContentSequence.append(count)
     return container
 
 
@@ -203,18 +226,6 @@ def order_answered(source: Dataset) -> Dataset | None:
     return item
 
 
-def _referred(report: sr.MeasurementReport, images: Sequence[Instance]) -> list[Instance]:
-    """The source images that the content tree names; the first one where it names none."""
-    named: set[str] = set()
-    pending = list(report)
-    while pending:
-        item = pending.pop()
-        named.update(str(ref.ReferencedSOPInstanceUID) for ref in item.get("ReferencedSOPSequence") or [])
-        pending.extend(item.get("ContentSequence") or [])
-    by_uid = {image.sop_instance_uid: image for image in images}
-    return [image for uid, image in by_uid.items() if uid in named] or [images[0]]
-
-
 def _predecessor_items(predecessors: Sequence[Predecessor]) -> list[Dataset]:
     """PS3.3 table C.17-3, Hierarchical SOP Instance Reference, for Predecessor Documents Sequence (0040,A360)."""
     by_study: dict[str, Dataset] = {}
@@ -227,18 +238,3 @@ def _predecessor_items(predecessors: Sequence[Predecessor]) -> list[Dataset]:
         study.StudyInstanceUID = predecessor.study_instance_uid
         study.ReferencedSeriesSequence = [*study.get("ReferencedSeriesSequence", []), series]
     return list(by_study.values())
-
-
-def _evidence_item(study: str, images: Sequence[Instance], others: Sequence[Dataset] = ()) -> Dataset:
-    by_series = references_by_series(images)
-    for other in others:
-        ref = Dataset()
-        ref.ReferencedSOPClassUID, ref.ReferencedSOPInstanceUID = other.SOPClassUID, other.SOPInstanceUID
-        by_series.setdefault(str(other.SeriesInstanceUID), []).append(ref)
-    item = Dataset()
-    item.StudyInstanceUID, item.ReferencedSeriesSequence = study, []
-    for series_instance_uid, references in by_series.items():
-        series = Dataset()
-        series.SeriesInstanceUID, series.ReferencedSOPSequence = series_instance_uid, references
-        item.ReferencedSeriesSequence.append(series)
-    return item

@@ -91,10 +91,10 @@ class Sources:
     @classmethod
     def of(cls, analysis: Analysis, slices: Sequence[int]) -> Sources:
         """``slices``: indices in the PET grid."""
-        instances = tuple(analysis.pair.pet.instances[k] for k in slices)
-        shells = tuple(shell_with_geometry(i, analysis.suv, k) for i, k in zip(instances, slices, strict=True))
+        instances = tuple(analysis.pair.reference.instances[k] for k in slices)
+        shells = tuple(shell_with_geometry(i, analysis.grid, k) for i, k in zip(instances, slices, strict=True))
         for each in shells:  # highdicom takes one series only; a PET joined of two is put right by name_in
-            each.SeriesInstanceUID = analysis.pair.pet.series_instance_uid
+            each.SeriesInstanceUID = analysis.pair.reference.series_instance_uid
         return cls(shells, instances)
 
     def name_in(self, ds: Dataset) -> None:

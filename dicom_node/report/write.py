@@ -66,10 +66,10 @@ OPTIONAL: Mapping[str, Writer] = {
 def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     """See ``dicom_node.report.write_results``."""
     pair = analysis.pair
-    check_places(analysis.suv, pair.pet.instances)
+    check_places(analysis.grid, pair.reference.instances)
     with _source_values_as_they_are():
-        evidence = Evidence.of(pair.pet.instances[0], pair.digest, analysis.model, run)
-        evidence = replace(evidence, lossy=Lossy.of([*pair.pet.instances, *pair.ct.instances]))
+        evidence = Evidence.of(pair.reference.instances[0], pair.digest, analysis.model, run)
+        evidence = replace(evidence, lossy=Lossy.of(pair.images))
         analysis = replace(analysis, cautions=(*analysis.cautions, *evidence.cautions))
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
@@ -180,7 +180,7 @@ def _source_values_as_they_are() -> Iterator[None]:
 
 def _key_image(pixels: Pixels, analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
     what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
-    sources = [analysis.pair.pet.instances[views.key_slice(analysis)]]
+    sources = [analysis.pair.reference.instances[views.key_slice(analysis)]]
     return key_image.key_image_capture(_save_png(pixels, folder), evidence, sources, what)
 
 

@@ -258,7 +258,7 @@ class _Desk:
         if work.is_refusal:
             return self._refuse(work.images(instances), work.refusal(), "refused", self._facts_of(work), run, folder)
         pair = work.pair(instances)
-        images = [*pair.pet.instances, *pair.ct.instances]
+        images = list(pair.images)
         if set_aside:
             reason = f"The analysis was given up: {set_aside}. Whoever runs the node must look at its log."
             return self._refuse(images, Refused("analysis-failed", reason), "failed", self._facts_of(work), run, folder)

@@ -58,13 +58,14 @@ class Work:
             "digest": pair.digest,
             "images_digest": replace(pair, region=None).digest,
             "studies": [i.study_instance_uid for i in (pair.pet, pair.ct, pair.region) if i],
-            "pet": _series(pair.pet),
+            "pet": _series(pair.pet) if pair.pet else None,
             "ct": _series(pair.ct),
             "region": pair.region.sop_instance_uid if pair.region else None,
             "cautions": [asdict(c) for c in pair.cautions],
             "story": list(pair.story),
+            "kind": pair.kind,
         }
-        return cls(_run_id(pair.digest, bundle_digest), pair.pet.study_instance_uid, content)
+        return cls(_run_id(pair.digest, bundle_digest), pair.reference.study_instance_uid, content)
 
     @classmethod
     def of_refusal(cls, images: Sequence[Instance], refused: Refused, bundle_digest: str) -> Work:
@@ -86,12 +87,13 @@ class Work:
         by_uid = {i.sop_instance_uid: i for i in instances}
         content = self.content
         try:
-            pet, ct = (self._stored(content[name], by_uid) for name in ("pet", "ct"))
+            pet = self._stored(content["pet"], by_uid) if content["pet"] else None
+            ct = self._stored(content["ct"], by_uid)
             region = by_uid[content["region"]] if content["region"] else None
         except KeyError:
             raise _changed() from None
         cautions = tuple(Caution(**c) for c in content["cautions"])
-        pair = Pair(pet, ct, region, cautions, tuple(content["story"]))
+        pair = Pair(pet, ct, region, cautions, tuple(content["story"]), content.get("kind", "PET/CT"))
         if pair.digest != content["digest"]:
             raise _changed()
         return pair

@@ -62,11 +62,11 @@ class _Plane:
         return steps
 
 
-def stack(instances: Sequence[Instance]) -> Stack:
+def stack(instances: Sequence[Instance], *, may_regrid: bool = True) -> Stack:
     """Order the images of one series, or the frames of its objects, in any order of arrival, into a regular stack.
 
     CT slices that are sheared or unevenly spaced, within the limits of ``inference.geometry.regrid``, get a grid of
-    their own.
+    their own, unless ``may_regrid`` is false: where results lie on the images themselves.
     Raises ``Refused`` where they are not one complete volume of one time: the code says which.
     """
     unique, cautions = _without_repeats(single_frames(instances))
@@ -88,7 +88,7 @@ def stack(instances: Sequence[Instance]) -> Stack:
         )
     chosen = tuple(unique[i] for i in kept)
     agreement.refuse_interleaved(chosen)
-    step, plan = _slice_step(positions[kept], plane, may_regrid=chosen[0].modality == "CT")
+    step, plan = _slice_step(positions[kept], plane, may_regrid=may_regrid and chosen[0].modality == "CT")
     shape = plan.shape if plan else (len(chosen), *size)
     _check_size(shape)
     affine = np.eye(4)

@@ -1,4 +1,4 @@
-"""What is measured in a lesion on the PET grid: SUVmax, SUVmean, SUVpeak, metabolic volume, TLG, mean HU."""
+"""What is measured in a lesion: SUVmax, SUVmean, SUVpeak, metabolic volume, TLG, mean HU or mean iodine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from inference.facts import BoolArray, Caution, FloatArray, Lesion, Refused, Region, Volume
+from inference.facts import BoolArray, Caution, FloatArray, Kind, Lesion, Refused, Region, Uptake, Volume
 from inference.geometry.regrid import NOT_MEASURED_HU
 from inference.geometry.resample import resample
 
@@ -28,7 +28,7 @@ CHUNK = 1024
 
 
 def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume, on_ct: Region | None = None) -> Lesion:
-    """Measure one lesion; ``suv`` is SUVbw (g/ml), ``ct`` HU on its own grid of the same Frame of Reference.
+    """Measure one lesion of a PET/CT; ``suv`` is SUVbw (g/ml), ``ct`` HU on its own grid of the same Frame of Reference.
 
     ``on_ct``: the region on the CT's grid where one was drawn there; else the CT voxels in the PET's voxels are taken.
     See ``facts.Lesion`` for what each number is of.  Raises ``Refused`` where the region is empty or lies outside the
@@ -43,24 +43,48 @@ def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume, o
     mtv = Region.of(connected(region.mask & (values >= threshold), maximum)).moved(region.start)
     mtv_values = suv.array[mtv.slices][mtv.mask].astype(float)
     mtv_ml = mtv_values.size * suv.voxel_ml
-    centroid = np.argwhere(region.mask).mean(axis=0) + region.start
+    uptake = Uptake(
+        suv_max=float(inside.max()),
+        suv_mean=float(inside.mean()),
+        suv_peak=suv_peak(suv, region),
+        mtv=mtv,
+        mtv_ml=mtv_ml,
+        mtv_threshold=threshold,
+        mtv_suv_mean=float(mtv_values.mean()),
+        tlg=mtv_ml * float(mtv_values.mean()),
+        max_lps_mm=_point(suv.to_lps(np.add(maximum, region.start))),
+    )
     return Lesion(
         number=number,
         tracking_name=f"Lesion {number}",
         source=source,
         region=region,
-        mtv=mtv,
-        suv_max=float(inside.max()),
-        suv_mean=float(inside.mean()),
-        suv_peak=suv_peak(suv, region),
         volume_ml=inside.size * suv.voxel_ml,
         mean_hu=_mean_hu(on_ct if on_ct and on_ct.mask.any() else _on_ct(region, suv, ct), ct),
-        mtv_ml=mtv_ml,
-        mtv_threshold=threshold,
-        mtv_suv_mean=float(mtv_values.mean()),
-        tlg=mtv_ml * float(mtv_values.mean()),
-        centroid_lps_mm=_point(suv.to_lps(centroid)),
-        max_lps_mm=_point(suv.to_lps(np.add(maximum, region.start))),
+        centroid_lps_mm=_centroid(region, suv),
+        uptake=uptake,
+    )
+
+
+def measure_without_pet(number: int, region: Region, source: str, image: Volume, kind: Kind) -> Lesion:
+    """Measure one lesion of a CT (HU) or an iodine map (mg/ml) alone, on its own grid: volume and mean value.
+
+    Raises ``Refused`` as ``measure``.
+    """
+    if not region.mask.any():
+        raise Refused("region-empty", f"A region has no voxel on the {kind}; there is nothing to measure.")
+    iodine = kind == "iodine map"
+    values = image.array[region.slices][region.mask]
+    return Lesion(
+        number=number,
+        tracking_name=f"Lesion {number}",
+        source=source,
+        region=region,
+        volume_ml=values.size * image.voxel_ml,
+        mean_hu=None if iodine else _mean_hu(region, image),
+        centroid_lps_mm=_centroid(region, image),
+        uptake=None,
+        mean_iodine=float(values.mean(dtype=float)) if iodine else None,
     )
 
 
@@ -198,6 +222,10 @@ def _on_ct(region: Region, suv: Volume, ct: Volume) -> Region:
     (k, r, c), shape = low.tolist(), tuple((high - low).tolist())
     inside = resample(boxed, ct.part_affine(low), shape, order=0) if min(shape) else np.zeros(shape, bool)
     return Region((k, r, c), inside)
+
+
+def _centroid(region: Region, grid: Volume) -> tuple[float, float, float]:
+    return _point(grid.to_lps(np.argwhere(region.mask).mean(axis=0) + region.start))
 
 
 def _point(lps_mm: FloatArray) -> tuple[float, float, float]:

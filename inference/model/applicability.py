@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.facts import Volume
-from inference.model.inputs import NetworkInput
+from inference.model.seen import NetworkInput
 
 Array = npt.NDArray[Any]
 
@@ -100,7 +100,7 @@ def quantities(seen: NetworkInput, suv: Volume) -> dict[str, float]:
     slice_mm, row_mm, column_mm = suv.spacing_mm
     return {
         "region_ml": seen.region_ml,
-        "suv_max": seen.suv_max,
+        **({} if seen.suv_max is None else {"suv_max": seen.suv_max}),
         "slice_spacing_mm": slice_mm,
         "pixel_spacing_mm": max(row_mm, column_mm),
         "lost_percent": 100.0 * seen.lost_fraction,

@@ -205,14 +205,13 @@ def _tensors(content: bytes, name: str) -> Weights:
 
 def _metadata(served: Served) -> dict[str, Any]:
     """MONAI Bundle's metadata fields, with ours under ``petct_node``."""
-    size = served.input.size
     channels = dict(enumerate(served.input.channels))
     image = {
         "type": "image",
         "format": "PET/CT region",
         "modality": "PT, CT",
         "num_channels": len(channels),
-        "spatial_shape": [size, size, size],
+        "spatial_shape": list(served.input.shape),
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": False,

@@ -5,10 +5,10 @@ It is checked before the network runs, and nothing overrides it: not even a demo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from inference.facts import Instance, Tracer
+from inference.facts import Instance, Kind, Pair, Tracer
 from inference.model.served import Served
 from inference.reading.header import listed
 from inference.suv.patient import age_years
@@ -19,7 +19,7 @@ from inference.suv.tracer import tracer_of
 class Subject:
     """What the headers of a pair say of who and what was imaged.
 
-    ``age_years``: None where unknown.  ``body_parts``, ``units``: all values of Body Part Examined (0018,0015; the
+    ``kind``: what is looked at, as ``Pair.kind``.  ``age_years``: None where unknown.  ``body_parts``, ``units``: all values of Body Part Examined (0018,0015; the
     PET's, where it has none the CT's) and of the PET's Units (0054,1001), in upper case.
     """
 
@@ -27,20 +27,26 @@ class Subject:
     age_years: float | None
     body_parts: frozenset[str]
     units: frozenset[str]
+    kind: Kind = "PET/CT"
 
 
+IN_WORDS: Mapping[Kind, str] = {"PET/CT": "PET/CT", "CT": "a CT alone", "iodine map": "an iodine map alone"}
 NOBODY = Subject(Tracer("", ""), None, frozenset(), frozenset())
 """Nothing is known: no model with a contract speaks."""
 
 
-def subject_of(pet: Sequence[Instance], ct: Sequence[Instance]) -> Subject:
-    """From the slices of a PET series and its CT."""
-    body_parts = _values(pet, "BodyPartExamined") or _values(ct, "BodyPartExamined")
-    return Subject(tracer_of(pet), age_years(pet), body_parts, _values(pet, "Units"))
+def subject_of(pair: Pair) -> Subject:
+    """From the slices of a pair; without a PET there is no tracer and no unit of it."""
+    pet = pair.pet.instances if pair.pet else ()
+    body_parts = _values(pet, "BodyPartExamined") or _values(pair.ct.instances, "BodyPartExamined")
+    tracer = tracer_of(pet) if pet else Tracer("", "")
+    return Subject(tracer, age_years(pair.reference.instances), body_parts, _values(pet, "Units"), pair.kind)
 
 
 def breaches(served: Served, subject: Subject) -> tuple[str, ...]:
     """Why the model must not look at this subject, as sentences without patient data; none where it may."""
+    if served.images != subject.kind:
+        return (f"the model is for {IN_WORDS[served.images]}, and this is {IN_WORDS[subject.kind]}",)
     found = []
     tracers = served.admitted_tracers
     if tracers and subject.tracer.name not in tracers:

@@ -13,27 +13,28 @@ import numpy.typing as npt
 
 from inference.facts import Caution, FloatArray, Saliency, Volume
 from inference.geometry.resample import resample
-from inference.model.inputs import NetworkInput
+from inference.model.seen import NetworkInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inference.model.network import FusionNet
+    from inference.model.trunk import Network
 
 COARSE_CELL_MM = 16.0
 
 
-def class_activation(network: FusionNet, features: Tensor, label: int) -> Tensor:
+def class_activation(network: Network, features: Tensor, label: int, values: Tensor | None = None) -> Tensor:
     """Grad-CAM of one member: ReLU(Σ α_k A_k), α_k the spatial mean of ∂ logit / ∂ A_k.
 
     ``features``: (1, width, slice, row, column) of the last stage, computed without gradient; the gradient goes through
-    the head only, so no second forward is needed.  Gives (slice, row, column), not scaled.
+    the head only, so no second forward is needed.  ``values``: (1, n), where the network takes any.  Gives
+    (slice, row, column), not scaled.
     """
     import torch
 
     leaf = features.detach().requires_grad_()
     with torch.enable_grad():
-        logit = network.head(leaf)[0, label]
+        logit = network.head(leaf, values)[0, label]
         (gradient,) = torch.autograd.grad(logit, leaf)
     alpha = gradient.mean(dim=(2, 3, 4), keepdim=True)
     return (alpha * features).sum(dim=1).relu()[0]
@@ -69,8 +70,10 @@ def saliency_cautions(saliency: Saliency) -> tuple[Caution, ...]:
 
 def _pet_box(seen: NetworkInput, suv: Volume) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Start and shape of the PET voxels that the cube can touch."""
-    size = seen.array.shape[1]
-    ends = np.array([[k, r, c] for k in (-0.5, size - 0.5) for r in (-0.5, size - 0.5) for c in (-0.5, size - 0.5)])
+    slices, rows, columns = seen.array.shape[1:]
+    ends = np.array(
+        [[k, r, c] for k in (-0.5, slices - 0.5) for r in (-0.5, rows - 0.5) for c in (-0.5, columns - 0.5)]
+    )
     index = suv.to_index(ends @ seen.grid[:3, :3].T + seen.grid[:3, 3])
     low = [max(0, math.ceil(v)) for v in index.min(axis=0)]
     high = [min(n, math.floor(v) + 1) for v, n in zip(index.max(axis=0), suv.array.shape, strict=True)]

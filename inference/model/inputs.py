@@ -1,8 +1,8 @@
-"""The network's input: one function, shared by training and serving, whose settings' digest lies in the bundle.
+"""The network's input of one lesion, shared by training and serving; the settings' digest lies in the bundle.
 
-Both presets put PET and CT of one lesion onto a common cube whose edges run along the patient axes: slice towards
-the head (+S), row towards the back (+P), column towards the left (+L).  Resampling is linear (order 3 makes negative
-SUV) and happens on the cube only.
+``inference.model.look`` is the way in for all presets.  Both presets here put PET and CT of one lesion onto a common
+cube whose edges run along the patient axes: slice towards the head (+S), row towards the back (+P), column towards the
+left (+L).  Resampling is linear (order 3 makes negative SUV) and happens on the cube only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
 from typing import Annotated, Literal, assert_never
 
 import numpy as np
@@ -21,9 +20,11 @@ from scipy import ndimage
 from inference.facts import BoolArray, Caution, FloatArray, Refused, Region, Volume
 from inference.geometry.resample import resample
 from inference.lesions.measure import share_without_ct
+from inference.model.seen import CT_AIR_HU, NetworkInput, inside_fraction, upright_grid
+from inference.model.slices import AxialSlices
+from inference.model.whole_body import WholeBody
 
-REVISION = 1  # raise it whenever this module computes something else from the same settings
-CT_AIR_HU = -1024.0
+REVISION = 1  # raise it whenever this module computes something else from the same settings (its two presets)
 WITHOUT_UPTAKE = "input-region-without-uptake"
 LOST_FRACTION = 0.05  # of the region; more than this outside the cube is said aloud
 
@@ -53,6 +54,11 @@ class CanonicalRoi(BaseModel):
         """What the channels hold, in order."""
         return ("PET relative to the region", "CT", "PET absolute")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return (self.size, self.size, self.size)
+
 
 class FixedCrop(BaseModel):
     """A cube of fixed size in mm around the region's centroid (methods D1), absolute scale, not masked.
@@ -74,32 +80,20 @@ class FixedCrop(BaseModel):
         """What the channels hold, in order."""
         return ("PET absolute", "CT")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return (self.size, self.size, self.size)
 
-InputSettings = Annotated[CanonicalRoi | FixedCrop, Field(discriminator="preset")]
+
+InputSettings = Annotated[CanonicalRoi | FixedCrop | WholeBody | AxialSlices, Field(discriminator="preset")]
 
 
-def settings_digest(settings: CanonicalRoi | FixedCrop) -> str:
-    """SHA-256 (hex) over the settings and this module's revision; a bundle that states another one is refused."""
-    canonical = json.dumps({"revision": REVISION, **settings.model_dump(mode="json")}, sort_keys=True)
+def settings_digest(settings: InputSettings) -> str:
+    """SHA-256 (hex) over the settings and their module's revision; a bundle that states another one is refused."""
+    revision = REVISION if isinstance(settings, CanonicalRoi | FixedCrop) else settings.revision
+    canonical = json.dumps({"revision": revision, **settings.model_dump(mode="json")}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkInput:
-    """What the network sees of one lesion, and how much of the lesion it sees.
-
-    ``array``: float32 (channel, slice, row, column).  ``grid``: the cube's affine, (slice, row, column, 1) → LPS mm.
-    ``region_ml``: volume of the region, closed cavities included.  ``lost_fraction`` and ``without_ct_fraction``: share
-    of the region that lies outside the cube, and outside the CT.  ``suv_max``: of the region on the PET grid.
-    """
-
-    array: npt.NDArray[np.float32]
-    grid: FloatArray
-    region_ml: float
-    lost_fraction: float
-    without_ct_fraction: float
-    suv_max: float
-    cautions: tuple[Caution, ...] = ()
 
 
 def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRoi | FixedCrop) -> NetworkInput:
@@ -119,8 +113,8 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
     region_index = np.argwhere(mask) + region.start
     points_mm = suv.to_lps(region_index)
     region_ml = mask.sum() * suv.voxel_ml
-    grid = _cube(points_mm.mean(axis=0), _spacing_mm(region_ml, settings), settings.size)
-    shape = (settings.size,) * 3
+    shape = settings.shape
+    grid = upright_grid(points_mm.mean(axis=0), _spacing_mm(region_ml, settings), shape)
 
     pet = np.asarray(resample(suv, grid, shape, 1, 0.0), np.float32)
     hu = np.asarray(resample(ct, grid, shape, 1, CT_AIR_HU), np.float32)
@@ -128,18 +122,20 @@ def network_input(suv: Volume, ct: Volume, region: Region, settings: CanonicalRo
         raise Refused(
             "input-not-finite", "PET or CT holds values that are no numbers around the region; send it again."
         )
+    inside = None
     match settings:
         case CanonicalRoi():
-            array = _canonical(pet, hu, _resampled_mask(suv, region, mask, grid, shape), settings)
+            inside = _resampled_mask(suv, region, mask, grid, shape)
+            array = _canonical(pet, hu, inside, settings)
         case FixedCrop():
             array = _absolute(pet, hu, settings)
         case _:
             assert_never(settings)
 
-    lost = 1.0 - _inside_fraction(points_mm, grid, shape)
+    lost = 1.0 - inside_fraction(points_mm, grid, shape)
     without_ct = share_without_ct(points_mm, ct)
     suv_max = float(suv.array[tuple(region_index.T)].max())
-    return NetworkInput(array, grid, region_ml, lost, without_ct, suv_max, _cropped(lost))
+    return NetworkInput(array, grid, region_ml, lost, without_ct, suv_max, _cropped(lost), inside)
 
 
 def _solid(mask: BoolArray) -> BoolArray:
@@ -152,14 +148,6 @@ def _spacing_mm(region_ml: float, settings: CanonicalRoi | FixedCrop) -> float:
         return settings.spacing_mm
     radius_mm = math.cbrt(3.0 * region_ml * 1000.0 / (4.0 * math.pi))
     return radius_mm / settings.radius_voxels
-
-
-def _cube(centre_lps_mm: FloatArray, spacing_mm: float, size: int) -> FloatArray:
-    """Affine of a cube centred on ``centre_lps_mm``: slice → +S, row → +P, column → +L."""
-    affine = np.eye(4)
-    affine[:3, :3] = spacing_mm * np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    affine[:3, 3] = centre_lps_mm - affine[:3, :3] @ np.full(3, (size - 1) / 2.0)
-    return affine
 
 
 def _resampled_mask(
@@ -197,13 +185,6 @@ def _absolute(
     low, high = settings.ct_window_hu
     tissue = 2.0 * (np.clip(hu, low, high) - low) / (high - low) - 1.0
     return np.asarray(np.stack([np.clip(pet, 0.0, settings.suv_clip) / settings.suv_scale - 1.0, tissue]), np.float32)
-
-
-def _inside_fraction(points_mm: FloatArray, affine: FloatArray, shape: tuple[int, ...]) -> float:
-    """Share of the points that lie in a voxel of the grid."""
-    inverse = np.linalg.inv(affine)
-    index = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
-    return float(((index >= -0.5) & (index <= np.array(shape) - 0.5)).all(axis=1).mean())
 
 
 def _cropped(lost: float) -> tuple[Caution, ...]:

@@ -1,4 +1,4 @@
-"""Named networks with checked arguments: MONAI 3D ResNets with early fusion (PET and CT are input channels).
+"""Named networks with checked arguments, all MONAI ResNets: early fusion here, with values and branches beside.
 
 A bundle names its network here; nothing of a bundle is ever executed.
 """
@@ -6,7 +6,7 @@ A bundle names its network here; nothing of a bundle is ever executed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,25 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from inference.facts import Refused
+from inference.model.slice_network import SliceNet, SliceResNet
+from inference.model.trunk import CLASSES, Network, four_stages, last_stage, pooled
+from inference.model.two_branch import TwoBranch, TwoBranchNet
+from inference.model.value_network import ResNet10, ValueNet
 
-CLASSES = 2  # 0: label absent, 1: label present; the score is the difference of the two
+__all__ = [
+    "CLASSES",
+    "FusionNet",
+    "MonaiResNet18",
+    "Network",
+    "NetworkSettings",
+    "ResNet10",
+    "RoiResNet",
+    "SliceResNet",
+    "TwoBranch",
+    "build",
+    "restore",
+    "values_taken",
+]
 
 
 class RoiResNet(BaseModel):
@@ -56,14 +73,13 @@ class MonaiResNet18(BaseModel):
         return 16
 
 
-NetworkSettings = Annotated[RoiResNet | MonaiResNet18, Field(discriminator="network")]
+NetworkSettings = Annotated[
+    RoiResNet | MonaiResNet18 | ResNet10 | TwoBranch | SliceResNet, Field(discriminator="network")
+]
 
 
-class FusionNet(nn.Module):
-    """A MONAI ResNet cut at its last stage, so that a saliency map needs no second forward.
-
-    ``forward``: (batch, channel, slice, row, column) → logits (batch, 2) = ``head(features(x))``.
-    """
+class FusionNet(Network):
+    """A ResNet with early fusion and no values."""
 
     def __init__(self, resnet: ResNet, *, with_maximum: bool) -> None:
         super().__init__()
@@ -73,53 +89,45 @@ class FusionNet(nn.Module):
             self.resnet.fc = nn.Linear(2 * resnet.fc.in_features, CLASSES)
 
     def features(self, x: Tensor) -> Tensor:
-        """Output of the last stage, (batch, width, slice, row, column); cell i is centred on input voxel i × stride."""
-        net = self.resnet
-        x = net.act(net.bn1(net.conv1(x)))
-        if not net.no_max_pool:
-            x = net.maxpool(x)
-        features: Tensor = net.layer4(net.layer3(net.layer2(net.layer1(x))))
-        return features
+        return last_stage(self.resnet, x)
 
-    def embedding(self, features: Tensor) -> Tensor:
-        """Pooled features (batch, n), the penultimate layer."""
-        pooled = [features.mean(dim=(2, 3, 4))]
-        if self.with_maximum:
-            pooled.append(features.amax(dim=(2, 3, 4)))
-        return torch.cat(pooled, dim=1)
+    def embedding(self, features: Tensor, values: Tensor | None = None) -> Tensor:  # noqa: ARG002 - it takes none
+        return pooled(features, with_maximum=self.with_maximum)
 
-    def head(self, features: Tensor) -> Tensor:
-        """Logits (batch, 2)."""
-        logits: Tensor = self.resnet.fc(self.embedding(features))
+    def head(self, features: Tensor, values: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.resnet.fc(self.embedding(features, values))
         return logits
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
 
-
-def build(settings: RoiResNet | MonaiResNet18) -> FusionNet:
+@overload
+def build(settings: RoiResNet | MonaiResNet18) -> FusionNet: ...
+@overload
+def build(settings: NetworkSettings) -> Network: ...
+def build(settings: NetworkSettings) -> Network:
     """A network with fresh weights, drawn from torch's generator."""
-    if isinstance(settings, MonaiResNet18):
-        resnet = resnet18(spatial_dims=3, n_input_channels=settings.channels, num_classes=CLASSES)
-        return FusionNet(resnet, with_maximum=False)
-    resnet = ResNet(
-        block="basic",
-        layers=[1, 1, 1, 1],
-        block_inplanes=list(settings.widths),
-        n_input_channels=settings.channels,
-        conv1_t_size=3,
-        no_max_pool=True,
-        num_classes=CLASSES,
-        bias_downsample=False,
-    )
-    for stage, stride in zip(
-        (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4), settings.strides, strict=True
-    ):
-        _set_stride(stage, stride)
-    return FusionNet(resnet, with_maximum=settings.pooling == "average+max")
+    match settings:
+        case MonaiResNet18():
+            resnet = resnet18(spatial_dims=3, n_input_channels=settings.channels, num_classes=CLASSES)
+            return FusionNet(resnet, with_maximum=False)
+        case RoiResNet():
+            resnet = four_stages(settings.channels, settings.widths, settings.strides)
+            return FusionNet(resnet, with_maximum=settings.pooling == "average+max")
+        case ResNet10():
+            return ValueNet(settings)
+        case TwoBranch():
+            return TwoBranchNet(settings)
+        case SliceResNet():
+            return SliceNet(settings)
+        case _:
+            assert_never(settings)
 
 
-def restore(settings: RoiResNet | MonaiResNet18, weights: Mapping[str, npt.NDArray[np.generic]]) -> FusionNet:
+def values_taken(settings: NetworkSettings) -> int:
+    """Length of the value vector that the network takes; 0 for none."""
+    return settings.values if isinstance(settings, ResNet10 | TwoBranch) else 0
+
+
+def restore(settings: NetworkSettings, weights: Mapping[str, npt.NDArray[np.generic]]) -> Network:
     """The network with a bundle's weights, ready for inference.
 
     Raises ``Refused`` ``bundle-weights`` unless names and shapes are exactly the network's.
@@ -148,13 +156,3 @@ class _Unfilled(TorchFunctionMode):
         if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
             return args[0]
         return func(*args, **(kwargs or {}))
-
-
-def _set_stride(stage: nn.Sequential, stride: int) -> None:
-    """Give a stage another stride (MONAI's ResNet has no argument for it): its first 3³ kernel and its projection."""
-    block: Any = stage[0]
-    block.conv1.stride = (stride,) * 3
-    if block.downsample is not None:
-        block.downsample[0].stride = (stride,) * 3
-    elif stride != 1:
-        raise ValueError("a stage without projection cannot have a stride")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,9 +16,15 @@ from inference.model.applicability import FeatureStatistics, Verdict, judge, out
 from inference.model.bundle import Bundle, load_bundle
 from inference.model.contract import NOBODY, Subject, breaches
 from inference.model.explain import saliency_cautions, saliency_on_pet
-from inference.model.inputs import WITHOUT_UPTAKE, network_input
+from inference.model.inputs import WITHOUT_UPTAKE
+from inference.model.look import needs_region, see
 from inference.model.served import Served
+from inference.model.values import Value, encode, out_of_training_range, width
+from inference.model.whole_body import WITHOUT_BODY
 
+# No reason to lose the measures: only the probability is withheld.
+WITHHELD_FOR = (WITHOUT_UPTAKE, WITHOUT_BODY, "value-missing", "value-not-usable")
+NO_VALUES: Mapping[str, Value | None] = {}
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
 
 
@@ -39,13 +45,15 @@ class Backend(Protocol):
     precision: str
     cell_voxels: int
 
-    def forward(self, array: npt.NDArray[np.float32]) -> Sequence[Forward]:
-        """Each member's answer to an input (channel, slice, row, column)."""
+    def forward(
+        self, array: npt.NDArray[np.float32], values: npt.NDArray[np.float32] | None = None
+    ) -> Sequence[Forward]:
+        """Each member's answer to an input (channel, slice, row, column) and the values as ``encode`` gives them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the model says of one lesion.  ``saliency`` is None where the probability is withheld."""
+    """What the model says of one lesion or of the whole body.  ``saliency``: None where the probability is withheld."""
 
     prediction: Prediction
     saliency: Saliency | None
@@ -76,41 +84,72 @@ class Model:
 
         backend = TorchBackend(bundle, device=device, threads=threads)
         if warm:
-            size = bundle.served.input.size
-            backend.forward(np.zeros((len(bundle.served.input.channels), size, size, size), np.float32))
+            shape = (len(bundle.served.input.channels), *bundle.served.input.shape)
+            specs = bundle.served.values
+            backend.forward(np.zeros(shape, np.float32), np.zeros(width(specs), np.float32) if specs else None)
         return cls(bundle, backend)
+
+    @property
+    def needs_region(self) -> bool:
+        """Does it look at one lesion?  Else it looks at the whole body."""
+        return needs_region(self._served.input)
 
     def admits(self, subject: Subject) -> tuple[str, ...]:
         """Why the model must not look at the subject; none where it may."""
         return breaches(self._served, subject)
 
-    def look(self, suv: Volume, ct: Volume, region: Region, subject: Subject = NOBODY) -> Look:
-        """Predict from the region of the PET grid ``suv`` (SUVbw) and ``ct`` (HU, its own grid).
+    def look(
+        self,
+        suv: Volume | None,
+        ct: Volume,
+        region: Region | None,
+        subject: Subject = NOBODY,
+        values: Mapping[str, Value | None] = NO_VALUES,
+    ) -> Look:
+        """Predict from ``suv`` (SUVbw, None for a model without PET), ``ct`` (HU, its own grid) and ``values``.
 
-        Outside the input contract the network is not run.  That, and a region without uptake, is no reason to lose the
-        measures: the probability is withheld.  Raises ``Refused`` as ``inputs.network_input`` does otherwise.
+        ``region``: of the PET's grid (the CT's where there is no PET); a model that looks at the whole body takes none.
+        Outside the input contract the network is not run.  That, a region without uptake, and a value that the model
+        needs and does not get, are no reason to lose the measures: the probability is withheld.  Raises ``Refused`` as
+        ``look.see`` does otherwise.
         """
+        served = self._served
         if reasons := self.admits(subject):
             return _withheld(reasons)
         try:
-            seen = network_input(suv, ct, region, self._served.input)
+            seen = see(suv, ct, region, served.input)
+            encoded = encode(values, served.values)
         except Refused as refusal:
-            if refusal.code != WITHOUT_UPTAKE:
+            if refusal.code not in WITHHELD_FOR:
                 raise
             return _withheld((refusal.reason,))
-        found = quantities(seen, suv)
-        if not self._served.demonstration and (reasons := out_of_range(found, self._served.ranges)):
-            return _withheld(reasons, seen.cautions)
-        members = self._backend.forward(seen.array)
+        on = ct if suv is None else suv
+        found, strange = quantities(seen, on), out_of_training_range(values, served.values)
+        said = (*seen.cautions, *_filled(encoded.filled, served))
+        if not served.demonstration and (reasons := (*out_of_range(found, served.ranges), *strange)):
+            return _withheld(reasons, said)
+        members = self._backend.forward(seen.array, encoded.vector if served.values else None)
         embedding = np.concatenate([member.embedding for member in members])
-        verdict = judge(found, self._served.ranges, self._statistics, embedding)
-        prediction = predict([member.score for member in members], verdict, self._served)
+        verdict = _beside(judge(found, served.ranges, self._statistics, embedding), strange)
+        prediction = predict([member.score for member in members], verdict, served)
         if prediction.probability is None:
-            return Look(prediction, None, seen.cautions)
-        label = int(prediction.probability >= self._served.threshold)
+            return Look(prediction, None, said)
+        label = int(prediction.probability >= served.threshold)
         cells = np.stack([member.activation(label) for member in members]).mean(axis=0)
-        saliency = saliency_on_pet(cells, seen, self._backend.cell_voxels, suv)
-        return Look(prediction, saliency, (*seen.cautions, *_cautions(verdict), *saliency_cautions(saliency)))
+        saliency = saliency_on_pet(cells, seen, self._backend.cell_voxels, on)
+        return Look(prediction, saliency, (*said, *_cautions(verdict), *saliency_cautions(saliency)))
+
+
+def _beside(verdict: Verdict, strange: tuple[str, ...]) -> Verdict:
+    """The verdict on images and features, and what is strange among the values."""
+    return Verdict("outside", (*verdict.reasons, *strange)) if strange else verdict
+
+
+def _filled(names: tuple[str, ...], served: Served) -> tuple[Caution, ...]:
+    if not names:
+        return ()
+    titles = ", ".join(spec.title for spec in served.values if spec.name in names)
+    return (Caution("value-filled", f"Not given, so the training's median stands in: {titles}."),)
 
 
 def _withheld(reasons: tuple[str, ...], cautions: tuple[Caution, ...] = ()) -> Look:
@@ -158,6 +197,7 @@ def model_facts(bundle: Bundle, backend: Backend) -> ModelFacts:
         status_code=served.status_code.code(),
         probability_code=served.probability_code.code(),
         preprocessing_digest=served.input_digest,
+        whole_body=not needs_region(served.input),
     )
 
 

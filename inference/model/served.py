@@ -51,17 +51,18 @@ class Evaluation(Frozen):
     """How well the model told held-out subjects apart.
 
     ``auc``, ``auc_interval``: with its 95 % interval.  ``bayes_auc``: the best any reader of the hidden score could
-    reach in expectation; ``score_auc``: what the hidden score itself reaches on the same subjects.
+    reach in expectation; ``score_auc``: what the hidden score itself reaches on the same subjects; both None for
+    patients, where nobody knows.  ``inside_fraction``: share of the subjects that applicability called inside.
     """
 
     subjects: int
     data: str
     auc: float
     auc_interval: Range
-    bayes_auc: float
-    score_auc: float
+    bayes_auc: float | None = None
+    score_auc: float | None = None
     expected_calibration_error: float
-    inside_fraction: float
+    inside_fraction: float | None = None
 
 
 class Served(Frozen):

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from inference.facts import Refused
 from inference.model.bundle import Bundle
 from inference.model.explain import class_activation
-from inference.model.network import FusionNet, NetworkSettings, restore
+from inference.model.network import Network, NetworkSettings, restore, values_taken
+from inference.model.values import width
 
 # oneDNN and cuDNN convolve this layout without copying: ResNet-18 on 96³ takes a quarter less CPU than the default's.
 LAYOUT = torch.channels_last_3d
@@ -21,18 +22,20 @@ LAYOUT = torch.channels_last_3d
 class TorchForward:
     """One member's forward through the network, kept until the map of a class is asked for."""
 
-    def __init__(self, network: FusionNet, x: torch.Tensor) -> None:
-        self._network = network
+    def __init__(self, network: Network, x: torch.Tensor, values: torch.Tensor | None) -> None:
+        self._network, self._values = network, values
         with torch.no_grad():
             self._features = network.features(x)
-            embedding = network.embedding(self._features)
-            logits = network.head(self._features)[0]
+            embedding = network.embedding(self._features, values)
+            logits = network.head(self._features, values)[0]
         self.score = float(logits[1] - logits[0])
         self.embedding: npt.NDArray[np.float32] = embedding[0].cpu().numpy()
 
     def activation(self, label: int) -> npt.NDArray[np.float32]:
         """Grad-CAM of the class, (slice, row, column) in cells of the last stage."""
-        cells: npt.NDArray[np.float32] = class_activation(self._network, self._features, label).cpu().numpy()
+        cells: npt.NDArray[np.float32] = (
+            class_activation(self._network, self._features, label, self._values).cpu().numpy()
+        )
         return cells
 
 
@@ -57,14 +60,20 @@ class TorchBackend:
             raise Refused(
                 "bundle-metadata", f"The network takes {settings.channels} channels, the input has {channels}."
             )
+        taken, given = values_taken(settings), width(bundle.served.values)
+        if taken != given:
+            raise Refused("bundle-metadata", f"The network takes {taken} numbers of values, the bundle names {given}.")
         self.cell_voxels = settings.cell_voxels
         members = (restore(settings, weights) for weights in bundle.members)
         self._members = [_laid_out(network.to(self._device)) for network in members]
 
-    def forward(self, array: npt.NDArray[np.float32]) -> list[TorchForward]:
-        """Each member's answer to an input (channel, slice, row, column)."""
+    def forward(
+        self, array: npt.NDArray[np.float32], values: npt.NDArray[np.float32] | None = None
+    ) -> list[TorchForward]:
+        """Each member's answer to an input (channel, slice, row, column) and the encoded values (n,)."""
         x = torch.from_numpy(array)[None].to(self._device, memory_format=LAYOUT)
-        return [TorchForward(network, x) for network in self._members]
+        beside = None if values is None else torch.from_numpy(values)[None].to(self._device)
+        return [TorchForward(network, x, beside) for network in self._members]
 
 
 def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -75,5 +84,5 @@ def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _laid_out(network: FusionNet) -> FusionNet:
+def _laid_out(network: Network) -> Network:
     return network.to(memory_format=LAYOUT)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it

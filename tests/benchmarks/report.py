@@ -111,8 +111,8 @@ def cost_of_forward(bundle: Path, runs: int, threads: int) -> float:
     """One member's forward, without Grad-CAM; the first does not count."""
     loaded = load_bundle(bundle)
     backend = TorchBackend(loaded, device="cpu", threads=threads)
-    size = loaded.served.input.size
-    array = np.random.default_rng(0).random((len(loaded.served.input.channels), size, size, size), np.float32)
+    shape = (len(loaded.served.input.channels), *loaded.served.input.shape)
+    array = np.random.default_rng(0).random(shape, np.float32)
     costs = Costs()
     members = len(backend.forward(array))
     for _ in range(runs):

@@ -34,7 +34,7 @@ KEYS = [
     *("series_description", "created", "node_version", "model", "model_statement", "research_use_only"),
     *("content", "language", "model_parameters", "prediction", "lesions", "lesion_count", "suv_rule"),
     *("suv_also", "suv_inputs", "warnings", "comments", "refusal_code", "refusal_class", "refusal_reason"),
-    *("refusal_advice", "replaces", "replaced_by", "members", "patient"),
+    *("refusal_advice", "replaces", "replaced_by", "members", "counts", "patient"),
 ]
 LESION_KEYS = [
     *("tracking_id", "tracking_uid", "segment_number", "image_sop_instance_uid", "source", "measures"),
@@ -207,6 +207,10 @@ def test_results_of_earlier_formats_are_read(cli: CliRunner) -> None:
     assert second["sr"]["replaces"][0]["sop_instance_uid"] == "1.2.5.1"
     assert second["refused"]["refusal_code"] == "no-ct"
     assert [m["path"] for m in first["members"]] == [None]
+    third = {Path(result["path"]).stem: result for result in told(cli, EARLIER / "format_3")}
+    assert third["sr"]["lesions"][1]["description"].startswith("For research use only. Voxels SUVbw at or above")
+    assert {m["kind"] for m in third["sr"]["members"]} == {"seg", "sr_viewer", "key_image", "heatmap"}
+    assert third["refused"]["refusal_code"] == "no-ct"
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -183,7 +183,7 @@ def test_on_fdg_it_answers_as_the_shipped_one_does(study: Sequence[Instance], tm
     strict, shipped = (analyse(pair, Model.load(bundle, threads=1)) for bundle in bundles)
     assert strict.tracer.name == "fdg"
     assert strict.prediction.probability == shipped.prediction.probability is not None
-    assert subject_of(pair.pet.instances, pair.ct.instances).tracer == strict.tracer
+    assert subject_of(pair).tracer == strict.tracer
 
 
 @pytest.mark.data

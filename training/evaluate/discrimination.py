@@ -1,4 +1,7 @@
-"""Area under the ROC curve with its interval, and calibration error."""
+"""What a bundle says of itself: area under the ROC curve with its interval, and calibration error.
+
+The report of a run uses ``delong`` and ``calibration``; there the interval is on the logit only where methods C1 says.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
-Scores = npt.NDArray[np.floating]
-Labels = npt.NDArray[np.bool_]
+from training.evaluate.delong import placements
+from training.evaluate.estimate import Labels, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,9 @@ def auc_with_interval(labels: Labels, scores: Scores) -> Auc:
     DeLong et al., Biometrics 1988;44:837, by ranks as Sun & Xu, IEEE Signal Process Lett 2014;21:1389.  Both classes
     need two subjects or more (ValueError).
     """
-    positive, negative = scores[labels], scores[~labels]
-    m, n = len(positive), len(negative)
-    if min(m, n) < 2:
-        raise ValueError("an AUC needs two subjects of each class")
-    ranks = rankdata(np.concatenate([positive, negative]))
-    above = (ranks[:m] - rankdata(positive)) / n  # share of negatives below each positive
-    below = 1.0 - (ranks[m:] - rankdata(negative)) / m  # share of positives above each negative
+    above, below = placements(labels, scores)
     value = float(above.mean())
-    error = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+    error = math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
     if not 0.0 < value < 1.0:
         return Auc(value, value, value)
     logit, half_width = math.log(value / (1.0 - value)), float(norm.ppf(0.975)) * error / (value * (1.0 - value))

@@ -266,7 +266,7 @@ def _model_card(served: Served, result: Evaluation) -> str:
 
 Intended use: {served.intended_use}
 
-- What it sees: {", ".join(served.input.channels)}, one lesion brought to {served.input.size}³ voxels.
+- What it sees: {", ".join(served.input.channels)}, one lesion brought to {served.input.shape[0]}³ voxels.
 - What it is: {served.members} MONAI 3D ResNets (early fusion), temperature {served.temperature:.3f}, threshold
   {served.threshold} on the calibrated probability.
 - Trained on: simulated lesions; the label is planted in the core of the uptake and the texture on CT.

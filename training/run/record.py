@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -27,8 +27,10 @@ Part = Literal["test", "external", "train"]
 class Predicted(BaseModel):
     """One subject's probability from a model that did not learn from it (``part`` "train": that did).
 
-    ``scheme``: "cv" (out of fold), "final" (the bundle's model; its "train" rows show the gap, "external" rows test
-    it), or "permuted-N" (labels permuted before anything was learnt; ``label`` is the permuted one).
+    ``scheme``: "cv" (out of fold), "centre" (of a model that saw nothing of this centre), "final" (the bundle's model;
+    its "train" rows show the gap, "external" rows test it), or "permuted-N" (labels permuted before anything was
+    learnt; ``label`` is the permuted one).
+    ``threshold``: on the probability, fixed on the fold's validation rows (Youden) before the test rows were seen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +45,7 @@ class Predicted(BaseModel):
     centre: str
     label: int
     probability: float
+    threshold: float = 0.5
     months: float | None = None
     event: int | None = None
 
@@ -99,10 +102,19 @@ def read_record(folder: Path) -> RunRecord:
 def append_predictions(folder: Path, rows: Iterable[Predicted]) -> None:
     """All rows of a fold in one write, synced: they count as done from then on."""
     text = "".join(row.model_dump_json() + "\n" for row in rows)
-    with (folder / PREDICTIONS_FILE).open("a") as file:
+    with (folder / PREDICTIONS_FILE).open("a+") as file:
+        _drop_half_line(file)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _drop_half_line(file: TextIO) -> None:
+    """A line that a kill cut in two is not joined with the next one."""
+    file.seek(0)
+    text = file.read()
+    if text and not text.endswith("\n"):
+        file.truncate(len(text[: text.rfind("\n") + 1].encode()))
 
 
 def read_predictions(folder: Path) -> list[Predicted]:

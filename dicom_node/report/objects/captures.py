@@ -44,9 +44,9 @@ def captures(analysis: Analysis, evidence: Evidence, _parts: Sequence[Segment]) 
 def _placed(
     analysis: Analysis, evidence: Evidence, frames: Frames, encoded: Sequence[bytes] | None
 ) -> Iterable[Dataset]:
-    what, suv = description(analysis, frames), analysis.suv
+    what, suv = description(analysis, frames), analysis.grid
     for number, k in enumerate(frames.slices, start=1):
-        ds = capture(evidence, "captures", SERIES, SINGLE_FRAME, what, [analysis.pair.pet.instances[k]], number)
+        ds = capture(evidence, "captures", SERIES, SINGLE_FRAME, what, [analysis.pair.reference.instances[k]], number)
         if encoded is None:
             add_plain_image(ds, frames.whole(k))
         else:

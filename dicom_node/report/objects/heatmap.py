@@ -19,7 +19,7 @@ SERIES = (9021, "AI heatmap (research use only)")
 def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
     """PET slices of the body, inverse grey SUVbw 0 to 10, with the saliency over them; frames in the PET's order."""
     frames = Frames.of(analysis, evidence.say_in_pictures, notice=evidence.notice_in_pictures)
-    instances = [analysis.pair.pet.instances[k] for k in frames.slices]
+    instances = [analysis.pair.reference.instances[k] for k in frames.slices]
     what = description(analysis, frames)
     ds = capture(evidence, "heatmap", SERIES, MULTI_FRAME_TRUE_COLOUR, what, instances)
     add_frames(ds, frames.shape, frames.encoded(), Tag("PerFrameFunctionalGroupsSequence"))
@@ -40,22 +40,22 @@ def description(analysis: Analysis, frames: Frames) -> str:
 
 def pixel_spacing(frames: Frames, analysis: Analysis) -> list[str]:
     """Pixel Spacing (0028,0030) of a frame."""
-    _, row_step_mm, column_step_mm = analysis.suv.spacing_mm
+    _, row_step_mm, column_step_mm = analysis.grid.spacing_mm
     return decimals((row_step_mm * frames.step, column_step_mm * frames.step))
 
 
 def position(frames: Frames, analysis: Analysis, k: int) -> list[str]:
     """Image Position (Patient) of the frame of slice ``k``: of its first pixel's centre."""
     first = (frames.step - 1) / 2  # in the PET's pixels
-    return decimals(analysis.suv.to_lps((k, first, first)))
+    return decimals(analysis.grid.to_lps((k, first, first)))
 
 
 def _place(ds: Dataset, frames: Frames, analysis: Analysis, evidence: Evidence) -> None:
     """Where each frame lies in the patient (PS3.3 A.8.5.3: pixel measures, plane orientation and position)."""
     measures, plane, shared = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = pixel_spacing(frames, analysis)
-    measures.SliceThickness = decimals(analysis.suv.spacing_mm[:1])[0]
-    plane.ImageOrientationPatient = orientation(analysis.suv)
+    measures.SliceThickness = decimals(analysis.grid.spacing_mm[:1])[0]
+    plane.ImageOrientationPatient = orientation(analysis.grid)
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
     ds.SharedFunctionalGroupsSequence = [shared]
     organization, index = Dataset(), Dataset()
@@ -70,4 +70,4 @@ def _place(ds: Dataset, frames: Frames, analysis: Analysis, evidence: Evidence) 
         place.ImagePositionPatient = position(frames, analysis, k)
         group.FrameContentSequence, group.PlanePositionSequence = [content], [place]
         ds.PerFrameFunctionalGroupsSequence.append(group)
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = analysis.suv.frame_of_reference_uid, ""
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = analysis.grid.frame_of_reference_uid, ""

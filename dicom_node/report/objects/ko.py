@@ -26,7 +26,7 @@ def key_objects(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
     Key image and report are named by their derived UIDs: the report names this object in turn, and is written before.
     """
     slices = sorted({largest_slice(part.lesion.region) for part in parts})
-    images = [analysis.pair.pet.instances[k] for k in slices]
+    images = [analysis.pair.reference.instances[k] for k in slices]
     objects = [
         *_each_once(images, analysis),
         _result(evidence, "key_image", SecondaryCaptureImageStorage, {"Modality": "OT", "Rows": 1, "Columns": 1}),
@@ -59,7 +59,7 @@ def _each_once(images: Sequence[Instance], analysis: Analysis) -> list[Dataset]:
     """Several frames of one object are one reference."""
     shells = {image.sop_instance_uid: shell(image) for image in images}
     for ds in shells.values():
-        ds.Rows, ds.Columns = analysis.suv.array.shape[1:]  # highdicom tells images from other objects by these
+        ds.Rows, ds.Columns = analysis.grid.array.shape[1:]  # highdicom tells images from other objects by these
     return list(shells.values())
 
 

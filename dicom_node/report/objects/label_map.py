@@ -33,7 +33,7 @@ def label_maps(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment])
     layers: list[tuple[list[Segment], Labels]] = []
     held = slices_held(regions)
     place = {k: position for position, k in enumerate(held)}
-    shape = (len(held), *analysis.suv.array.shape[1:])
+    shape = (len(held), *analysis.grid.array.shape[1:])
     for part in regions:
         first = place[part.voxels.start[0]]
         box = (slice(first, first + part.voxels.mask.shape[0]), *part.voxels.slices[1:])

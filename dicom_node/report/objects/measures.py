@@ -64,14 +64,16 @@ def segment_numbers(part: Segment, also: Sequence[SuvScale]) -> list[sr.Measurem
     """The measures of a segment's own voxels, those of other kinds of SUV (``also``) last."""
     lesion = part.lesion
     if part.part == "mtv":
-        return [_suv(lesion.suv_max, codes.MAXIMUM), _suv(lesion.mtv_suv_mean, codes.MEAN), *_mtv_numbers(lesion)]
+        on_pet = lesion.on_pet
+        return [_suv(on_pet.suv_max, codes.MAXIMUM), _suv(on_pet.mtv_suv_mean, codes.MEAN), *_mtv_numbers(lesion)]
     uptake = [_suv(value, derivation) for value, derivation in _uptake(lesion)]
     mtv = _mtv_numbers(lesion) if part.part == "both" else []
     return [*uptake, *mtv[:2], *_size_and_density(lesion), *mtv[2:], *_also_numbers(lesion, also)]
 
 
 def _uptake(lesion: Lesion) -> tuple[tuple[float, Code], ...]:
-    return (lesion.suv_max, codes.MAXIMUM), (lesion.suv_mean, codes.MEAN), (lesion.suv_peak, codes.PEAK)
+    on_pet = lesion.on_pet
+    return (on_pet.suv_max, codes.MAXIMUM), (on_pet.suv_mean, codes.MEAN), (on_pet.suv_peak, codes.PEAK)
 
 
 def _suv(value: float, derivation: Code) -> sr.Measurement:
@@ -79,18 +81,18 @@ def _suv(value: float, derivation: Code) -> sr.Measurement:
 
 
 def _size_and_density(lesion: Lesion) -> list[sr.Measurement]:
-    return [
-        number(codes.VOLUME, lesion.volume_ml, codes.MILLILITRE),
-        number(codes.ATTENUATION, lesion.mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN),
-    ]
+    volume = number(codes.VOLUME, lesion.volume_ml, codes.MILLILITRE)
+    if lesion.mean_hu is None:
+        return [volume]
+    return [volume, number(codes.ATTENUATION, lesion.mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN)]
 
 
 def _mtv_numbers(lesion: Lesion) -> list[sr.Measurement]:
     """Measures of the metabolic volume alone: MTV, TLG, and the threshold that bounds it."""
     return [
-        number(codes.METABOLIC_VOLUME, lesion.mtv_ml, codes.MILLILITRE),
-        number(codes.TOTAL_LESION_GLYCOLYSIS, lesion.tlg, codes.GRAM),
-        number(codes.MTV_THRESHOLD, lesion.mtv_threshold, codes.G_PER_ML_SUV_BW),
+        number(codes.METABOLIC_VOLUME, lesion.on_pet.mtv_ml, codes.MILLILITRE),
+        number(codes.TOTAL_LESION_GLYCOLYSIS, lesion.on_pet.tlg, codes.GRAM),
+        number(codes.MTV_THRESHOLD, lesion.on_pet.mtv_threshold, codes.G_PER_ML_SUV_BW),
     ]
 
 

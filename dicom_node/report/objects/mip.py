@@ -27,7 +27,7 @@ def rotating_projection(analysis: Analysis, evidence: Evidence, _parts: Sequence
         f"Maximum intensity projections of the PET from {VIEWS} sides, from the front and then round by the patient's "
         "left; SUVbw 0 to 10 g/ml inverse grey, with outlines of the lesions"
     )
-    ds = capture(evidence, "mip", SERIES, MULTI_FRAME_TRUE_COLOUR, what, analysis.pair.pet.instances)
+    ds = capture(evidence, "mip", SERIES, MULTI_FRAME_TRUE_COLOUR, what, analysis.pair.reference.instances)
     add_frames(ds, rotation.shape, rotation.encoded(), Tag("FrameTime"))
     ds.FrameTime, ds.PreferredPlaybackSequencing = str(FRAME_MS), 0  # again from the start (PS3.3 C.7.6.5)
     return [ds]

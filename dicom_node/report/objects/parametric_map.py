@@ -33,10 +33,10 @@ def parametric_map(analysis: Analysis, evidence: Evidence, parts: Sequence[Segme
     saliency = verdict.shown_saliency(analysis)
     if saliency is None:
         return []
-    slices = range(analysis.suv.array.shape[0])
-    if analysis.suv.array.size * np.dtype(np.float32).itemsize > MOST_BYTES:
+    slices = range(analysis.grid.array.shape[0])
+    if analysis.grid.array.size * np.dtype(np.float32).itemsize > MOST_BYTES:
         slices = range(saliency.start[0], saliency.start[0] + saliency.array.shape[0])
-    values = np.zeros((len(slices), *analysis.suv.array.shape[1:]), np.float32)
+    values = np.zeros((len(slices), *analysis.grid.array.shape[1:]), np.float32)
     k, row, column = np.subtract(saliency.start, (slices.start, 0, 0))
     depth, rows, columns = saliency.array.shape
     values[k : k + depth, row : row + rows, column : column + columns] = saliency.array

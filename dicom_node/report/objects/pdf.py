@@ -43,7 +43,7 @@ def printed_report(
     ds.BurnedInAnnotation, ds.VerificationFlag = "NO", "UNVERIFIED"
     ds.DocumentTitle = SERIES[1]
     ds.ConceptNameCodeSequence = [code_item(codes.IMAGING_MEASUREMENT_REPORT)]
-    ds.SourceInstanceSequence = [reference(analysis.pair.pet.instances[views.key_slice(analysis)])]
+    ds.SourceInstanceSequence = [reference(analysis.pair.reference.instances[views.key_slice(analysis)])]
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
     ds.EncapsulatedDocumentLength = len(content)
     ds.EncapsulatedDocument = content + b"\0" * (len(content) % 2)  # OB is of even length (PS3.5 8.1.1)

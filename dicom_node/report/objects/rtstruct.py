@@ -40,14 +40,14 @@ def structure_set(analysis: Analysis, evidence: Evidence, parts: Sequence[Segmen
     ds.SOPClassUID, ds.SOPInstanceUID = RTStructureSetStorage, evidence.uid("rtstruct")
     ds.SeriesInstanceUID, ds.SeriesNumber, ds.InstanceNumber = evidence.uid("rtstruct series"), SERIES[0], 1
     ds.Modality, ds.OperatorsName = "RTSTRUCT", ""
-    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = analysis.suv.frame_of_reference_uid, ""
+    ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = analysis.grid.frame_of_reference_uid, ""
     ds.StructureSetLabel, ds.StructureSetName = "AI research only", "AI lesions (research use only)"
     ds.StructureSetDescription = f"{codes.RESEARCH_USE_ONLY}. Lesions proposed automatically; each needs confirmation."
     ds.StructureSetDescription = f"{ds.StructureSetDescription} {evidence.notice}".strip()
     ds.StructureSetDate, ds.StructureSetTime = evidence.clock.date, evidence.clock.time
     ds.ApprovalStatus = "UNAPPROVED"
     ds.ReferencedFrameOfReferenceSequence = [_frame_of_reference(analysis)]
-    ds.StructureSetROISequence = [_roi(part, analysis.suv, evidence) for part in automatic]
+    ds.StructureSetROISequence = [_roi(part, analysis.grid, evidence) for part in automatic]
     ds.ROIContourSequence = [_roi_contour(part, analysis) for part in automatic]
     ds.RTROIObservationsSequence = [_observation(part) for part in automatic]
     evidence.stamp(ds, "rtstruct", SERIES[1])
@@ -70,11 +70,11 @@ def contours(region: Region, grid: Volume) -> Iterator[tuple[int, FloatArray]]:
 def _frame_of_reference(analysis: Analysis) -> Dataset:
     """All images of the PET, which the regions were found on."""
     frame, study = Dataset(), Dataset()
-    frame.FrameOfReferenceUID = analysis.suv.frame_of_reference_uid
+    frame.FrameOfReferenceUID = analysis.grid.frame_of_reference_uid
     study.ReferencedSOPClassUID = DETACHED_STUDY_MANAGEMENT
-    study.ReferencedSOPInstanceUID = analysis.pair.pet.study_instance_uid
+    study.ReferencedSOPInstanceUID = analysis.pair.reference.study_instance_uid
     study.RTReferencedSeriesSequence = []
-    for series_instance_uid, references in references_by_series(analysis.pair.pet.instances).items():
+    for series_instance_uid, references in references_by_series(analysis.pair.reference.instances).items():
         series = Dataset()
         series.SeriesInstanceUID, series.ContourImageSequence = series_instance_uid, references
         study.RTReferencedSeriesSequence.append(series)
@@ -101,12 +101,12 @@ def _roi_contour(part: Segment, analysis: Analysis) -> Dataset:
     roi = Dataset()
     roi.ReferencedROINumber = part.number
     roi.ROIDisplayColor = list((MTV_COLOUR if part.part == "mtv" else REGION_COLOUR).to_rgb())
-    roi.SourcePixelPlanesCharacteristicsSequence = [_pixel_planes(analysis.suv)]
+    roi.SourcePixelPlanesCharacteristicsSequence = [_pixel_planes(analysis.grid)]
     roi.ContourSequence = []
-    for number, (k, points) in enumerate(contours(part.voxels, analysis.suv), start=1):
+    for number, (k, points) in enumerate(contours(part.voxels, analysis.grid), start=1):
         contour = Dataset()
         contour.ContourNumber, contour.ContourGeometricType = number, "CLOSED_PLANAR"
-        contour.ContourImageSequence = image_references([analysis.pair.pet.instances[k]])
+        contour.ContourImageSequence = image_references([analysis.pair.reference.instances[k]])
         contour.NumberOfContourPoints = len(points)
         contour.ContourData = [f"{value + 0.0:.4f}" for value in np.round(points.ravel(), 4)]
         roi.ContourSequence.append(contour)

@@ -44,12 +44,12 @@ class Segment:
 
     @property
     def voxels(self) -> Region:
-        return self.lesion.mtv if self.part == "mtv" else self.lesion.region
+        return self.lesion.on_pet.mtv if self.part == "mtv" else self.lesion.region
 
     def description(self, say: Phrases = ENGLISH) -> str:
         """Which voxels these are, and by whose word."""
         source = say(f"segment-source-{self.lesion.source.lower()}")
-        threshold = say("segment-mtv", threshold=f"{self.lesion.mtv_threshold:.3g}")
+        threshold = say("segment-mtv", threshold=f"{self.lesion.on_pet.mtv_threshold:.3g}")
         key = {"mtv": "segment-mtv-inside", "both": "segment-both"}.get(self.part)
         what = say(key, source=source, threshold=threshold) if key else source
         return say("segment", rule=say("research-use"), what=what)
@@ -63,11 +63,11 @@ def segments(lesions: Sequence[Lesion], evidence: Evidence) -> tuple[Segment, ..
         found.append(Segment(len(found) + 1, lesion, part, tracking_id, evidence.uid(f"tracking {tracking_id}")))
 
     for lesion in lesions:
-        if _same(lesion.region, lesion.mtv):
+        if _same(lesion.region, lesion.on_pet.mtv):
             add(lesion, "both", lesion.tracking_name)
             continue
         add(lesion, "region", lesion.tracking_name)
-        if lesion.mtv.mask.any():
+        if lesion.on_pet.mtv.mask.any():
             add(lesion, "mtv", f"{lesion.tracking_name} MTV")
     return tuple(found)
 
@@ -81,7 +81,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
 
     Only slices that hold a lesion are handed over; empty frames are left out, but for the few of ``even_frames``.
     """
-    shape = analysis.suv.array.shape
+    shape = analysis.grid.array.shape
     blank = _blank_frames(parts, shape)
     held = sorted({*slices_held(parts), *(k for _, k in blank)})
     place = {k: position for position, k in enumerate(held)}
@@ -109,7 +109,7 @@ def segmentation(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment
         even_frames.clear_corners(ds)
     # highdicom leaves it out where slices without a lesion lie between; dwv refuses a SEG without it
     (measures,) = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    measures.SpacingBetweenSlices = format_number_as_ds(analysis.suv.spacing_mm[0])
+    measures.SpacingBetweenSlices = format_number_as_ds(analysis.grid.spacing_mm[0])
     sources.name_in(ds)
     evidence.stamp(ds, "seg", SERIES_DESCRIPTION)
     ds.pop("Laterality", None)  # of a segment's anatomy it would be said there; at the top dciodvfy calls it an error

@@ -34,7 +34,7 @@ def main_report(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
     for segmentation in results.get("seg", ()):
         groups.extend(_segment_group(part, segmentation, analysis, evidence) for part in parts)
     pair = analysis.pair
-    images = [*pair.pet.instances, *pair.ct.instances, *([pair.region] if pair.region else [])]
+    images = [*pair.images, *([pair.region] if pair.region else [])]
     return document(evidence, "sr", SERIES, groups, images, results)
 
 
@@ -98,7 +98,7 @@ def _evaluations(analysis: Analysis) -> list[sr.QualitativeEvaluation]:
 def _key_image(analysis: Analysis) -> list[sr.SourceImageForMeasurementGroup] | None:
     if not analysis.lesions:
         return None
-    instance = analysis.pair.pet.instances[views.key_slice(analysis)]
+    instance = analysis.pair.reference.instances[views.key_slice(analysis)]
     number_in_object = frame_numbers(instance)
     return [sr.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid, number_in_object)]
 
@@ -123,14 +123,23 @@ def _statements(analysis: Analysis, shown: int, say: Phrases) -> list[sr.TextCon
             text(codes.APPLICABILITY_REASON, verdict.in_full(say.reason(reason), reason))
             for reason in analysis.prediction.applicability_reasons
         ),
-        text(codes.SUV_RULE, f"{rule.suv_type}: {rule.rule}"),
+        *([text(codes.SUV_RULE, f"{rule.suv_type}: {rule.rule}")] if rule else []),
         *(text(codes.SUV_RULE, f"{s.suv_type}: SUVbw × {s.factor:.9g}, {s.formula}") for s in analysis.also_suv),
         *_other_suv_left_out(analysis, shown, say),
-        *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in _inputs(rule).items()),
+        *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in (_inputs(rule) if rule else {}).items()),
         text(codes.COMMENT, verdict.tracer(analysis.tracer, say)),
         *(text(codes.COMMENT, verdict.reference(r, say)) for r in analysis.references),
+        *_what_groups_hold(analysis, say),
         *_warnings(analysis, say),
     ]
+
+
+def _what_groups_hold(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:
+    """Which voxels the groups below are of, once for all of them: a report of 20 lesions would say it 40 times."""
+    lesions = verdict.shown_lesions(analysis.lesions)
+    sources = dict.fromkeys(lesion.source.lower() for lesion in lesions)
+    said = [say("regions-of", source=say(f"segment-source-{source}")) for source in sources]
+    return [text(codes.COMMENT, sentence) for sentence in (*said, *([say("volumes-of")] if said else []))]
 
 
 def _warnings(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:
@@ -173,11 +182,11 @@ def _segment_group(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,
             segment_number=part.number,
-            source_series=sr.SourceSeriesForSegmentation(analysis.pair.pet.series_instance_uid),
+            source_series=sr.SourceSeriesForSegmentation(analysis.pair.reference.series_instance_uid),
         ),
         finding_type=codes.LESION,
         algorithm_id=node_algorithm(evidence),
         measurements=segment_numbers(part, analysis.also_suv if _has_other_suv(part, analysis) else ()),
     )
-    add(group, [text(codes.REGION_SOURCE, part.lesion.source), text(codes.COMMENT, part.description(evidence.say))])
+    add(group, [text(codes.REGION_SOURCE, part.lesion.source)])
     return group

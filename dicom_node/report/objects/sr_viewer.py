@@ -31,7 +31,7 @@ def viewer_report(analysis: Analysis, evidence: Evidence, parts: Sequence[Segmen
     regions = [part for part in parts if part.part != "mtv"]
     groups = [_planar_group(part, analysis, evidence, index_lesion=part is regions[0]) for part in regions]
     images = sorted({largest_slice(part.lesion.region) for part in regions})
-    return document(evidence, "sr_viewer", SERIES, groups, [analysis.pair.pet.instances[k] for k in images])
+    return document(evidence, "sr_viewer", SERIES, groups, [analysis.pair.reference.instances[k] for k in images])
 
 
 def largest_slice(region: Region) -> int:
@@ -67,7 +67,7 @@ def _planar_group(
     region = part.lesion.region
     k = largest_slice(region)
     points = outline(region.mask[k - region.start[0]]) + np.array((region.start[2], region.start[1]))
-    instance = analysis.pair.pet.instances[k]
+    instance = analysis.pair.reference.instances[k]
     image = sr.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid, frame_numbers(instance))
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=part.tracking_uid, identifier=part.tracking_id),

@@ -45,9 +45,10 @@ class Cuts:
     @classmethod
     def of(cls, analysis: Analysis) -> Cuts:
         lesions = verdict.shown_lesions(analysis.lesions)
-        airy = bool(analysis.lesions) and analysis.lesions[0].mean_hu < AIRY_HU
-        x, y, z = np.mean(views.extent(analysis.suv), axis=0)
-        centre = analysis.lesions[0].max_lps_mm if analysis.lesions else (float(x), float(y), float(z))
+        hu = analysis.lesions[0].mean_hu if analysis.lesions else None
+        airy = hu is not None and hu < AIRY_HU
+        x, y, z = np.mean(views.extent(analysis.grid), axis=0)
+        centre = analysis.lesions[0].shown_lps_mm if analysis.lesions else (float(x), float(y), float(z))
         return cls(analysis, lesions, centre, LUNG if airy else SOFT_TISSUE)
 
     def body_plane(self, edge: int) -> views.Plane:
@@ -73,7 +74,7 @@ class Cuts:
         """The axial plane close to the index lesion; None where the lesion is as large as the body nearly."""
         if not self.lesions:
             return None
-        grid, region = self.analysis.suv, self.lesions[0].region
+        grid, region = self.analysis.grid, self.lesions[0].region
         size_mm = max(n * mm for n, mm in zip(region.mask.shape, grid.spacing_mm, strict=True))
         field_mm = max(ENLARGED_MM, AROUND_LESION * size_mm)
         low, high = views.extent(self.analysis.ct)
@@ -86,18 +87,18 @@ class Cuts:
         return colours.grey(colours.scaled(hu, self.window.low, self.window.high))
 
     def fused(self, plane: views.Plane, ct: Pixels) -> Pixels:
-        return colours.pet_over(ct, views.sample(self.analysis.suv, plane, 0.0))
+        return colours.pet_over(ct, views.sample(self.analysis.pet, plane, 0.0))
 
     def pet(self, plane: views.Plane) -> Pixels:
         """The PET alone, as a reader of PET knows it: dark is hot."""
-        return colours.grey(255 - colours.scaled(views.sample(self.analysis.suv, plane, 0.0), *colours.SUV_RANGE))
+        return colours.grey(255 - colours.scaled(views.sample(self.analysis.pet, plane, 0.0), *colours.SUV_RANGE))
 
     def salient(self, plane: views.Plane, ct: Pixels) -> Pixels | None:
         """The saliency on CT; None where it is absent or withheld."""
         saliency = verdict.shown_saliency(self.analysis)
         if saliency is None:
             return None
-        return colours.saliency_over(ct, views.sample(views.saliency_volume(saliency, self.analysis.suv), plane, 0.0))
+        return colours.saliency_over(ct, views.sample(views.saliency_volume(saliency, self.analysis.grid), plane, 0.0))
 
     def marked(
         self,
@@ -112,7 +113,7 @@ class Cuts:
 
         Several lesions are numbered too, off the boxes to ``avoid``; not without these.
         """
-        voxels = np.round(self.analysis.suv.to_index(plane.points)).astype(np.int32)
+        voxels = np.round(self.analysis.grid.to_index(plane.points)).astype(np.int32)
         masks = (views.in_region(lesion.region, voxels) for lesion in self.lesions)
         found = overlay.marks(self.lesions, masks, light=light)
         pixels = pixels.copy()
@@ -127,7 +128,7 @@ class Cuts:
 
     def projection(self, step_mm: float, across_mm: tuple[float, float]) -> Pixels:
         """The PET from the front, ``step_mm`` a pixel, between two values of x (LPS mm); lesions marked."""
-        suv = self.analysis.suv
+        suv = self.analysis.pet
         view = views.FrontView.of(suv)
         crop = view.columns(suv, across_mm)
         levels = 255 - colours.scaled(view.project(suv)[:, crop], *colours.SUV_RANGE)
@@ -148,7 +149,7 @@ def body_box(analysis: Analysis) -> tuple[FloatArray, FloatArray]:
 
     The whole PET where nothing is warm.
     """
-    suv = analysis.suv
+    suv = analysis.pet
     low, high = views.extent(suv)
     warm = np.argwhere(suv.array[::2, ::3, ::3] >= BODY_SUV) * (2, 3, 3)
     if not warm.size:

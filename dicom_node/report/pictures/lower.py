@@ -32,8 +32,8 @@ class Row:
     def within(cls, analysis: Analysis, width: int, tall: int) -> Row:
         body = body_box(analysis)
         middle, size_mm = common_box(analysis, body)
-        front = views.FrontView.of(analysis.suv)
-        slant_mm, pixel_mm = front.slant_mm(analysis.suv), front.step_mm  # it goes to the edges of its pixels
+        front = views.FrontView.of(analysis.pet)
+        slant_mm, pixel_mm = front.slant_mm(analysis.pet), front.step_mm  # it goes to the edges of its pixels
         across_mm = float(body[0][0]) - slant_mm, float(body[1][0]) + slant_mm
         wide_mm = float(size_mm[0] + size_mm[1]) + across_mm[1] - across_mm[0] + 2 * pixel_mm[1]
         tall_mm = float(body[1][2] - body[0][2]) + 2 * pixel_mm[0]

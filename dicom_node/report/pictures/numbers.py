@@ -24,11 +24,11 @@ class Column:
 
 
 COLUMNS = (
-    Column("SUVmax", lambda lesion: f"{lesion.suv_max:.2f}"),
-    Column("SUVpeak", lambda lesion: f"{lesion.suv_peak:.2f}"),
-    Column("MTV ml", lambda lesion: f"{lesion.mtv_ml:.1f}"),
-    Column("TLG g", lambda lesion: f"{lesion.tlg:.1f}"),
-    Column("SUVmean", lambda lesion: f"{lesion.suv_mean:.2f}"),
+    Column("SUVmax", lambda lesion: f"{lesion.on_pet.suv_max:.2f}"),
+    Column("SUVpeak", lambda lesion: f"{lesion.on_pet.suv_peak:.2f}"),
+    Column("MTV ml", lambda lesion: f"{lesion.on_pet.mtv_ml:.1f}"),
+    Column("TLG g", lambda lesion: f"{lesion.on_pet.tlg:.1f}"),
+    Column("SUVmean", lambda lesion: f"{lesion.on_pet.suv_mean:.2f}"),
     Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),
 )
 NAME_WIDE, NAME_NARROW, BETWEEN = 250, 34, 12  # pixels of the lesions' names, and between columns

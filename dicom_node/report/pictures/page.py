@@ -78,7 +78,7 @@ def _basis(analysis: Analysis, say: Phrases) -> list[str]:
     """How the numbers came about: the structured report has their inputs."""
     rule = analysis.rule
     return [
-        say("page-suv", rule=f"{rule.suv_type}: {rule.rule}"),
+        *([say("page-suv", rule=f"{rule.suv_type}: {rule.rule}")] if rule else []),
         verdict.tracer(analysis.tracer, say),
         *(verdict.reference(uptake, say) for uptake in analysis.references),
     ]
@@ -101,7 +101,9 @@ def _lesions(sheet: Sheet, lesions: Sequence[Lesion], found: int, say: Phrases) 
     names = (say("page-lesion"), say("page-found-by"), "SUVmax", "SUVmean", "SUVpeak", say("page-volume"), "MTV ml")
     sheet.row((*names, "TLG g"), EDGES, TEXT, bold=True)
     for lesion in lesions:
-        numbers = (lesion.suv_max, lesion.suv_mean, lesion.suv_peak, lesion.volume_ml, lesion.mtv_ml, lesion.tlg)
+        uptake = lesion.on_pet
+        suv = (uptake.suv_max, uptake.suv_mean, uptake.suv_peak)
+        numbers = (*suv, lesion.volume_ml, uptake.mtv_ml, uptake.tlg)
         automatic = lesion.source == "automatic"
         found_by = say("source-automatic") if automatic else say("page-of-person", kind=lesion.source)
         cells = (say("lesion", number=lesion.number), found_by, *(f"{value:.2f}" for value in numbers))

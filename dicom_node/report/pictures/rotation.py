@@ -57,7 +57,7 @@ class Rotation:
         low, high = body_box(analysis)
         size_mm = high - low
         around_mm = float(np.hypot(size_mm[0], size_mm[1]))
-        suv = analysis.suv
+        suv = analysis.pet
         step_mm = max(min(suv.spacing_mm[1:]), around_mm / MOST_WIDE, float(size_mm[2]) / MOST_TALL)
         columns, rows, slices = (int(n) + 1 for n in np.ceil(size_mm / step_mm))
         grid = _Grid((low[0], low[1], high[2]), (slices, rows, columns), step_mm)

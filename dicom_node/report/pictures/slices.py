@@ -51,7 +51,7 @@ class Frames:
         Of more than ``most`` the slices of the lesions come first, then those next to the index lesion.
         ``notice``: what must be read before all else in the legend.
         """
-        rows, columns = analysis.suv.array.shape[1:]
+        rows, columns = analysis.grid.array.shape[1:]
         longest = max(rows, columns)
         zoom = -(-NARROWEST // longest) if longest < NARROWEST else 1
         thinning = max(1, longest // NARROWEST)
@@ -98,7 +98,7 @@ class Frames:
 
     def pixels(self, k: int) -> Pixels:
         """Slice ``k`` without its legend: (rows, columns) where it is grey alone, else (rows, columns, 3)."""
-        over = 255 - colours.scaled(self._thinned(self.analysis.suv.array[k]), *colours.SUV_RANGE)
+        over = 255 - colours.scaled(self._thinned(self.analysis.pet.array[k]), *colours.SUV_RANGE)
         over = self._with_outlines(k, self._zoomed(self._with_saliency(k, over)))
         short = self.shape[1] - over.shape[1]
         return np.pad(over, ((0, 0), (0, short), *[(0, 0)] * (over.ndim - 2)), constant_values=255) if short else over
@@ -108,7 +108,7 @@ class Frames:
         if saliency is None or not 0 <= k - saliency.start[0] < saliency.array.shape[0]:
             return levels
         rows, columns = saliency.array.shape[1:]
-        full = np.zeros(self.analysis.suv.array.shape[1:], np.float32)
+        full = np.zeros(self.analysis.grid.array.shape[1:], np.float32)
         full[saliency.start[1] :, saliency.start[2] :][:rows, :columns] = saliency.array[k - saliency.start[0]]
         return colours.saliency_over(colours.grey(levels), self._thinned(full))
 
@@ -123,7 +123,7 @@ class Frames:
 
     def _border(self, lesion: Lesion, k: int) -> BoolArray:
         region = lesion.region
-        full = np.zeros(self.analysis.suv.array.shape[1:], bool)
+        full = np.zeros(self.analysis.grid.array.shape[1:], bool)
         full[region.slices[1:]] = region.mask[k - region.start[0]]
         if self.step < 1:
             return views.rim(self._zoomed(full))
@@ -150,8 +150,8 @@ def _span(region: Region) -> range:
 
 def _body(analysis: Analysis) -> range:
     """The slices from the first to the last that hold patient, lesion or saliency; at least ``FEWEST_FRAMES``."""
-    total = analysis.suv.array.shape[0]
-    held = set(np.flatnonzero(analysis.suv.array.reshape(total, -1).max(axis=1) >= BODY_SUV).tolist())
+    total = analysis.grid.array.shape[0]
+    held = set(np.flatnonzero(analysis.pet.array.reshape(total, -1).max(axis=1) >= BODY_SUV).tolist())
     spans = [_span(lesion.region) for lesion in verdict.shown_lesions(analysis.lesions)]
     if analysis.saliency is not None:
         start = analysis.saliency.start[0]
@@ -190,14 +190,14 @@ def _left_out(analysis: Analysis, slices: tuple[int, ...], say: Phrases) -> str:
     shown = set(slices)
     lesions = verdict.shown_lesions(analysis.lesions)
     numbers = [str(lesion.number) for lesion in lesions if not shown.issuperset(_span(lesion.region))]
-    total = analysis.suv.array.shape[0]
+    total = analysis.grid.array.shape[0]
     key = "heatmap-part-many" if len(numbers) > 1 else "heatmap-part-one"
     return say(key, shown=len(slices), total=total, numbers=", ".join(numbers)) if numbers else ""
 
 
 def _in_source_order(analysis: Analysis, slices: tuple[int, ...]) -> tuple[int, ...]:
     """By Instance Number, so that frame n is where the reader's PET shows it; by position where numbers are missing."""
-    numbers = {k: analysis.pair.pet.instances[k].get("InstanceNumber") for k in slices}
+    numbers = {k: analysis.pair.reference.instances[k].get("InstanceNumber") for k in slices}
     if any(number is None for number in numbers.values()) or len(set(numbers.values())) < len(numbers):
         return slices
     return tuple(sorted(slices, key=lambda k: int(numbers[k] or 0)))

@@ -107,16 +107,16 @@ def extent(volume: Volume) -> tuple[FloatArray, FloatArray]:
 
 def key_slice(analysis: Analysis) -> int:
     """PET slice of the index lesion's maximum; the middle one where there is no lesion."""
-    slices = int(analysis.suv.array.shape[0])
+    slices = int(analysis.grid.array.shape[0])
     if not analysis.lesions:
         return slices // 2
-    k = round(float(analysis.suv.to_index(analysis.lesions[0].max_lps_mm)[0]))
+    k = round(float(analysis.grid.to_index(analysis.lesions[0].shown_lps_mm)[0]))
     return min(max(k, 0), slices - 1)
 
 
 def image_number(analysis: Analysis, k: int) -> str:
     """The number by which a viewer shows PET slice ``k``: its Instance Number, where it has one."""
-    number = analysis.pair.pet.instances[k].get("InstanceNumber")
+    number = analysis.pair.reference.instances[k].get("InstanceNumber")
     return str(k + 1 if number is None else number)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import errors
@@ -40,6 +41,7 @@ def said(ds: Dataset) -> dict[str, Any]:
     rules = texts["SUV-RULE"]
     return {
         "members": tuple(_members(root, str(ds.StudyInstanceUID))),
+        "counts": dict(_counts(root)),
         "language": root.value_of(LANGUAGE),
         "model_parameters": _model_parameters(found),
         "prediction": _prediction(found, texts),
@@ -64,6 +66,17 @@ def _members(root: Item, study_instance_uid: str) -> Iterator[Named]:
             for ref in member.references:
                 sop_class_uid, uid = str(ref.ReferencedSOPClassUID), str(ref.ReferencedSOPInstanceUID)
                 yield Named(kinds.get(member.code, member.meaning), sop_class_uid, uid, study_instance_uid)
+
+
+def _counts(root: Item) -> Iterator[tuple[str, int]]:
+    """Of kinds of which the report names three objects for many, how many there are: it stands behind the three."""
+    from dicom_node.report import codes
+
+    kinds = {code.value: kind for kind, code in codes.RESULTS.items()}
+    for container in root.find(codes.RESULT_SET.value):
+        for before, child in pairwise(container.children):
+            if child.code == codes.RESULT_COUNT.value:
+                yield kinds.get(before.code, before.meaning), int(_number(child.value))
 
 
 def is_for_viewers(fields: dict[str, Any]) -> bool:

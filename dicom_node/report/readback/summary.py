@@ -6,7 +6,7 @@ they keep their names and meanings, and new ones may come.  What a file does not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ class ResultSummary:
     ``created``: ISO 8601, with the offset from UTC where the file tells it.  ``content``: in words, what objects other
     than reports hold.  ``language``: of the texts of a report (RFC 5646).  ``model_parameters``: digests, backend.
     ``replaces``: reports that must no longer be used.  ``replaced_by``: the SOP Instance UID of a report among those
-    given that replaces this one.  ``members``: the others of the set, as the main report names them.
+    given that replaces this one.  ``members``: the others of the set, as the main report names them; of very many of a
+    kind three, and in ``counts`` how many there are.
     ``refusal_class``: value and meaning of the coded reason.
     """
 
@@ -115,4 +116,5 @@ class ResultSummary:
     replaces: tuple[Named, ...] = ()
     replaced_by: str | None = None
     members: tuple[Named, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
     patient: PatientSummary | None = None

@@ -157,6 +157,9 @@ def _print_objects(found: Sequence[ResultSummary], main: ResultSummary, console:
     for (kind, why), uids in _alike((m.kind, GONE, m.sop_instance_uid) for m in main.members if m.path is None):
         more = f" and {len(uids) - 1} more" if len(uids) > 1 else ""
         table.add_row(_text(kind, "bold yellow"), _text(f"{why}: {uids[0]}{more}", "yellow"))
+    for kind, count in main.counts.items():
+        if missing := count - sum(summary.kind == kind for summary in found):
+            table.add_row(_text(kind, "bold yellow"), _text(f"{missing} of {count} not among these files", "yellow"))
     console.print(_text("Set", "underline"))
     console.print(Padding(table, (0, 0, 0, 2)), highlight=False)
 

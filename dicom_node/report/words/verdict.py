@@ -168,7 +168,7 @@ def cautions(analysis: Analysis) -> tuple[Caution, ...]:
 
     A picture has room for a few; the rest stand in the structured report alone.
     """
-    once = dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *analysis.rule.cautions))
+    once = dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *(analysis.rule.cautions if analysis.rule else ())))
     return tuple(sorted(once, key=lambda caution: IMPORTANCE.get(caution.code, len(_BY_IMPORTANCE))))
 
 

@@ -1,0 +1,247 @@
+"""A run: cross-validation that goes on after a stop or a kill, a final fit, and what lies in the folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+from sklearn.linear_model import LogisticRegression
+
+from inference.facts import Refused
+from training.prepared import Parts, Prepared, Rows
+from training.recipe import Conditions, Recipe, Release, Stopped
+from training.run.record import PREDICTIONS_FILE, RUN_FILE, read_predictions, read_record
+from training.run.run import STOP_FILE, Options, Origin, run
+from training.run.start import read_settings
+
+ORIGIN = Origin(command="petct-node train toy", cohort="cohort.csv")
+
+
+class ToySettings(BaseModel, extra="forbid"):
+    strength: float = 1.0
+
+
+class Toy:
+    """Logistic regression on the inputs; counts its fits, and stops where it is told to."""
+
+    fits = 0
+    stop_at = -1
+
+    def __init__(self, settings: ToySettings) -> None:
+        self.model = LogisticRegression(C=settings.strength)
+        self.facts: dict[str, Any] = {}
+
+    def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Toy:
+        if Toy.fits == Toy.stop_at or conditions.stop():
+            raise Stopped
+        Toy.fits += 1
+        assert not set(parts.train) & set(parts.validation)
+        self.model.fit(data.inputs["x"][parts.train], data.labels[parts.train])
+        self.facts = {"coefficients": self.model.coef_[0].tolist(), "seed": conditions.seed}
+        return self
+
+    def predict_proba(self, data: Prepared, rows: Rows) -> np.ndarray:
+        return self.model.predict_proba(data.inputs["x"][rows])[:, 1]
+
+    def save_bundle(self, out: Path, release: Release) -> str:
+        out.mkdir(exist_ok=True)
+        (out / "release.json").write_text(json.dumps({"evaluation": release.evaluation, "demo": release.demonstration}))
+        return "0" * 64
+
+
+def _looks(_: ToySettings) -> Mapping[str, Any]:
+    return {}
+
+
+RECIPE = Recipe(
+    name="toy",
+    title="Toy",
+    source="none",
+    images="PET/CT",
+    settings=ToySettings,
+    looks=_looks,
+    variants=("toy", "again"),
+    estimator=lambda settings, _: Toy(settings),
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    Toy.fits, Toy.stop_at = 0, -1
+
+
+@pytest.fixture
+def data() -> Prepared:
+    """120 studies of 100 patients: 20 come twice; the last 20 are external; some have no label."""
+    rng = np.random.default_rng(3)
+    patients = [f"P{i % 100:03}" for i in range(120)]
+    labels = np.array([int(p[1:]) // 2 % 2 for p in patients], np.int8)
+    x = rng.normal(size=(120, 4)).astype(np.float32)
+    x[:, 0] += 1.5 * labels
+    labels[60:66] = -1
+    where = ["external" if int(p[1:]) >= 85 else "" for p in patients]
+    return Prepared(
+        patients=tuple(patients),
+        studies=tuple(f"S{i:03}" for i in range(120)),
+        centres=tuple("AB"[i % 2] for i in range(120)),
+        labels=labels,
+        inputs={"x": x},
+        sets=tuple(where),
+        digest="d" * 64,
+    )
+
+
+def _rows(folder: Path, scheme: str = "cv") -> list[tuple[Any, ...]]:
+    rows = [row for row in read_predictions(folder) if row.scheme == scheme]
+    return sorted((row.variant, row.repeat, row.fold, row.study, row.probability, row.threshold) for row in rows)
+
+
+def test_every_labelled_study_that_is_not_external_is_answered_once_a_repeat(data: Prepared, tmp_path: Path) -> None:
+    record = run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=4, repeats=2), ORIGIN)
+    inside = {s for s, g, y in zip(data.studies, data.sets, data.labels, strict=True) if not g and y >= 0}
+    rows = [row for row in read_predictions(tmp_path / "run") if row.scheme == "cv"]
+    for variant in RECIPE.variants:
+        for repeat in range(2):
+            answered = [row.study for row in rows if row.variant == variant and row.repeat == repeat]
+            assert sorted(answered) == sorted(inside)
+    assert record.state == "done"
+    assert read_record(tmp_path / "run") == record
+    assert not (tmp_path / "run" / "work").exists()
+
+
+def test_external_studies_are_answered_by_the_final_model_alone(data: Prepared, tmp_path: Path) -> None:
+    run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=3), ORIGIN)
+    external = {s for s, g, y in zip(data.studies, data.sets, data.labels, strict=True) if g and y >= 0}
+    rows = read_predictions(tmp_path / "run")
+    assert {row.study for row in rows if row.part == "external"} == external
+    assert not external & {row.study for row in rows if row.part != "external"}
+    said = json.loads((tmp_path / "run/bundle/release.json").read_text())
+    assert said["evaluation"]["data"] == "external studies"
+    assert said["evaluation"]["subjects"] == len(external)
+
+
+def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(data: Prepared, tmp_path: Path) -> None:
+    options = Options(folds=4)
+    run(RECIPE, ToySettings(), data, tmp_path / "whole", options, ORIGIN)
+    whole = Toy.fits
+    Toy.fits, Toy.stop_at = 0, 5
+    with pytest.raises(Stopped):
+        run(RECIPE, ToySettings(), data, tmp_path / "run", options, ORIGIN)
+    assert read_record(tmp_path / "run").state == "stopped"
+    Toy.stop_at = -1
+    run(RECIPE, ToySettings(), data, tmp_path / "run", options, ORIGIN)
+    assert Toy.fits == whole  # nothing was fitted twice
+    assert _rows(tmp_path / "run") == _rows(tmp_path / "whole")
+    assert _rows(tmp_path / "run", "final") == _rows(tmp_path / "whole", "final")
+
+
+def test_a_line_that_a_kill_cut_is_made_again(data: Prepared, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    before = _rows(folder)
+    file = folder / PREDICTIONS_FILE
+    lines = file.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if b'"cv"' in line]
+    fold = json.loads(kept[-1])
+    kept = [
+        line
+        for line in kept
+        if (json.loads(line)["variant"], json.loads(line)["fold"]) != (fold["variant"], fold["fold"])
+    ]
+    file.write_bytes(b"".join(kept) + lines[-1][:30])
+    run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    assert _rows(folder) == before
+
+
+def test_a_stop_file_ends_the_run_at_the_next_fit(data: Prepared, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def tell(progress: Any) -> None:
+        if progress.done == 2:
+            (folder / STOP_FILE).touch()
+
+    with pytest.raises(Stopped):
+        run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN, tell)
+    assert Toy.fits == 2
+    assert not (folder / STOP_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: replace(data, digest="e" * 64), "the cohort changed"),
+        (lambda data: data, "settings are others"),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(data: Prepared, tmp_path: Path, change: Any, said: str) -> None:
+    folder = tmp_path / "run"
+    run(RECIPE, ToySettings(), data, folder, Options(folds=3), ORIGIN)
+    other = ToySettings(strength=0.5) if "settings" in said else ToySettings()
+    with pytest.raises(Refused, match=said) as refused:
+        run(RECIPE, other, change(data), folder, Options(folds=3), ORIGIN)
+    assert refused.value.code == "run-folder-used"
+
+
+def test_a_folder_with_other_files_is_left_alone(data: Prepared, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(Refused, match="other files"):
+        run(RECIPE, ToySettings(), data, tmp_path, Options(folds=3), ORIGIN)
+    assert [f.name for f in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_permuted_labels_are_learnt_from_and_tell_nothing(data: Prepared, tmp_path: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=3, permutations=12, variants=("toy",)), ORIGIN)
+    rows = read_predictions(tmp_path / "run")
+    aucs = []
+    for number in range(12):
+        mine = [row for row in rows if row.scheme == f"permuted-{number}"]
+        assert len(mine) == len([row for row in rows if row.scheme == "cv"])
+        aucs.append(roc_auc_score([row.label for row in mine], [row.probability for row in mine]))
+    assert 0.35 < np.mean(aucs) < 0.6
+    true = [row for row in rows if row.scheme == "cv"]
+    assert roc_auc_score([row.label for row in true], [row.probability for row in true]) > 0.75
+
+
+def test_each_centre_is_tested_by_a_model_that_saw_none_of_it(data: Prepared, tmp_path: Path) -> None:
+    options = Options(folds=3, leave_centre_out=True, variants=("toy",))
+    record = run(RECIPE, ToySettings(), data, tmp_path / "run", options, ORIGIN)
+    rows = [row for row in read_predictions(tmp_path / "run") if row.scheme == "centre"]
+    assert {row.fold: row.centre for row in rows} == {0: "A", 1: "B"}
+    assert len(rows) == len([row for row in read_predictions(tmp_path / "run") if row.scheme == "cv"])
+    assert {"centre 0.0", "centre 0.1"} <= set(record.facts["toy"])  # type: ignore[arg-type]
+
+
+def test_an_unknown_variant_names_those_there_are(data: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="toy, again"):
+        run(RECIPE, ToySettings(), data, tmp_path / "run", Options(variants=("other",)), ORIGIN)
+
+
+def test_settings_name_every_fault(tmp_path: Path) -> None:
+    assert read_settings(ToySettings, None, ["strength=2"]) == ToySettings(strength=2.0)
+    file = tmp_path / "s.toml"
+    file.write_text("strength = 3.0\n")
+    assert read_settings(ToySettings, file, ["strength=0.5"]) == ToySettings(strength=0.5)
+    with pytest.raises(Refused, match=r"strength.*weight.*There are: strength"):
+        read_settings(ToySettings, None, ["strength=strong", "weight=1"])
+    with pytest.raises(Refused, match="NAME=VALUE"):
+        read_settings(ToySettings, None, ["strength"])
+    file.write_text("strength = ")
+    with pytest.raises(Refused, match=r"s\.toml"):
+        read_settings(ToySettings, file, [])
+
+
+def test_the_record_holds_what_each_fit_told(data: Prepared, tmp_path: Path) -> None:
+    record = run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=3), ORIGIN)
+    facts = json.loads((tmp_path / "run" / RUN_FILE).read_text())["facts"]
+    assert set(facts["toy"]) == {"cv 0.0", "cv 0.1", "cv 0.2"}
+    seeds = [facts[v]["cv 0.1"]["seed"] for v in RECIPE.variants]
+    assert seeds[0] == seeds[1]  # variants are compared like with like
+    assert record.versions["torch"]

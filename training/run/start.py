@@ -1,0 +1,119 @@
+"""From the names a person gives to a run: cohort read and checked, images made ready, settings read, run started."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from inference.facts import Refused
+from training.recipe import Progress
+from training.recipes import recipe as recipe_named
+from training.run.record import RunRecord
+from training.run.run import STOP_FILE, Options, Origin, run
+
+TRUTH_FILE = "truth.json"
+
+
+def start(
+    name: str,
+    table: Path,
+    out: Path,
+    *,
+    settings_file: Path | None = None,
+    settings_given: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    skip_bad: bool = False,
+    command: str = "",
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> RunRecord:
+    """Train the recipe ``name`` on the cohort in ``table``; the run lies in ``out`` with its report.
+
+    ``settings_given``: "name=value", over those of ``settings_file`` (TOML).  Raises ``Refused`` as its parts do;
+    ``training.recipe.Stopped``.
+    """
+    from training.cohort.leakage import refuse_leaks
+    from training.cohort.prepare import prepare
+    from training.cohort.table import read_cohort
+    from training.report.write import write_report
+
+    chosen = Options(**(options or {}))
+    _device(chosen.device)
+    recipe = recipe_named(name)
+    settings = read_settings(recipe.settings, settings_file, settings_given)
+    cohort = read_cohort(table)
+    refuse_leaks(cohort, recipe)
+    stop = (out / STOP_FILE).exists
+    prepared = prepare(
+        cohort,
+        recipe.looks(settings),
+        cache=cache_folder(),
+        processes=os.cpu_count() or 1,
+        skip_bad=skip_bad,
+        tell=tell,
+        stop=stop,
+    )
+    origin = Origin(command, table.name, prepared.left_out, truth_of(table))
+    record = run(recipe, settings, prepared.data, out, chosen, origin, tell)
+    tell(Progress(0, 1, "report"))
+    write_report(out)
+    return record
+
+
+def read_settings(model: type[BaseModel], file: Path | None, given: Sequence[str]) -> BaseModel:
+    """The recipe's settings.  Raises ``Refused`` ``settings-wrong``, naming each fault and what there is."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values |= tomllib.loads(file.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+            raise Refused("settings-wrong", f"The settings file '{file.name}' cannot be read: {fault}") from None
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Refused("settings-wrong", f"--set '{text}' is not NAME=VALUE.")
+        values[key.strip()] = _value(value)
+    try:
+        return model.model_validate(values)
+    except ValidationError as fault:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in fault.errors())
+        known = ", ".join(model.model_fields)
+        raise Refused("settings-wrong", f"Settings of the recipe are wrong: {faults}. There are: {known}.") from None
+
+
+def truth_of(table: Path) -> dict[str, JsonValue]:
+    """What a phantom cohort knows of its optimum, without the single subjects; nothing for patients."""
+    file = table.parent / TRUTH_FILE
+    if not file.is_file():
+        return {}
+    truth = json.loads(file.read_text())
+    return {key: value for key, value in truth.items() if key != "subjects"}
+
+
+def cache_folder() -> Path:
+    """Where prepared inputs are kept between runs: ``PETCT_NODE_CACHE``, else the user's cache folder."""
+    named = os.environ.get("PETCT_NODE_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(named) if named else home / "petct-node" / "inputs"
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _device(name: str) -> None:
+    if name not in ("cpu", "cuda"):
+        raise Refused("device-unknown", f"The device is '{name}'; it must be cpu or cuda.")
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise Refused("device-missing", "The device is cuda, and torch sees no GPU; use cpu, or mend the driver.")

@@ -1,0 +1,172 @@
+"""One fit of a run: a variant learns from a fold's training rows and answers its test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, JsonValue
+
+from training.cohort.splits import Fold
+from training.prepared import Parts, Prepared, Rows
+from training.recipe import Conditions, Estimator, Progress, Recipe
+from training.run.record import Part, Predicted
+
+CV, CENTRE, FINAL, PERMUTED = "cv", "centre", "final", "permuted"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Which fit, by what names it among the predictions of a run (``Predicted``)."""
+
+    variant: str
+    scheme: str
+    repeat: int
+    fold: int
+
+    @property
+    def with_true_labels(self) -> bool:
+        return not self.scheme.startswith(PERMUTED)
+
+    def seed(self, seed: int) -> int:
+        """Its own, from the run's: the same for all variants of a fold, so that they are compared like with like."""
+        return stable_seed(seed, self.scheme, self.repeat, self.fold)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a task gave: its predictions, and what the estimator wants shown."""
+
+    task: Task
+    predicted: tuple[Predicted, ...]
+    facts: Mapping[str, JsonValue]
+    costs: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where and on what tasks run.  ``stop_file``: while it exists, fits save and end."""
+
+    folder: Path
+    stop_file: Path
+    device: str = "cpu"
+    threads: int = 1
+
+
+Folds = Mapping[tuple[str, int, int], Fold]
+
+
+def folds_by_task(crossed: Sequence[Fold], centres: Sequence[Fold], permutations: int) -> Folds:
+    """All folds of a run by (scheme, repeat, fold), in the order in which they are fitted.
+
+    ``crossed``: of the cross-validation; its first repeat also serves the permuted labels.  ``centres``: one a centre.
+    """
+    found = {(CV, fold.repeat, fold.fold): fold for fold in crossed}
+    found |= {(CENTRE, fold.repeat, fold.fold): fold for fold in centres}
+    for number in range(permutations):
+        found |= {(f"{PERMUTED}-{number}", 0, fold.fold): fold for fold in crossed if fold.repeat == 0}
+    return found
+
+
+def tasks(variants: Sequence[str], folds: Folds) -> list[Task]:
+    """All fits of a run: fold by fold, so that one that is stopped has whole folds to show."""
+    return [Task(variant, *place) for place in folds for variant in variants]
+
+
+def carry_out(
+    task: Task,
+    recipe: Recipe,
+    settings: BaseModel,
+    data: Prepared,
+    fold: Fold,
+    where: Where,
+    seed: int,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Answered:
+    """Fit one estimator and let it answer the fold's test rows.  Raises as ``Estimator.fit``."""
+    if not task.with_true_labels:
+        data = permuted(data, stable_seed(seed, task.scheme))
+    estimator = recipe.estimator(settings, task.variant)
+    folder = where.folder / "-".join([_file_name(task.variant), task.scheme, str(task.repeat), str(task.fold)])
+    estimator.fit(data, fold.parts, conditions(where, folder, task.seed(seed), tell))
+    threshold = youden_threshold(estimator, data, fold.parts)
+    predicted = predictions(
+        estimator, data, fold.test, task.variant, task.scheme, "test", threshold, task.repeat, task.fold
+    )
+    return Answered(task, predicted, getattr(estimator, "facts", {}), getattr(estimator, "costs", {}))
+
+
+def conditions(where: Where, folder: Path, seed: int, tell: Callable[[Progress], None]) -> Conditions:
+    """How one fit runs, in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Conditions(seed, folder, where.device, where.threads, tell, where.stop_file.exists)
+
+
+def predictions(
+    estimator: Estimator,
+    data: Prepared,
+    rows: Rows,
+    variant: str,
+    scheme: str,
+    part: Part,
+    threshold: float,
+    repeat: int = 0,
+    fold: int = 0,
+) -> tuple[Predicted, ...]:
+    """The estimator's answers as a run keeps them."""
+    survival = len(data.months) > 0
+    return tuple(
+        Predicted(
+            variant=variant,
+            scheme=scheme,
+            repeat=repeat,
+            fold=fold,
+            part=part,
+            patient=data.patients[row],
+            study=data.studies[row],
+            centre=data.centres[row],
+            label=int(data.labels[row]),
+            probability=float(probability),
+            threshold=threshold,
+            months=_known(data.months[row]) if survival else None,
+            event=int(data.events[row]) if survival and data.events[row] >= 0 else None,
+        )
+        for row, probability in zip(rows, estimator.predict_proba(data, rows), strict=True)
+    )
+
+
+def youden_threshold(estimator: Estimator, data: Prepared, parts: Parts) -> float:
+    """Where sensitivity + specificity is largest on the validation rows, in 0..1; test rows are never asked."""
+    from sklearn.metrics import roc_curve
+
+    labels = data.labels[parts.validation]
+    if len(set(labels.tolist())) < 2:
+        return 0.5
+    false, true, thresholds = roc_curve(labels, estimator.predict_proba(data, parts.validation))
+    return float(np.clip(thresholds[np.argmax(true - false)], 0.0, 1.0))
+
+
+def permuted(data: Prepared, seed: int) -> Prepared:
+    """The cohort with its labels dealt out anew among the labelled studies."""
+    labels: npt.NDArray[np.int8] = data.labels.copy()
+    labelled = np.flatnonzero(labels >= 0)
+    labels[labelled] = np.random.default_rng(seed).permutation(labels[labelled])
+    return replace(data, labels=labels)
+
+
+def stable_seed(*parts: Any) -> int:
+    """A seed of 31 bits that depends on nothing but ``parts``."""
+    return int.from_bytes(sha256(repr(parts).encode()).digest()[:4], "big") >> 1
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _file_name(variant: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in variant)

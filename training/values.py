@@ -1,0 +1,133 @@
+"""Clinical and laboratory values of a cohort: how they are encoded is learnt from training rows alone.
+
+The encoding itself is ``inference.model.values``, the one that serves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.facts import Refused
+from inference.model.values import Value, ValueSpec, encode, width
+from training.prepared import Prepared, Rows
+
+Missing = Literal["filled", "refused", "as-seen"]
+
+TITLES = {
+    "age": "age",
+    "sex": "sex",
+    "cea": "CEA",
+    "suv_max": "SUVmax",
+    "mtv_ml": "MTV",
+    "tlg": "TLG",
+    "volume_ml": "lesion volume",
+    "cga": "chromogranin A",
+    "ggt": "gamma-GT",
+    "alp": "alkaline phosphatase",
+    "ast": "AST",
+    "alt": "ALT",
+    "hb": "haemoglobin",
+    "ldh": "LDH",
+}
+_HEADER, _MEASURED = ("age", "sex"), ("suv_max", "mtv_ml", "tlg", "volume_ml")
+
+
+def fit_specs(
+    prepared: Prepared,
+    rows: Rows,
+    names: Sequence[str],
+    *,
+    log: Sequence[str] = (),
+    missing: Missing = "as-seen",
+    units: Mapping[str, str] | None = None,
+) -> tuple[ValueSpec, ...]:
+    """How each of ``names`` that the cohort has is encoded: median, mean, sd, range and levels of ``rows``.
+
+    ``log``: columns whose logarithm is taken (where a value of ``rows`` is not above 0, it is not).  ``missing``:
+    "as-seen" fills (and flags) a column where any study of the cohort lacks it, and makes the model abstain without it
+    where none does; "filled" and "refused" hold for all columns.  ``units``: UCUM by column.
+
+    A column that no row of ``rows`` has is left out.  The names of a category's levels come from the whole table (they
+    tell nothing of a label), their order from ``rows``, the most frequent first.
+    Raises ``Refused`` ``values-mixed`` where a column mixes numbers and words.
+    """
+    specs = []
+    for name in names:
+        column = prepared.values.get(name)
+        if column is None:
+            continue
+        known = [column[row] for row in rows if not _absent(column[row])]
+        if not known:
+            continue
+        handling = missing if missing != "as-seen" else "filled" if any(map(_absent, column)) else "refused"
+        common: dict[str, Any] = {
+            "name": name,
+            "title": TITLES.get(name, name.replace("_", " ")),
+            "unit": (units or {}).get(name, ""),
+            "missing": handling,
+            "source": "header" if name in _HEADER else "measured" if name in _MEASURED else "table",
+        }
+        _refuse_mixed(name, column)
+        if isinstance(known[0], str):
+            specs.append(ValueSpec(**common, levels=_levels(known, column)))
+        else:
+            specs.append(_number(np.array(known, float), common, logarithm=name in log))
+    return tuple(specs)
+
+
+def encode_rows(prepared: Prepared, rows: Rows, specs: Sequence[ValueSpec]) -> npt.NDArray[np.float32]:
+    """The vectors of ``rows``, float32 (len(rows), width), by the encoding that serves.
+
+    Raises ``Refused`` ``value-missing`` or ``value-not-usable`` naming the row of the table (the first study is row 2)
+    and its study.
+    """
+    vectors = np.zeros((len(rows), width(specs)), np.float32)
+    for i, row in enumerate(rows):
+        try:
+            vectors[i] = encode(prepared.values_of(int(row)), specs).vector
+        except Refused as refused:
+            where = f"row {int(row) + 2} (study {prepared.studies[row]})"
+            raise Refused(refused.code, f"In {where}: {refused.reason}", **refused.facts) from refused
+    return vectors
+
+
+def column_names(specs: Sequence[ValueSpec]) -> tuple[str, ...]:
+    """What each number of the vector is, for tables of coefficients."""
+    named = [n for s in specs for n in ([f"{s.name} = {level}" for level in s.levels[1:]] if s.levels else [s.name])]
+    return (*named, *(f"{spec.name} missing" for spec in specs if spec.missing == "filled"))
+
+
+def _absent(value: Value | None) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
+
+
+def _refuse_mixed(name: str, column: Sequence[Value | None]) -> None:
+    kinds = {isinstance(value, str) for value in column if not _absent(value)}
+    if len(kinds) > 1:
+        raise Refused("values-mixed", f"Column '{name}' mixes numbers and words; write one kind only.", column=name)
+
+
+def _levels(known: Sequence[Value], column: Sequence[Value | None]) -> tuple[str, ...]:
+    counts = Counter(str(value).strip() for value in known)
+    every = {str(value).strip() for value in column if not _absent(value)}
+    return tuple(sorted(every, key=lambda level: (-counts[level], level)))
+
+
+def _number(values: npt.NDArray[np.float64], common: Mapping[str, Any], *, logarithm: bool) -> ValueSpec:
+    taken = np.log(values) if (logarithm := logarithm and bool((values > 0).all())) else values
+    sd = float(taken.std())
+    return ValueSpec(
+        **common,
+        transform="log" if logarithm else "none",
+        median=float(np.median(values)),
+        mean=float(taken.mean()),
+        sd=sd if sd > 1e-9 * max(1.0, abs(float(taken.mean()))) else 1.0,
+        low=float(values.min()),
+        high=float(values.max()),
+    )
