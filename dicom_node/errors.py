@@ -157,6 +157,8 @@ _STUDY = {
     "ct-rescale-missing": (409, "CT without rescale values", HEADER),
     "pixel-bits-disagree": (412, "Bits of pixel data unclear", CORRECT),
     "ct-values-out-of-range": (413, "CT values are no HU", CORRECT),
+    "iodine-unit-unknown": (1171, "Unit of the iodine map unclear", "Export the iodine map in mg/ml, with its unit."),
+    "iodine-values-out-of-range": (1172, "Iodine map not in mg/ml", "Export the iodine map in mg/ml."),
     # SUV
     "pet-header-mixed": (501, "PET slices disagree in their header", CORRECT),
     "pet-intercept-not-zero": (502, "PET rescale intercept not zero", CORRECT),
@@ -197,6 +199,7 @@ _STUDY = {
     "segmentation-too-large": (613, "Segmentation larger than allowed", REGION),
     "segmentation-geometry": (614, "Segmentation without a regular grid", REGION),
     "segmentation-kind": (615, "Segmentation Type not supported", REGION),
+    "region-needed": (1170, "No person's region on the CT or iodine map", "Draw the lesion on these images and send it."),
     "nothing-to-answer-to": (701, "No image to attach a report to", WHOLE),
     "source-identity-invalid": (
         705,
@@ -209,6 +212,7 @@ _OPERATOR = {
     "source-unreadable": (704, "Source image cannot be read", SPOOL),
     "content-changed": (703, "Stored study is not the one analysed", SPOOL),
     "device-missing": (801, "Compute device missing", SETTINGS),
+    "bundle-head": (1140, "Head of the model bundle invalid", BUNDLE),
     "bundle-altered": (802, "Model bundle altered", BUNDLE),
     "bundle-manifest": (803, "Manifest of the model bundle invalid", BUNDLE),
     "bundle-metadata": (804, "Metadata of the model bundle invalid", BUNDLE),
@@ -257,6 +261,12 @@ _COHORT = {
     "cohort-splits": (1108, "Stored splits of a cohort cannot be read", "Start a new run."),
     "cohort-interrupted": (1109, "A process that reads images was killed", "Use fewer processes, or more memory."),
 }
+_RUN = {
+    "run-folder-used": (1201, "Folder holds another run or other files", "Name a new or an empty folder."),
+    "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
+    "settings-wrong": (1203, "Settings of the recipe wrong", "Correct the settings named in the message."),
+    "device-unknown": (1204, "Device unknown", COMMAND),
+}
 _DEVELOPER = {
     "analysis-failed": (951, "The analysis failed", REPORT),
     "input-frame-of-reference": (952, "Network input in another Frame of Reference", REPORT),
@@ -275,6 +285,7 @@ ROWS: dict[str, Row] = (
     | _table("operator", SUCCESS, 503, _OPERATOR)
     | _table("operator", SUCCESS, 400, _COMMAND)
     | _table("operator", SUCCESS, 400, _COHORT)
+    | _table("operator", SUCCESS, 400, _RUN)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )
 """Every refusal anywhere, by its code."""

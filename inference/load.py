@@ -1,4 +1,7 @@
-"""Volumes from a stack: PET as SUVbw, CT in Hounsfield units, each assembled into one preallocated array."""
+"""Volumes from a stack: PET as SUVbw, CT in Hounsfield units, an iodine map in mg/ml.
+
+Each is assembled into one preallocated array.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy.typing as npt
 from inference.facts import Instance, Refused, SuvRule, Volume
 from inference.geometry.regrid import resample_slices
 from inference.geometry.volume import Stack
+from inference.reading.iodine import mg_per_ml
 from inference.reading.pixels import Stored, stored_slices
 
 # Nothing in a patient is thinner than air; scanners write lower values (-2000, -3024) where they measured nothing.
@@ -19,6 +23,8 @@ AIR_HU = -1024
 MOST_HU = 32767
 # Hardly any metal is as dense; where more of a slice is, its values were not stored as the header says.
 MOST_AT_LIMIT = 0.01
+# Undiluted contrast agent in a vein is below this; values above it are of another unit (100 µg/ml is in use, too).
+MOST_IODINE_MG_PER_ML = 100.0
 
 
 def load_pet(stack: Stack, rule: SuvRule) -> Volume:
@@ -51,6 +57,28 @@ def load_ct(stack: Stack) -> Volume:
         for k, (instance, values) in enumerate(_with_values(stack)):
             _hu(instance, values, hu[k])
     return Volume(hu, stack.affine, stack.frame_of_reference_uid)
+
+
+def load_iodine(stack: Stack) -> Volume:
+    """Iodine in mg/ml as float32, (slice, row, column); Pixel Padding Value becomes 0.
+
+    Raises ``Refused``: iodine-unit-unknown, iodine-values-out-of-range, and as ``pixels.stored_slices``.
+    """
+    iodine = np.empty(stack.shape, np.float32)
+    for k, (instance, values) in enumerate(_with_values(stack)):
+        slope, intercept = mg_per_ml(instance)
+        padded = _padding(instance, values)
+        np.multiply(values, np.float32(slope), out=iodine[k])
+        iodine[k] += np.float32(intercept)
+        if padded is not None:
+            iodine[k][padded] = 0
+    if np.count_nonzero(iodine > MOST_IODINE_MG_PER_ML) > MOST_AT_LIMIT * iodine.size:
+        raise Refused(
+            "iodine-values-out-of-range",
+            f"More than {MOST_AT_LIMIT:.0%} of the iodine map lies above {MOST_IODINE_MG_PER_ML:g} mg/ml, which no "
+            "tissue has: its values are not in the unit that the header states. Export it in mg/ml.",
+        )
+    return Volume(iodine, stack.affine, stack.frame_of_reference_uid)
 
 
 def _with_values(stack: Stack) -> Iterator[tuple[Instance, Stored]]:

@@ -94,6 +94,8 @@ class Recipe:
     ``estimator``: (settings, variant) → a fresh estimator.  ``values``: columns of the table that are used where
     present; ``never``: columns that must not be (known only after baseline), with the reason.
     ``published``: the paper's table, rows of (model, quantity, value), only what is published.
+    ``relabelled``: (settings, data) → the data with the labels that the system is about, where the table's may not
+    simply be taken (a label that follows from a time); before any split.  Raises ``Refused``.
     """
 
     name: str
@@ -107,3 +109,4 @@ class Recipe:
     values: tuple[str, ...] = ()
     never: Mapping[str, str] = field(default_factory=dict)
     published: tuple[tuple[str, str, str], ...] = ()
+    relabelled: Callable[[Any, Prepared], Prepared] = lambda _, data: data

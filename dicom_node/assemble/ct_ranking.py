@@ -1,4 +1,4 @@
-"""Which of several CTs in the PET's Frame of Reference is taken: one table, read from the top."""
+"""Which of several CTs is taken, beside a PET or alone: a table for each, read from the top."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ KERNELS: tuple[tuple[str, str, int], ...] = (
 
 # An attenuation CT has 2 to 5 mm; thicker ones blur the mean HU of a small lesion.
 THICKEST_MM = 5.0
+AXIAL_COS = 0.7  # a CT whose slices lie more than 45 degrees off the axial plane shows another plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,22 @@ def rank(ct: Group, pet: Group) -> tuple[Any, ...]:
 
 def why_worse(ct: Group, chosen: Group, pet: Group) -> str:
     """In what the chosen CT is better: the first row in which they differ."""
-    ours, theirs = rank(chosen, pet), rank(ct, pet)
-    for row, best, found in zip(TABLE, ours, theirs, strict=False):
+    return _why_worse(TABLE, rank(chosen, pet), rank(ct, pet))
+
+
+def rank_alone(ct: Group) -> tuple[Any, ...]:
+    """As ``rank``, where there is no PET."""
+    number = series_number(ct)
+    return (*(row.number(ct, ()) for row in TABLE_ALONE), 0 if number is None else number, ct[0].series_instance_uid)
+
+
+def why_worse_alone(ct: Group, chosen: Group) -> str:
+    """As ``why_worse``, where there is no PET."""
+    return _why_worse(TABLE_ALONE, rank_alone(chosen), rank_alone(ct))
+
+
+def _why_worse(table: Sequence[Criterion], ours: Sequence[Any], theirs: Sequence[Any]) -> str:
+    for row, best, found in zip(table, ours, theirs, strict=False):
         if found != best:
             return row.worse
     return "as good as the chosen one, but a later series"
@@ -107,6 +122,17 @@ def _field_mm(instance: Instance) -> float:
     return field if math.isfinite(field) else 0.0
 
 
+def _is_not_axial(ct: Group, _pet: Group) -> bool:
+    along = normal(ct[0])
+    return along is not None and abs(float(along[2])) < AXIAL_COS
+
+
+def _shorter_by_cm(ct: Group, _pet: Group) -> float:
+    """How much it shows, so that more is less."""
+    reach = extent_mm(ct, normal(ct[0]))
+    return -round((reach[1] - reach[0]) / 10.0) if reach else 0.0
+
+
 def _has_contrast(ct: Group, _pet: Group) -> bool:
     return any(str(v).strip() for v in values(ct[0], "ContrastBolusAgent") if v)
 
@@ -126,3 +152,12 @@ Coverage before all: where there is no CT nothing can be said.  Kernel and thick
 and the network's input; a soft-tissue kernel is what the PET's attenuation is corrected with, and what models are
 trained on.
 """
+
+TABLE_ALONE: tuple[Criterion, ...] = (
+    Criterion("its slices lie in another plane, and an axial CT is there", _is_not_axial),
+    Criterion("derived images, and an original CT is there", lambda ct, _: not is_original(ct[0])),
+    Criterion("its kernel is sharper (lung, bone) or unknown", lambda ct, _: kernel_class(ct)),
+    Criterion(f"its slices are thicker than {THICKEST_MM:g} mm", _is_thick),
+    Criterion("it shows less of the body", _shorter_by_cm),
+)
+"""For a CT alone.  Contrast agent and phase are not ranked: which of them a model wants, only a rule can say."""

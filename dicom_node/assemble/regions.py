@@ -13,28 +13,29 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 REGION_CLASSES = frozenset([RTSTRUCT, SEG, LABEL_MAP])
+MOST_ITEMS = 1000  # of references that are looked through
 # The object's own date, newest wins; each keyword is absent in some makers' objects.
 REGION_TIMES = (("StructureSetDate", "StructureSetTime"), ("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime"))
 
 
 def choose_region(
-    regions: Sequence[Instance], frame: str, record: Record, names: Sequence[str] = TUMOUR_NAMES
+    regions: Sequence[Instance], frame: str, record: Record, names: Sequence[str] = TUMOUR_NAMES, what: str = "PET"
 ) -> Instance | None:
     """The region object drawn by a person in this Frame of Reference, None where there is none.
 
     Of several the newest of those in which ``lesions_among`` finds a lesion; where it finds one in none, the newest.
-    RTSTRUCT and SEG count alike.
+    RTSTRUCT and SEG count alike.  ``what``: whose Frame of Reference it is, for people.
     """
     usable: list[Instance] = []
     elsewhere = 0
     for region in regions:
-        if fault := _region_fault(region, frame):
+        if fault := _region_fault(region, frame, what):
             record.left_out((region,), fault)
             elsewhere += fault.code == "frame-of-reference-differs"
         else:
             usable.append(region)
     if not usable:
-        record.cautions.extend(regions_left_out(elsewhere, "whose Frame of Reference is not the PET's"))
+        record.cautions.extend(regions_left_out(elsewhere, f"whose Frame of Reference is not the {what}'s"))
         return None
     ranked = sorted(usable, key=lambda i: (_names_a_lesion(i, names), _region_time(i), i.sop_instance_uid))
     taken = ranked[-1]
@@ -43,8 +44,8 @@ def choose_region(
             record.left_out((other,), Fault("older-region", "a newer region of the same study is there"))
         else:
             record.left_out((other,), Fault("region-names-no-lesion", "it names no lesion, and another region does"))
-    record.chosen((taken,), "the newest region drawn by a person in the PET's Frame of Reference")
-    record.cautions.extend(_one_of_several(taken, len(usable)))
+    record.chosen((taken,), f"the newest region drawn by a person in the {what}'s Frame of Reference")
+    record.cautions.extend(_one_of_several(taken, len(usable), "PET/CT" if what == "PET" else what))
     return taken
 
 
@@ -54,22 +55,35 @@ def regions_left_out(count: int, which: str) -> tuple[Caution, ...]:
     return (Caution("region-left-out", text),) if count else ()
 
 
-def _one_of_several(taken: Instance, count: int) -> tuple[Caution, ...]:
+def _one_of_several(taken: Instance, count: int, what: str) -> tuple[Caution, ...]:
     kind = "RTSTRUCT" if taken.sop_class_uid == RTSTRUCT else "SEG"
     text = (
-        f"The study has {count} region objects that a person drew on this PET/CT; the newest that names a lesion "
+        f"The study has {count} region objects that a person drew on this {what}; the newest that names a lesion "
         f"was taken, of Modality {kind}."
     )
     return (Caution("several-regions", text),) if count > 1 else ()
 
 
-def _region_fault(region: Instance, frame: str) -> Fault | None:
+def drawn_on(regions: Sequence[Instance]) -> tuple[frozenset[str], frozenset[str]]:
+    """Frames of Reference in which people drew regions, and the series on whose images they say that they did."""
+    by_people = [region for region in regions if _why_not_a_persons(region) is None]
+    frames = {frame for region in by_people for frame in _frames(region)} - {""}
+    return frozenset(frames), frozenset(uid for region in by_people for uid in _series_of(region))
+
+
+def _region_fault(region: Instance, frame: str, what: str) -> Fault | None:
+    if fault := _why_not_a_persons(region):
+        return fault
+    if frame not in _frames(region):
+        return Fault("frame-of-reference-differs", f"its Frame of Reference is not the {what}'s")
+    return None
+
+
+def _why_not_a_persons(region: Instance) -> Fault | None:
     if _is_a_programs(region):
         return Fault("automatic-region", "drawn by a program (AUTOMATIC): only a person's region is taken")
     if str(region.get("ApprovalStatus", "")).strip().upper() == "REJECTED":
         return Fault("rejected-region", "a person rejected it (Approval Status)")
-    if frame not in _frames(region):
-        return Fault("frame-of-reference-differs", "its Frame of Reference is not the PET's")
     return None
 
 
@@ -93,6 +107,20 @@ def _frames(region: Instance) -> set[str]:
     own = {str(region.get("FrameOfReferenceUID", "")).strip()}
     items = region.get("ReferencedFrameOfReferenceSequence", [])
     return own | {str(item.get("FrameOfReferenceUID") or "").strip() for item in items}
+
+
+def _series_of(region: Instance) -> set[str]:
+    """Series Instance UIDs that an RTSTRUCT (in its frames) or a SEG refers to, at any depth it may keep them."""
+    found: set[str] = set()
+    open_items = [*region.get("ReferencedFrameOfReferenceSequence", []), *region.get("ReferencedSeriesSequence", [])]
+    for _ in range(MOST_ITEMS):
+        if not open_items:
+            break
+        item = open_items.pop()
+        found.add(str(item.get("SeriesInstanceUID") or "").strip())
+        for keyword in ("RTReferencedStudySequence", "RTReferencedSeriesSequence"):
+            open_items += item.get(keyword) or []
+    return found - {""}
 
 
 def _region_time(region: Instance) -> str:

@@ -1,4 +1,4 @@
-"""Which PET series, which CT series and which human's region of a study are used; every other one with its reason."""
+"""Which PET, CT or iodine map and which human's region of a study are used; every other series with its reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from dicom_node import errors
+from dicom_node.assemble.alone import choose_alone
+from dicom_node.assemble.candidates import nearest, usable_of
 from dicom_node.assemble.ct_ranking import rank, why_worse
 from dicom_node.assemble.regions import REGION_CLASSES, choose_region
 from dicom_node.assemble.series import (
@@ -16,6 +17,7 @@ from dicom_node.assemble.series import (
     ct_fault,
     extent_mm,
     frame_of_reference,
+    is_iodine,
     is_localizer,
     is_original,
     is_ours,
@@ -26,7 +28,7 @@ from dicom_node.assemble.series import (
     values,
 )
 from dicom_node.assemble.story import Choice, Record
-from inference.facts import Caution, Instance, Refused
+from inference.facts import Caution, Instance, Kind, Refused
 from inference.regions.region_names import TUMOUR_NAMES
 
 ANOTHER_PLANE_COS = 0.7  # a CT whose slices lie more than 45° off the PET's is a reformatted view of another plane
@@ -37,7 +39,7 @@ SAME_EXTENT_MM = (
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """PET and CT (instances in no order), the region, and the choices made."""
+    """PET (none for the kinds without) and CT or iodine map (instances in no order), region, and the choices made."""
 
     pet: tuple[Instance, ...]
     ct: tuple[Instance, ...]
@@ -48,14 +50,21 @@ class Selection:
     cautions: tuple[Caution, ...] = ()
 
 
-def select(instances: Iterable[Instance], region_names: Sequence[str] = TUMOUR_NAMES) -> Selection:
+def select(
+    instances: Iterable[Instance], region_names: Sequence[str] = TUMOUR_NAMES, kind: Kind = "PET/CT"
+) -> Selection:
     """Choose the PET, the CT that shares its Frame of Reference, and a human's region drawn in it (``choose_region``).
 
+    ``kind``: of another than "PET/CT" the CT or the iodine map alone, and a human's region drawn on it.
     Raises Refused where there is no usable PET or CT, naming the reason of the nearest candidate; its fact ``choices``
     holds all choices.
     """
     record = Record()
-    pets, cts, regions = _sort_out(instances, record)
+    pets, cts, maps, regions = _sort_out(instances, record)
+    if kind != "PET/CT":
+        return _select_alone(kind, pets, cts, maps, regions, region_names, record)
+    for group in maps:
+        record.left_out(group, NO_CT_OF_A_PET)
     try:
         pet, pet_why = _choose_pet(pets, record)
         ct, ct_why = _choose_ct(cts, pet, record)
@@ -67,15 +76,40 @@ def select(instances: Iterable[Instance], region_names: Sequence[str] = TUMOUR_N
 
 
 _Group = tuple[Instance, ...]
+NO_CT_OF_A_PET = Fault("ct-not-hu", "it is an iodine map")
 
 
-def _sort_out(instances: Iterable[Instance], record: Record) -> tuple[list[_Group], list[_Group], list[Instance]]:
-    """PET series, CT series, region objects; all else is left out, our own objects first of all."""
+def _select_alone(
+    kind: Kind,
+    pets: Sequence[_Group],
+    cts: Sequence[_Group],
+    maps: Sequence[_Group],
+    regions: Sequence[Instance],
+    region_names: Sequence[str],
+    record: Record,
+) -> Selection:
+    wanted, others = (maps, cts) if kind == "iodine map" else (cts, maps)
+    for group in (*pets, *others):
+        record.left_out(group, Fault("of-another-kind", f"the model is for {kind} alone"))
+    try:
+        chosen, why = choose_alone(kind, wanted, regions, record)
+    except Refused as refused:
+        refused.facts["choices"] = tuple(record.choices)
+        raise
+    region = choose_region(regions, frame_of_reference(chosen), record, region_names, kind)
+    return Selection((), chosen, region, "", why, tuple(record.choices), tuple(record.cautions))
+
+
+def _sort_out(
+    instances: Iterable[Instance], record: Record
+) -> tuple[list[_Group], list[_Group], list[_Group], list[Instance]]:
+    """PET series, CT series, iodine maps, region objects; all else is left out, our own objects first of all."""
     groups: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     for instance in instances:
         groups[instance.series_instance_uid, instance.sop_class_uid].append(instance)
     pets: list[_Group] = []
     cts: list[_Group] = []
+    maps: list[_Group] = []
     regions: list[Instance] = []
     for (_, sop_class), members in sorted(groups.items()):
         group = tuple(members)
@@ -84,12 +118,16 @@ def _sort_out(instances: Iterable[Instance], record: Record) -> tuple[list[_Grou
         elif sop_class in PET_CLASSES:
             pets.append(slices_of(group))
         elif sop_class in CT_CLASSES:
-            cts.extend(_without_localizers(slices_of(group), record))
+            for slices in _without_localizers(slices_of(group), record):
+                of_iodine = tuple(i for i in slices if is_iodine(i))
+                others = tuple(i for i in slices if not is_iodine(i))
+                maps += [of_iodine] if of_iodine else []
+                cts += [others] if others else []
         elif sop_class in REGION_CLASSES:
             regions.extend(group)
         else:
             record.left_out(group, Fault("not-pet-or-ct", "neither PET nor CT nor a region"))
-    return pets, cts, regions
+    return pets, cts, maps, regions
 
 
 def _without_localizers(group: _Group, record: Record) -> list[_Group]:
@@ -104,9 +142,9 @@ def _without_localizers(group: _Group, record: Record) -> list[_Group]:
 
 
 def _choose_pet(pets: Sequence[_Group], record: Record) -> tuple[_Group, str]:
-    usable = _usable(pets, pet_fault, record)
+    usable = usable_of(pets, pet_fault, record)
     if not usable:
-        raise _nearest(pets, record) or Refused(
+        raise nearest(pets, record) or Refused(
             "no-pet", "The study has no PET series that can be analysed: send the attenuation-corrected, static PET."
         )
     best = _best_rank(usable, record)
@@ -189,7 +227,7 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
             "send the series as the scanner made it.",
             series=_uid(pet),
         )
-    usable = _usable(cts, ct_fault, record)
+    usable = usable_of(cts, ct_fault, record)
     there = [g for g in usable if frame_of_reference(g) == frame]
     for group in usable:
         if group not in there:
@@ -199,7 +237,7 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
         if group not in parallel:
             record.left_out(group, Fault("another-plane", "its slices lie in another plane than the PET's"))
     if not parallel:
-        raise _nearest(cts, record) or Refused(
+        raise nearest(cts, record) or Refused(
             "no-ct", "The study has no CT series that belongs to the PET: send the CT of the same examination."
         )
     chosen = min(parallel, key=lambda g: rank(g, pet))
@@ -216,33 +254,6 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
 def _another_plane(ct: _Group, pet: _Group) -> bool:
     ours, theirs = normal(pet[0]), normal(ct[0])
     return ours is not None and theirs is not None and abs(float(ours @ theirs)) < ANOTHER_PLANE_COS
-
-
-# ------------------------------------------------------------------------------------------------------------- shared
-
-
-def _usable(
-    groups: Sequence[_Group], fault_of: Callable[[Sequence[Instance]], Fault | None], record: Record
-) -> list[_Group]:
-    usable = []
-    for group in groups:
-        fault = fault_of(group)
-        if fault is None:
-            usable.append(group)
-        else:
-            record.left_out(group, fault)
-    return usable
-
-
-def _nearest(groups: Sequence[_Group], record: Record) -> Refused | None:
-    """The refusal that names why the last candidate was left out, None where there was no candidate.
-
-    One that nobody meant to have analysed (a MIP, say) is named only where there is no other.
-    """
-    uids = {_uid(g) for g in groups}
-    left_out = [c for c in record.choices if c.series_instance_uid in uids and c.code != "localizer"]
-    reasons = [c for c in left_out if not errors.row(c.code).routine] or left_out
-    return Refused(reasons[-1].code, reasons[-1].sentence, series=reasons[-1].series_instance_uid) if reasons else None
 
 
 def _length(span: tuple[float, float] | None) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from inference.facts import FloatArray, Instance, Refused
 from inference.reading.agreement import FARTHEST_MM
 from inference.reading.frames import single_frames
+from inference.reading.iodine import is_iodine_map, mg_per_ml, why_no_hu
 
 PET_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.128": "Positron Emission Tomography Image Storage",
@@ -153,7 +154,29 @@ def pet_fault(instances: Sequence[Instance]) -> Fault | None:
 
 def ct_fault(instances: Sequence[Instance]) -> Fault | None:
     """Why this CT series cannot be the CT of a pair, None where it can.  Localizers are left out before."""
-    return _unreadable_frames(instances) or _not_slices(instances)
+    return _unreadable_frames(instances) or _not_slices(instances) or _no_hu(instances)
+
+
+def is_iodine(instance: Instance) -> bool:
+    """Whether it is an iodine map: a CT image whose values are no HU."""
+    return instance.sop_class_uid in CT_CLASSES and is_iodine_map(instance)
+
+
+def iodine_fault(instances: Sequence[Instance]) -> Fault | None:
+    """Why this iodine map cannot be looked at, None where it can."""
+    if fault := _unreadable_frames(instances) or _not_slices(instances):
+        return fault
+    try:
+        for instance in instances:
+            mg_per_ml(instance)
+    except Refused as refused:
+        return Fault(refused.code, "it does not say in one way that its values are mg/ml")
+    return None
+
+
+def _no_hu(instances: Sequence[Instance]) -> Fault | None:
+    why = next((why for i in instances if (why := why_no_hu(i))), "")
+    return Fault("ct-not-hu", why) if why else None
 
 
 def _not_slices(instances: Sequence[Instance]) -> Fault | None:

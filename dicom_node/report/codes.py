@@ -23,7 +23,9 @@ def _private(value: str, meaning: str) -> Code:
 
 # Documents and what they speak of
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
-PET_ANY_REGION = Code("44136-0", "LN", "PET unspecified body region")  # where the study names no procedure (CID 100)
+# Where the study names no procedure (CID 100)
+PET_ANY_REGION = Code("44136-0", "LN", "PET unspecified body region")
+CT_ANY_REGION = Code("25045-6", "LN", "CT unspecified body region")
 LANGUAGES = {
     "en": Code("en", "RFC5646", "English"),
     "de": Code("de", "RFC5646", "German"),
@@ -82,10 +84,13 @@ VOLUME = Code("118565006", "SCT", "Volume")
 METABOLIC_VOLUME = Code("126032", "DCM", "Metabolic Volume")
 TOTAL_LESION_GLYCOLYSIS = Code("126033", "DCM", "Total Lesion Glycolysis")
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
+# (122093, DCM, Concentration) does not say of what, and viewers show the meaning alone
+IODINE = _private("IODINE-CONC", "Iodine concentration")
 MTV_THRESHOLD = _private("MTV-THRESHOLD", "SUV threshold of the metabolic volume")
 
 G_PER_ML_SUV_BW = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
 MILLILITRE = Code("ml", "UCUM", "Milliliter")
+MG_PER_ML = Code("mg/ml", "UCUM", "mg/ml")  # CID 301, units of multi-energy CT
 GRAM = Code("g", "UCUM", "Gram")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -123,6 +128,21 @@ SUV_RULE = _private("SUV-RULE", "Rule by which stored values became SUV")
 SUV_INPUT = _private("SUV-INPUT", "Input of the SUV rule")
 WARNING = _private("WARN", "Processing warning")
 REGION_SOURCE = _private("REGION-SOURCE", "Where the region came from")
+
+# What the model takes beside the images; each item has its title, its column and its source below it
+MODEL_VALUES = _private("MODEL-VALUES", "Values given to the model beside the images")
+MODEL_VALUE = _private("MODEL-VALUE", "Value given to the model")
+MISSING_VALUE = _private("VALUE-MISSING", "Missing: training median used")
+VALUE_COUNT = _private("VALUE-COUNT", "Number of values, of which the first are listed")
+VALUE_TITLE = _private("VALUE-TITLE", "Title of the value")
+VALUE_NAME = _private("VALUE-NAME", "Name of the value in tables")
+VALUE_SOURCE = _private("VALUE-SOURCE", "Source of the value")
+VALUE_SOURCES = {
+    "table": _private("VALUE-TABLE", "Table or file of the site"),
+    "header": _private("VALUE-HEADER", "DICOM header of the images"),
+    "measured": _private("VALUE-MEASURED", "Measured on the images"),
+}
+VALUE_SOURCE_OTHER = _private("VALUE-OTHER", "Another source")
 
 # The other objects of the result set, which the main report is the root of (IHE AI Results); by kind of result.
 # Segments that a group measures are named there with (121191, DCM, Referenced Segment) as well.

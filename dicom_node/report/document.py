@@ -41,23 +41,27 @@ def document(
     groups: Sequence[Group],
     images: Sequence[Instance],
     results: ResultObjects = NO_RESULTS,
+    values: sr.ContainerContentItem | None = None,
 ) -> Dataset:
     """A Comprehensive 3D SR of ``groups``.
 
     ``series``: number and description.  ``images``: the source instances that are its evidence (at least one).
     ``results``: the other objects of this result set by kind, where this is the report that names them all.
+    ``values``: what the model took beside the images, where this is the report that says so.
     """
     number, description = series
     others = named_results(results)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer(evidence)),
-        procedure_reported=_procedures(evidence.source),
+        procedure_reported=_procedures(evidence),
         imaging_measurements=groups,
         title=codes.IMAGING_MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             codes.LANGUAGES[evidence.run.language]
         ),
     )
+    if values is not None:
+        report[0].ContentSequence.append(values)
     if others:
         report[0].ContentSequence.append(_result_set(results))
     images, parts = listed(report, images, others)
@@ -201,13 +205,18 @@ def _author(evidence: Evidence) -> Dataset:
     return item
 
 
-def _procedures(source: Dataset) -> list[Code]:
+def main_series(evidence: Evidence) -> tuple[int, str]:
+    """Number and description of the main report's series."""
+    return 9001, f"AI {evidence.images} results (research use only)"
+
+
+def _procedures(evidence: Evidence) -> list[Code]:
     named = [
         Code(str(item.get("CodeValue") or item.LongCodeValue), item.CodingSchemeDesignator, item.CodeMeaning)
-        for item in source.get("ProcedureCodeSequence") or []
+        for item in evidence.source.get("ProcedureCodeSequence") or []
         if "URNCodeValue" not in item  # highdicom writes none with a scheme beside it
     ]
-    return named or [codes.PET_ANY_REGION]
+    return named or [codes.PET_ANY_REGION if evidence.images == "PET/CT" else codes.CT_ANY_REGION]
 
 
 def order_answered(source: Dataset) -> Dataset | None:

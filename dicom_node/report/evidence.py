@@ -24,7 +24,7 @@ from dicom_node.report.lossy import Lossy
 from dicom_node.report.pictures.lettering import readable
 from dicom_node.report.source import ALWAYS, WHERE_PRESENT, left_out_caution, read_header
 from dicom_node.report.words.phrases import Phrases
-from inference.facts import Caution, Instance, ModelFacts, Refused, Result, Run
+from inference.facts import Caution, Instance, Kind, ModelFacts, Refused, Result, Run
 
 # Their series module has neither Body Part Examined nor Laterality (PS3.3 C.17.1, C.17.6.1, C.24.1, C.8.8.1).
 NO_BODY_PART = frozenset(["SR", "KO", "DOC", "RTSTRUCT"])
@@ -133,6 +133,7 @@ class Evidence:
 
     ``source``: header of one image of the study, and in ``left_out`` the keywords of what broke DICOM in it.
     ``content_digest``: of the instances that the results rest on.  ``lossy``: what images made of these must say.
+    ``images``: what of the study was looked at.
     """
 
     source: Dataset
@@ -142,6 +143,7 @@ class Evidence:
     clock: Clock
     left_out: tuple[str, ...] = ()
     lossy: Lossy | None = None
+    images: Kind = "PET/CT"
 
     @classmethod
     def of(cls, instance: Instance, content_digest: str, model: ModelFacts | None, run: Run) -> Evidence:

@@ -31,6 +31,9 @@ _QUANTITIES = {
     "pixel_spacing_mm": ("the PET pixel spacing", "mm"),
     "lost_percent": ("the part of the lesion that the network does not see", "%"),
     "without_ct_percent": ("the part of the lesion without CT", "%"),
+    "image_slice_mm": ("the image's slice spacing", "mm"),
+    "image_pixel_mm": ("the image's pixel spacing", "mm"),
+    "region_mean": ("the image's mean in the lesion", "HU or mg/ml"),
 }
 
 
@@ -96,8 +99,11 @@ class FeatureStatistics:
 
 
 def quantities(seen: NetworkInput, suv: Volume) -> dict[str, float]:
-    """The quantities an input contract sets ranges for."""
+    """The quantities an input contract sets ranges for; ``suv``: a CT or iodine map where there is no PET."""
     slice_mm, row_mm, column_mm = suv.spacing_mm
+    if seen.region_mean is not None:
+        own = {"image_slice_mm": slice_mm, "image_pixel_mm": max(row_mm, column_mm), "region_mean": seen.region_mean}
+        return {"region_ml": seen.region_ml} | own
     return {
         "region_ml": seen.region_ml,
         **({} if seen.suv_max is None else {"suv_max": seen.suv_max}),

@@ -4,6 +4,7 @@ Folder layout and metadata fields are those of a MONAI Bundle; what we serve by 
 
     configs/metadata.json   MONAI's fields and ours
     models/member_0.safetensors … one per ensemble member, and applicability.safetensors
+    models/head_0.onnx …        where features are turned into scores apart (``inference.model.head``)
     docs/README.md          the model card
     manifest.json           SHA-256 and size of every file; its own SHA-256 is the bundle's digest
 
@@ -27,6 +28,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from inference.facts import Refused
+from inference.model.head import check_head
 from inference.model.inputs import settings_digest
 from inference.model.served import CONTRACT, Frozen, Served
 
@@ -59,6 +61,7 @@ class Bundle:
 
     ``digest``: SHA-256 (hex) of the manifest.  ``members``: name → array, one mapping per member, checked against each
     other but not yet against the network.  ``statistics``: arrays of ``inference.model.applicability``, or None.
+    ``heads``: ONNX files whose operators are checked, not yet loaded.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class Bundle:
     served: Served
     members: tuple[Weights, ...]
     statistics: Weights | None
+    heads: tuple[bytes, ...] = ()
 
 
 def find_bundle(name_or_path: str, *, search: Sequence[Path] = ()) -> Path:
@@ -90,7 +94,7 @@ def load_bundle(path: Path) -> Bundle:
     """Read and check a bundle; every byte used is one whose digest was checked.
 
     Raises ``Refused``: ``bundle-not-found``, ``bundle-manifest``, ``bundle-too-large``, ``bundle-altered``,
-    ``bundle-metadata``, ``bundle-preprocessing``, ``bundle-weights``.
+    ``bundle-metadata``, ``bundle-preprocessing``, ``bundle-weights``, ``bundle-head``.
     """
     manifest, digest = _read_manifest(path)
     files = {name: _read_checked(path, name, entry) for name, entry in manifest.files.items()}
@@ -109,11 +113,17 @@ def load_bundle(path: Path) -> Bundle:
         raise Refused("bundle-weights", f"The bundle lacks {missing[0]}; use a complete bundle.")
     members = tuple(_tensors(files[name], name) for name in names)
     statistics = _tensors(files[STATISTICS], STATISTICS) if STATISTICS in files else None
-    return Bundle(path, digest, served, members, statistics)
+    return Bundle(path, digest, served, members, statistics, _heads(files, served))
 
 
 def save_bundle(
-    out: Path, served: Served, members: Sequence[Weights], statistics: Weights | None, *, model_card: str
+    out: Path,
+    served: Served,
+    members: Sequence[Weights],
+    statistics: Weights | None,
+    *,
+    model_card: str,
+    heads: Sequence[bytes] = (),
 ) -> str:
     """Write a bundle folder in one step (it appears whole or not at all) and return its digest.
 
@@ -125,6 +135,7 @@ def save_bundle(
     if out.exists() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise Refused("bundle-out", "The output folder holds other files; give an empty or a new folder.", out=str(out))
     files = {f"models/member_{i}.safetensors": save(dict(weights)) for i, weights in enumerate(members)}
+    files |= {f"models/head_{i}.onnx": head for i, head in enumerate(heads)}
     if statistics is not None:
         files[STATISTICS] = save(dict(statistics))
     files[METADATA] = _json(_metadata(served))
@@ -187,6 +198,15 @@ def _served(content: bytes) -> Served:
         raise Refused("bundle-metadata", reason) from fault
     except (ValueError, KeyError, TypeError) as fault:
         raise Refused("bundle-metadata", f"{METADATA} has no readable part 'petct_node'.") from fault
+
+
+def _heads(files: Mapping[str, bytes], served: Served) -> tuple[bytes, ...]:
+    names = [f"models/head_{i}.onnx" for i in range(served.heads)]
+    if missing := [name for name in names if name not in files]:
+        raise Refused("bundle-head", f"The bundle lacks {missing[0]}; use a complete bundle.")
+    for name in names:
+        check_head(files[name], name)
+    return tuple(files[name] for name in names)
 
 
 def _tensors(content: bytes, name: str) -> Weights:

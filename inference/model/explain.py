@@ -44,20 +44,43 @@ def saliency_on_pet(cells: npt.NDArray[np.float32], seen: NetworkInput, cell_vox
     """The map of the last stage, trilinear on the PET voxels of the network's cube, scaled to its maximum.
 
     ``cells``: (slice, row, column); cell i is centred on input voxel i × ``cell_voxels`` (so its paddings say).
+    Where the network looked at single slices, each shows its own map, and those between them none.  ``suv``: the image
+    on whose grid the region lies; a CT or iodine map where there is no PET.
     """
-    to_lps = seen.grid @ np.diag([cell_voxels, cell_voxels, cell_voxels, 1.0])
     start, shape = _pet_box(seen, suv)
     box = suv.affine.copy()
     box[:3, 3] = suv.to_lps(start)
-    on_pet = resample(Volume(cells, to_lps, suv.frame_of_reference_uid), box, shape, 1, 0.0)
+    if seen.planes_mm:
+        on_pet = _of_planes(cells, seen, cell_voxels, suv, box, shape)
+    else:
+        to_lps = seen.grid @ np.diag([cell_voxels, cell_voxels, cell_voxels, 1.0])
+        on_pet = resample(Volume(cells, to_lps, suv.frame_of_reference_uid), box, shape, 1, 0.0)
     raw_max = float(on_pet.max(initial=0.0))
     array = np.asarray(on_pet / raw_max if raw_max > 0.0 else np.zeros_like(on_pet), np.float32)
     return Saliency(start, array, cell_edge_mm(seen.grid, cell_voxels), raw_max)
 
 
+def _of_planes(
+    cells: npt.NDArray[np.float32],
+    seen: NetworkInput,
+    cell_voxels: int,
+    image: Volume,
+    box: FloatArray,
+    shape: tuple[int, int, int],
+) -> npt.NDArray[np.float32]:
+    """Each plane's cells on the box of the image, bilinear in the plane; a plane is as thick as its slice."""
+    placed = np.zeros(shape, np.float32)
+    to_lps = seen.grid @ np.diag([1.0, cell_voxels, cell_voxels, 1.0])
+    for plane, height_mm in zip(cells, seen.planes_mm, strict=True):
+        to_lps[2, 3] = height_mm
+        one = resample(Volume(plane[None], to_lps, image.frame_of_reference_uid), box, shape, 1, 0.0)
+        placed = np.maximum(placed, one)
+    return placed
+
+
 def cell_edge_mm(grid: FloatArray, cell_voxels: int) -> float:
     """Edge of one cell: input voxel × stride."""
-    return float(np.linalg.norm(grid[:3, 0]) * cell_voxels)
+    return float(np.linalg.norm(grid[:3, 2]) * cell_voxels)
 
 
 def saliency_cautions(saliency: Saliency) -> tuple[Caution, ...]:
@@ -74,7 +97,11 @@ def _pet_box(seen: NetworkInput, suv: Volume) -> tuple[tuple[int, int, int], tup
     ends = np.array(
         [[k, r, c] for k in (-0.5, slices - 0.5) for r in (-0.5, rows - 0.5) for c in (-0.5, columns - 0.5)]
     )
-    index = suv.to_index(ends @ seen.grid[:3, :3].T + seen.grid[:3, 3])
+    corners_mm = ends @ seen.grid[:3, :3].T + seen.grid[:3, 3]
+    if seen.planes_mm:
+        half_mm = abs(seen.grid[2, 0]) / 2.0
+        corners_mm[:, 2] = np.where(ends[:, 0] < 0, min(seen.planes_mm) - half_mm, max(seen.planes_mm) + half_mm)
+    index = suv.to_index(corners_mm)
     low = [max(0, math.ceil(v)) for v in index.min(axis=0)]
     high = [min(n, math.floor(v) + 1) for v, n in zip(index.max(axis=0), suv.array.shape, strict=True)]
     k, r, c = low

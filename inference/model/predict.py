@@ -24,6 +24,7 @@ from inference.model.whole_body import WITHOUT_BODY
 
 # No reason to lose the measures: only the probability is withheld.
 WITHHELD_FOR = (WITHOUT_UPTAKE, WITHOUT_BODY, "value-missing", "value-not-usable")
+NO_HEATMAP = Caution("no-heatmap", "There is no heatmap: this kind of model does not show where it looked.")
 NO_VALUES: Mapping[str, Value | None] = {}
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
 
@@ -34,8 +35,8 @@ class Forward(Protocol):
     score: float
     embedding: npt.NDArray[np.float32]
 
-    def activation(self, label: int) -> npt.NDArray[np.float32]:
-        """Grad-CAM of a class (0 or 1), (slice, row, column) in cells of the last stage."""
+    def activation(self, label: int) -> npt.NDArray[np.float32] | None:
+        """Grad-CAM of a class (0 or 1), (slice, row, column) in cells of the last stage; None where it has none."""
 
 
 class Backend(Protocol):
@@ -53,7 +54,10 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the model says of one lesion or of the whole body.  ``saliency``: None where the probability is withheld."""
+    """What the model says of one lesion or of the whole body.
+
+    ``saliency``: None where the probability is withheld, or the model has no gradient.
+    """
 
     prediction: Prediction
     saliency: Saliency | None
@@ -117,7 +121,7 @@ class Model:
         if reasons := self.admits(subject):
             return _withheld(reasons)
         try:
-            seen = see(suv, ct, region, served.input)
+            seen = see(suv, ct, region, served.input, values)
             encoded = encode(values, served.values)
         except Refused as refusal:
             if refusal.code not in WITHHELD_FOR:
@@ -135,8 +139,10 @@ class Model:
         if prediction.probability is None:
             return Look(prediction, None, said)
         label = int(prediction.probability >= served.threshold)
-        cells = np.stack([member.activation(label) for member in members]).mean(axis=0)
-        saliency = saliency_on_pet(cells, seen, self._backend.cell_voxels, on)
+        cells = [c for member in members if (c := member.activation(label)) is not None]
+        if len(cells) < len(members):
+            return Look(prediction, None, (*said, *_cautions(verdict), NO_HEATMAP))
+        saliency = saliency_on_pet(np.stack(cells).mean(axis=0), seen, self._backend.cell_voxels, on)
         return Look(prediction, saliency, (*said, *_cautions(verdict), *saliency_cautions(saliency)))
 
 

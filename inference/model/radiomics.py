@@ -175,7 +175,8 @@ def _gradient(image: Array, inside: Mask) -> float:
             inside, range(inside.shape[axis] - 1), axis
         )
         found.append(np.abs(np.diff(image, axis=axis))[both])
-    return float(np.concatenate(found).mean())
+    steps = np.concatenate(found)
+    return float(steps.mean()) if steps.size else 0.0
 
 
 def _neighbour_correlation(image: Array, inside: Mask) -> float:
@@ -187,6 +188,8 @@ def _neighbour_correlation(image: Array, inside: Mask) -> float:
         first.append(a[both])
         second.append(b[both])
     x, y = np.concatenate(first), np.concatenate(second)
+    if not x.size:
+        return 0.0
     spread = float(x.std() * y.std())
     return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 1e-9 else 0.0
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from monai.networks.nets.resnet import ResNet
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor

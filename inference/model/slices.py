@@ -99,9 +99,7 @@ def axial_slices(
     grid[2, 3] = planes_mm[0]
     inside = image.array[region.slices][mask]
     if not (np.isfinite(pictures).all() and np.isfinite(inside).all()):
-        raise Refused(
-            "input-not-finite", "The image holds values around the region that are no numbers; send it again."
-        )
+        raise Refused("input-not-finite", "The image holds values that are no numbers near the region; send it again.")
     divisor = _divisor(settings, values or {})
     return NetworkInput(
         array=_windowed(pictures / np.float32(divisor), settings),

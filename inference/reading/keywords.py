@@ -95,6 +95,8 @@ KEYWORDS: tuple[str, ...] = (
     "ReconstructionDiameter",
     "ContrastBolusAgent",
     "ScanOptions",
+    "MultienergyCTAcquisition",
+    "RealWorldValueMappingSequence",
     # PET
     "Units",
     "SUVType",

@@ -175,8 +175,8 @@ def test_highdicom_reads_the_same_numbers(get: Callable[[str], Written], study: 
             ]
             for kind, of_kind in groups.items()
         }
-        uptake = (lesion.suv_max, lesion.suv_mean, lesion.suv_peak)
-        assert_among((*uptake, lesion.volume_ml, lesion.mean_hu, lesion.mtv_ml, lesion.tlg), found["sr"])
+        uptake = (lesion.on_pet.suv_max, lesion.on_pet.suv_mean, lesion.on_pet.suv_peak)
+        assert_among((*uptake, lesion.volume_ml, lesion.mean_hu, lesion.on_pet.mtv_ml, lesion.on_pet.tlg), found["sr"])
         assert_among(uptake, found["sr_viewer"])
 
 

@@ -82,7 +82,7 @@ def expected(outputs: Outputs, measured: dict[str, dict[str, float]]) -> list[di
         region = measured[lesion.tracking_name]
         mtv = measured.get(f"{lesion.tracking_name} MTV", region)
         numbers = {"suv_max": region["max"], "suv_mean": region["mean"], "volume_ml": region["ml"]}
-        found.append({**numbers, "suv_peak": lesion.suv_peak, "mtv_ml": mtv["ml"], "tlg": mtv["sum_ml"]})
+        found.append({**numbers, "suv_peak": lesion.on_pet.suv_peak, "mtv_ml": mtv["ml"], "tlg": mtv["sum_ml"]})
     assert len(found) == 2
     assert found[0] != found[1]
     return found

@@ -77,8 +77,8 @@ def test_two_thousand_lesions_leave_the_twenty_that_the_results_carry(tmp_path: 
     lesions = []
     for number, place in enumerate(places.tolist(), start=1):
         one = Region(tuple(place), np.ones((1, 1, 1), bool))
-        name = f"Lesion {number}"
-        lesions.append(replace(analysis.lesions[0], number=number, tracking_name=name, region=one, mtv=one))
+        named = replace(analysis.lesions[0], number=number, tracking_name=f"Lesion {number}", region=one)
+        lesions.append(replace(named, uptake=replace(named.on_pet, mtv=one)))
     found = write(replace(analysis, lesions=tuple(lesions)), tmp_path / "out")
     label_map, structures = (pydicom.dcmread(found[kind][0].path) for kind in ("label_map", "rtstruct"))
     assert len(label_map.SegmentSequence) == 21

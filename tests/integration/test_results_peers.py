@@ -103,7 +103,7 @@ def assert_same_in_dcmqi(analysis: Analysis, results: dict[str, Result], folder:
         lesion = analysis.lesions[0]
         items = found[lesion.tracking_name]["measurementItems"]
         suv = [float(i["value"]) for i in items if i["quantity"]["CodeValue"] in SUV[kind]]
-        assert suv == pytest.approx([lesion.suv_max, lesion.suv_mean, lesion.suv_peak], rel=1e-4)
+        assert suv == pytest.approx([lesion.on_pet.suv_max, lesion.on_pet.suv_mean, lesion.on_pet.suv_peak], rel=1e-4)
     folder = folder / "segments"
     folder.mkdir()
     seg = results["seg"].path
@@ -138,7 +138,7 @@ def test_a_real_patient(shared_data: Path, tmp_path: Path) -> None:
     assert_same_in_dcmqi(analysis, results, tmp_path)
     expected = json.loads((study / "expected.json").read_text())["rois"]["rtstruct_ct"]
     lesion = analysis.lesions[0]
-    assert lesion.suv_max == pytest.approx(expected["suvmax"], rel=1e-4)
+    assert lesion.on_pet.suv_max == pytest.approx(expected["suvmax"], rel=1e-4)
     assert sum(r.path.stat().st_size for r in results.values()) < 40_000_000
     heatmap = pydicom.dcmread(results["heatmap"].path)
     assert heatmap.NumberOfFrames == 59

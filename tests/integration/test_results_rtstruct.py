@@ -41,7 +41,7 @@ def test_the_structure_set_gives_our_own_reader_the_same_voxels(analysis: Analys
     found = given_regions(read_instance(written["rtstruct"][0].path), analysis.suv)
     segments = opened["seg"].SegmentSequence
     assert [g.name for g in found] == [s.SegmentLabel for s in segments]
-    lesions = [region for lesion in analysis.lesions for region in (lesion.region, lesion.mtv)]
+    lesions = [region for lesion in analysis.lesions for region in (lesion.region, lesion.on_pet.mtv)]
     shape = analysis.suv.array.shape
     for given, wanted in zip(found, lesions, strict=True):
         assert (given.region.full(shape) == wanted.full(shape)).all()

@@ -165,20 +165,21 @@ def test_numbers_read_back_equal_those_given(analysis: Analysis, results: dict[s
     assert list(by_name) == ["Lesion 1", "Lesion 1 MTV", "Lesion 2"]  # the second's region is its metabolic volume
     first, second = analysis.lesions
     region, mtv, both = (by_name[name].measures for name in by_name)
-    expected_region = {n: getattr(first, n) for n in ("suv_max", "suv_mean", "suv_peak", "volume_ml", "mean_hu")}
+    expected_region = {n: getattr(first.on_pet, n) for n in ("suv_max", "suv_mean", "suv_peak")}
+    expected_region |= {"volume_ml": first.volume_ml, "mean_hu": first.mean_hu}
     assert region == pytest.approx(expected_region, rel=1e-5)
     assert mtv == pytest.approx(
         {
-            "suv_max": first.suv_max,
-            "suv_mean": first.mtv_suv_mean,
-            "mtv_ml": first.mtv_ml,
-            "tlg": first.tlg,
-            "mtv_threshold": first.mtv_threshold,
+            "suv_max": first.on_pet.suv_max,
+            "suv_mean": first.on_pet.mtv_suv_mean,
+            "mtv_ml": first.on_pet.mtv_ml,
+            "tlg": first.on_pet.tlg,
+            "mtv_threshold": first.on_pet.mtv_threshold,
         },
         rel=1e-5,
     )
     assert set(both) == set(region) | {"mtv_ml", "tlg", "mtv_threshold"}
-    assert both["mtv_ml"] == pytest.approx(second.mtv_ml, rel=1e-5)
+    assert both["mtv_ml"] == pytest.approx(second.on_pet.mtv_ml, rel=1e-5)
     assert [w.split(":")[0] for w in main.warnings] == ["uptake-time", "two-ct"]
     assert viewer.lesions[0].measures == pytest.approx(expected_region, rel=1e-5)
     json.dumps([asdict(s) for s in summarise(r.path for r in results.values())])

@@ -15,9 +15,10 @@ from dicom_node.report import codes, read_result, write, write_refusal, write_re
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import segmentation, sr, sr_viewer
 from dicom_node.report.objects.measures import lesions_with_other_suv
+from dicom_node.report.source import ALWAYS
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
-from inference.facts import Analysis, Caution, Code, Predecessor, Refused, Result, Run, SuvScale
+from inference.facts import Analysis, Caution, Code, Instance, Predecessor, Refused, Result, Run, SuvScale
 from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, make_analysis
 
 TWO = (((30.0, -20.0, 12.0), 14.0, 8.0), ((-35.0, 10.0, -15.0), 9.0, 5.0))
@@ -203,6 +204,110 @@ def test_a_report_keeps_its_size_whatever_there_is_to_say(analysis: Analysis, tm
     assert say("other-suv-some", number=5) in summary.comments
     assert 50 < len(summary.warnings) < 120
     assert summary.warnings[-1] == say("warnings-left-out", number=302 - len(summary.warnings))
+
+
+def many(instances: tuple[Instance, ...], count: int) -> tuple[Instance, ...]:
+    """So many images under UIDs of 64 characters, the longest there are; the first ones are files."""
+    arm = 1 if instances[0].modality == "PT" else 2
+    uids = (f"1.{arm}.{n + 1}.{'9' * 64}"[:64] for n in range(len(instances), count))
+    return (*instances, *(replace(instances[0], sop_instance_uid=uid) for uid in uids))
+
+
+def whole_body(analysis: Analysis, images: int) -> Analysis:
+    """Of 20 lesions, each with a region and a metabolic volume, and of so many images, a third of them PET."""
+    lesions = tuple(replace(analysis.lesions[0], number=n, tracking_name=f"Lesion {n}") for n in range(1, 21))
+    pet, ct = analysis.pair.pet, analysis.pair.ct
+    assert pet is not None
+    pair = replace(
+        analysis.pair,
+        pet=replace(pet, instances=many(pet.instances, images // 3)),
+        ct=replace(ct, instances=many(ct.instances, images - images // 3)),
+    )
+    return replace(analysis, lesions=lesions, pair=pair)
+
+
+def one_of_many(kind: str, number: int, evidence: Evidence) -> Dataset:
+    """An object as the report names it."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", evidence.uid(f"{kind} {number}")
+    ds.SeriesInstanceUID, ds.StudyInstanceUID = evidence.uid(f"{kind} series"), evidence.source.StudyInstanceUID
+    ds.Rows, ds.Columns, ds.Modality = 1, 1, "OT"
+    for keyword in ALWAYS:
+        setattr(ds, keyword, None)
+    return ds
+
+
+OBJECTS = {**dict.fromkeys(ALL_KINDS, 1), "key_image": 1, "heatmap": 1, "captures": 898, "label_map": 20}
+
+
+def main_alone(analysis: Analysis, run: Run, folder: Path, objects: dict[str, int]) -> Result:
+    """The main report of a set with so many objects of each kind."""
+    evidence = Evidence.of(analysis.pair.images[0], analysis.pair.digest, analysis.model, run)
+    parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
+    found = {kind: [one_of_many(kind, n, evidence) for n in range(count)] for kind, count in objects.items()}
+    found["seg"] = [segmentation.segmentation(analysis, evidence, parts)]
+    return evidence.write(sr.main_report(analysis, evidence, parts, found), "sr", folder)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("images", [900, 6000])
+def test_a_whole_body_with_all_objects_and_all_there_is_to_say_is_within_its_bound(
+    analysis: Analysis, tmp_path: Path, language: str, images: int
+) -> None:
+    cautions = tuple(Caution(f"code-{n}", "A warning about the study, with what to do. " * 9) for n in range(300))
+    full = replace(whole_body(analysis, images), cautions=cautions, also_suv=SCALES)
+    result = main_alone(full, replace(RUN, language=language, predecessors=EARLIER), tmp_path, OBJECTS)
+    assert result.path.stat().st_size <= 256 * 1024
+    summary = read_result(result.path)
+    assert len(summary.lesions) == 40
+    assert len(summary.warnings) > 40
+
+
+def test_all_source_images_are_listed_where_there_is_room(analysis: Analysis, tmp_path: Path) -> None:
+    case = replace(whole_body(analysis, 900), lesions=analysis.lesions)
+    ds = pydicom.dcmread(main_alone(case, RUN, tmp_path, {"key_image": 1}).path)
+    assert {i.sop_instance_uid for i in case.pair.images} <= in_evidence(ds)
+    assert not any("source images of series" in text for text in texts(ds))
+
+
+def test_of_images_without_room_the_ends_the_middle_and_those_referred_to_are_listed_and_it_is_said(
+    analysis: Analysis, tmp_path: Path
+) -> None:
+    case = whole_body(analysis, 3000)
+    assert case.pair.pet is not None
+    ds = pydicom.dcmread(main_alone(case, RUN, tmp_path, {"key_image": 1}).path)
+    listed = in_evidence(ds)
+    for series in case.pair.series:
+        found = [i.sop_instance_uid for i in series.instances]
+        assert {found[0], found[len(found) // 2], found[-1]} <= listed
+        said = f"Of the {len(found)} source images of series {series.series_instance_uid}, "
+        assert any(text.startswith(said) for text in texts(ds)) == (not listed.issuperset(found))
+    assert not listed.issuperset(i.sop_instance_uid for i in case.pair.ct.instances)
+    named = {str(r.ReferencedSOPInstanceUID) for i in items(ds) for r in i.get("ReferencedSOPSequence") or []}
+    assert named <= listed
+
+
+def test_of_many_captures_three_are_named_and_their_number(analysis: Analysis, tmp_path: Path) -> None:
+    ds = pydicom.dcmread(main_alone(analysis, RUN, tmp_path, {"captures": 898, "pdf": 1}).path)
+    evidence = Evidence.of(analysis.pair.images[0], analysis.pair.digest, analysis.model, RUN)
+    named = [
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in named_as(ds, codes.RESULTS["captures"].value)
+    ]
+    assert named == [evidence.uid(f"captures {n}") for n in (0, 449, 897)]
+    assert set(named) <= in_evidence(ds)
+    (count,) = named_as(ds, codes.RESULT_COUNT.value)
+    assert count.MeasuredValueSequence[0].NumericValue == 898
+    assert read_result(tmp_path / "sr.dcm").counts == {"captures": 898}
+
+
+def test_which_voxels_the_groups_hold_is_said_once(everything: tuple[Result, ...]) -> None:
+    said = texts(written(everything, "sr"))
+    for sentence in (
+        "Groups named after a lesion: the voxels of its region, proposed automatically, needs confirmation.",
+        "Groups whose name ends in MTV: ",
+    ):
+        assert len([text for text in said if text.startswith(sentence)]) == 1
 
 
 def test_one_other_kind_of_suv_is_given_for_all_lesions(analysis: Analysis, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_given_region(shared_data: Path, model: Model) -> None:
     found = analyse(pair, model, told.append)
     (lesion,) = found.lesions
     assert (lesion.number, lesion.source, lesion.tracking_name) == (1, "RTSTRUCT", "Lesion 1")
-    assert lesion.suv_max == pytest.approx(7.910674095, rel=1e-6)
+    assert lesion.on_pet.suv_max == pytest.approx(7.910674095, rel=1e-6)
     assert lesion.volume_ml == pytest.approx(365.6476, rel=1e-6)
     assert len(found.rule.factors) == len(found.pair.pet.instances) == len(found.suv.array) == 59
     assert found.pair.digest == pair.digest
@@ -101,7 +101,7 @@ def test_the_first_given_region_stays_first_and_the_others_follow_by_size(
     found = analyse(sts(shared_data, read_instance(tmp_path / "three.dcm")), model).lesions
     volumes = [lesion.volume_ml for lesion in found]
     assert volumes[0] == min(volumes)
-    assert found[1].mtv_ml > found[2].mtv_ml
+    assert found[1].on_pet.mtv_ml > found[2].on_pet.mtv_ml
     assert [lesion.tracking_name for lesion in found] == ["Lesion 1", "Lesion 2", "Lesion 3"]
 
 

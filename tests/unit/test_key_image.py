@@ -108,7 +108,11 @@ CASES: dict[str, tuple[dict, Callable[[Analysis], Analysis]]] = {
         lambda a: replace(
             a,
             lesions=tuple(
-                replace(lesion, suv_max=1234.56, suv_peak=1034.56, mtv_ml=12345.6, tlg=123456.7, volume_ml=23456.7)
+                replace(
+                    lesion,
+                    volume_ml=23456.7,
+                    uptake=replace(lesion.on_pet, suv_max=1234.56, suv_peak=1034.56, mtv_ml=12345.6, tlg=123456.7),
+                )
                 for lesion in a.lesions
             ),
         ),
@@ -193,7 +197,7 @@ def test_the_planes_cross_at_the_index_lesions_maximum_and_the_picture_says_wher
     analysis = analyses["one lesion"]
     key_image(analysis)
     x, y, z = Cuts.of(analysis).centre
-    assert (x, y, z) == analysis.lesions[0].max_lps_mm
+    assert (x, y, z) == analysis.lesions[0].shown_lps_mm
     texts = [text.text for text in seen.texts]
     number = round(float(analysis.suv.to_index((x, y, z))[0])) + 1
     assert f"Axial, PET image {number}" in texts
@@ -249,10 +253,10 @@ def test_every_lesions_number_stands_in_the_table_or_is_counted(analyses: dict[s
     key_image(analysis)
     texts = [text.text for text in seen.texts]
     (more,) = [text for text in texts if text.startswith("and ")]
-    listed = [lesion for lesion in analysis.lesions if f"{lesion.suv_max:.2f}" in texts]
+    listed = [lesion for lesion in analysis.lesions if f"{lesion.on_pet.suv_max:.2f}" in texts]
     assert listed == list(analysis.lesions[: len(listed)])
     assert f"and {len(analysis.lesions) - len(listed)} more" == more
-    assert f"{analysis.lesions[0].suv_max:.2f}" in texts
+    assert f"{analysis.lesions[0].on_pet.suv_max:.2f}" in texts
 
 
 def test_a_small_lesion_of_a_long_body_is_shown_enlarged(tmp_path: Path, seen: Seen) -> None:

@@ -100,12 +100,12 @@ def test_a_digital_sphere() -> None:
     suv.array[inside] = 8.0
     region = Region((3, 3, 3), np.ones((24, 24, 24), bool))
     found = measure(1, region, "SEG", suv, hu_like(suv, 37))
-    assert np.array_equal(found.mtv.full(suv.array.shape), inside)
-    assert found.mtv_ml == pytest.approx(inside.sum() * 0.012)
-    assert found.mtv_suv_mean == pytest.approx(8.0)
-    assert found.tlg == pytest.approx(found.mtv_ml * 8.0)
-    assert found.mtv_threshold == pytest.approx(0.41 * 8.0)
-    assert (found.suv_max, found.suv_peak) == pytest.approx((8.0, 8.0))
+    assert np.array_equal(found.on_pet.mtv.full(suv.array.shape), inside)
+    assert found.on_pet.mtv_ml == pytest.approx(inside.sum() * 0.012)
+    assert found.on_pet.mtv_suv_mean == pytest.approx(8.0)
+    assert found.on_pet.tlg == pytest.approx(found.on_pet.mtv_ml * 8.0)
+    assert found.on_pet.mtv_threshold == pytest.approx(0.41 * 8.0)
+    assert (found.on_pet.suv_max, found.on_pet.suv_peak) == pytest.approx((8.0, 8.0))
     assert found.volume_ml == pytest.approx(24**3 * 0.012)
     assert found.mean_hu == 37.0
     assert found.tracking_name == "Lesion 1"
@@ -120,14 +120,14 @@ def test_numbers_follow_their_definitions() -> None:
     suv.array[7, 9, 10] = 6.0  # above the threshold but apart
     suv.array[5, 6, 2] = 50.0  # outside the region: not seen
     found = measure(3, Region.of(mask), "RTSTRUCT", suv, hu_like(suv, 40))
-    assert found.suv_max == 9.0
-    assert found.suv_mean == pytest.approx(suv.array[mask].mean(dtype=float))
-    assert found.max_lps_mm == (14.0, 12.0, 15.0)
+    assert found.on_pet.suv_max == 9.0
+    assert found.on_pet.suv_mean == pytest.approx(suv.array[mask].mean(dtype=float))
+    assert found.on_pet.max_lps_mm == (14.0, 12.0, 15.0)
     assert found.centroid_lps_mm == pytest.approx((16.0, 14.0, 16.5))
-    assert found.mtv.mask.sum() == 2
-    assert found.mtv.start == (5, 6, 7)
-    assert found.mtv_suv_mean == pytest.approx(7.0)
-    assert found.suv_peak <= found.suv_max
+    assert found.on_pet.mtv.mask.sum() == 2
+    assert found.on_pet.mtv.start == (5, 6, 7)
+    assert found.on_pet.mtv_suv_mean == pytest.approx(7.0)
+    assert found.on_pet.suv_peak <= found.on_pet.suv_max
 
 
 def test_mean_hu_is_of_the_cts_own_voxels_in_the_region() -> None:

@@ -42,8 +42,8 @@ def test_patient(shared_data: Path, number: int) -> None:
     assert ct_stack.shape == tuple(wanted["ct"][k] for k in ("slices", "rows", "columns"))
     assert given.region.mask.sum() == wanted["pet_voxels_cropped"]
     assert given.cautions == ()
-    assert found.suv_max == pytest.approx(wanted["suvmax_cropped"], rel=1e-5)
-    assert found.suv_mean == pytest.approx(wanted["suvmean_cropped"], rel=1e-5)
+    assert found.on_pet.suv_max == pytest.approx(wanted["suvmax_cropped"], rel=1e-5)
+    assert found.on_pet.suv_mean == pytest.approx(wanted["suvmean_cropped"], rel=1e-5)
     assert found.volume_ml == pytest.approx(wanted["gtv_volume_pet_grid_ml"], rel=1e-4)
     # on the CT's own grid, where the voxels at the edge of bone are others than on the PET's
     assert given.on_ct is not None

@@ -60,9 +60,9 @@ def test_the_tumour(suv: Volume, ct: Volume, shared_data: Path, expected: dict[s
     wanted = expected["rois"][contour]
     found = measure(1, given.region, given.source, suv, ct, given.on_ct)
     assert given.region.mask.sum() == wanted["pet_voxels"]
-    assert found.suv_max == pytest.approx(wanted["suvmax"], rel=1e-6)
-    assert found.suv_mean == pytest.approx(wanted["suvmean"], rel=1e-6)
+    assert found.on_pet.suv_max == pytest.approx(wanted["suvmax"], rel=1e-6)
+    assert found.on_pet.suv_mean == pytest.approx(wanted["suvmean"], rel=1e-6)
     assert found.volume_ml == pytest.approx(wanted["volume_pet_grid_ml"], rel=1e-6)
     assert found.mean_hu == pytest.approx(wanted["mean_hu"], rel=1e-6)
-    assert found.suv_mean < found.suv_peak < found.suv_max
-    assert found.mtv_ml < found.volume_ml
+    assert found.on_pet.suv_mean < found.on_pet.suv_peak < found.on_pet.suv_max
+    assert found.on_pet.mtv_ml < found.volume_ml

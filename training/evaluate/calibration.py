@@ -101,7 +101,7 @@ def _smooth(labels: Labels, probabilities: Scores, grid: npt.NDArray[np.float64]
     known = np.isfinite(fitted[:, 1])
     if not known.any():
         return np.full(len(grid), y.mean())
-    return np.clip(np.interp(grid, fitted[known, 0], fitted[known, 1]), 0.0, 1.0)
+    return np.asarray(np.clip(np.interp(grid, fitted[known, 0], fitted[known, 1]), 0.0, 1.0))
 
 
 def _logistic(labels: Labels, predictors: npt.NDArray[np.float64], offset: npt.NDArray[np.float64] | None) -> Estimate:
@@ -109,7 +109,7 @@ def _logistic(labels: Labels, predictors: npt.NDArray[np.float64], offset: npt.N
     import statsmodels.api as sm
     from statsmodels.tools.sm_exceptions import PerfectSeparationError, PerfectSeparationWarning
 
-    if labels.all() or not labels.any():
+    if labels.all() or not labels.any() or np.linalg.matrix_rank(predictors) < predictors.shape[1]:
         return UNKNOWN
     with warnings.catch_warnings():
         warnings.simplefilter("error", PerfectSeparationWarning)

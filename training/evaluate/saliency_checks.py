@@ -98,7 +98,7 @@ def cascading_randomisation(
 
 
 def completeness_error(network: nn.Module, x: Tensor) -> float:
-    """|Σ integrated gradients − (score(x) − score(baseline))| ÷ |that difference|; baseline: the crop's channel means."""
+    """|Σ integrated gradients − Δ score| ÷ |Δ score|, against the crop's channel means."""
     from captum.attr import IntegratedGradients
 
     baseline = x.mean(dim=tuple(range(2, x.ndim)), keepdim=True).expand_as(x)

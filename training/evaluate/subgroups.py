@@ -49,7 +49,7 @@ class Subgroups:
 def subgroups(
     labels: Labels, scores: Scores, names: Sequence[str], patients: Sequence[str], *, seed: int, draws: int = DRAWS
 ) -> Subgroups:
-    """``names``: the group of each row, "" where unknown (left out).  ``scores``: (subjects,) or with a column a repeat."""
+    """``names``: the group of each row, "" where unknown (left out).  ``scores``: as ``auc_interval``."""
     of = np.asarray(names, dtype=str)
     known = [name for name in dict.fromkeys(sorted(of)) if name]
     found = tuple(_group(labels, scores, of == name, name) for name in known)
@@ -60,7 +60,7 @@ def subgroups(
     masks = [of == name for name in usable]
     summary, i2 = _random_effects(labels, scores, masks)
 
-    def per_group(rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def per_group(rows: np.ndarray) -> np.ndarray:
         aucs = [mean_auc(labels[rows[mask[rows]]], scores[rows[mask[rows]]]) for mask in masks]
         return np.array([*aucs, _within(labels[rows], scores[rows], [mask[rows] for mask in masks])])
 
@@ -91,15 +91,16 @@ def _random_effects(labels: Labels, scores: Scores, masks: list[Labels]) -> tupl
         variance = max(float(found.covariance.mean()), 1.0 / (12.0 * m * n))
         effects.append(math.log(auc / (1.0 - auc)))
         variances.append(variance / (auc * (1.0 - auc)) ** 2)
-    combined = combine_effects(np.array(effects), np.array(variances), method_re="dl")
     # statsmodels leaves the between-group variance negative where groups agree better than chance: then it is 0
+    with np.errstate(invalid="ignore"):
+        combined = combine_effects(np.array(effects), np.array(variances), method_re="dl")
+        frame = combined.summary_frame()
     row = "random effect" if combined.tau2 > 0.0 else "fixed effect"
-    frame = combined.summary_frame()
     value, low, high = (1.0 / (1.0 + math.exp(-frame.loc[row, name])) for name in ("eff", "ci_low", "ci_upp"))
     return Estimate(value, low, high), max(float(combined.i2), 0.0)
 
 
-def _interaction(seen: np.ndarray, drawn: np.ndarray) -> float:  # type: ignore[type-arg]
+def _interaction(seen: np.ndarray, drawn: np.ndarray) -> float:
     """Two-sided: is the largest spread between groups larger than what resampling alone gives around equal AUCs?"""
     centred = drawn - seen
     spread = centred.max(axis=1) - centred.min(axis=1)

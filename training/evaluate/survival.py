@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -143,12 +142,11 @@ def restricted_mean_difference(months: Months, events: Labels, group: Labels, un
 def _restricted_error(months: Months, events: Labels, until: float) -> float:
     """√ Σ (∫ from t_i to ``until`` of S)² d_i / (n_i (n_i − d_i)) over event times t_i (Greenwood)."""
     curve = kaplan_meier(months, events)
-    total = 0.0
-    for time in np.unique(months[events & (months <= until)]):
-        at_risk, died = int(np.sum(months >= time)), int(np.sum(events & (months == time)))
-        if at_risk == died:
-            continue  # nobody is left: no area after it
-        edges = np.concatenate([[time], curve.months[(curve.months > time) & (curve.months < until)], [until]])
-        area = float(sum(curve.at(a) * (b - a) for a, b in pairwise(edges)))
-        total += area**2 * died / (at_risk * (at_risk - died))
-    return math.sqrt(total)
+    steps = curve.months < until
+    widths = np.diff(np.append(curve.months[steps], until))
+    area_from = np.cumsum((curve.survival[steps] * widths)[::-1])[::-1]  # from each step to ``until``
+    times, died = np.unique(months[events & (months < until)], return_counts=True)
+    at_risk = len(months) - np.searchsorted(np.sort(months), times)
+    area = area_from[np.searchsorted(curve.months[steps], times)]
+    left = at_risk > died  # after the last subject's event there is no area
+    return math.sqrt(float(np.sum((area**2 * died)[left] / (at_risk * (at_risk - died))[left])))

@@ -36,7 +36,7 @@ def harrell_c_interval(
 
 
 def uno_c(months: Months, events: Labels, score: Scores, until: float | None = None) -> float:
-    """Uno et al., Stat Med 2011;30:1105: pairs weighted by 1/G(t)², events before ``until`` months; NaN without pairs."""
+    """Uno et al., Stat Med 2011;30:1105: pairs weighted by 1/G(t)², events before ``until``; NaN without pairs."""
     weights = _event_weights(months, events)
     limit = np.inf if until is None else until
     above = total = 0.0

@@ -19,11 +19,39 @@ from pydicom.valuerep import format_number_as_ds
 
 from training.phantom.solids import Grid
 
-F18_HALF_LIFE_S = 6586.2
-F18_POSITRON_FRACTION = 0.967
 BED_SLICES = 45
 BED_S = 120
 CT_INTERCEPT = -1024
+
+
+Coded = tuple[str, str, str]  # value, scheme, meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A radiopharmaceutical: its text, codes of nuclide (CID 4020) and agent (CID 4021), and its decay."""
+
+    text: str
+    agent: Coded
+    nuclide: Coded
+    half_life_s: float
+    positron_fraction: float
+
+
+FDG = Agent(
+    "FDG -- fluorodeoxyglucose",
+    ("35321007", "SCT", "Fluorodeoxyglucose F^18^"),
+    ("77004003", "SCT", "^18^Fluorine"),
+    half_life_s=6586.2,
+    positron_fraction=0.967,
+)
+DOTATOC = Agent(
+    "68Ga-DOTATOC",
+    ("C2713594", "UMLS", "Edotreotide Ga^68^"),
+    ("35337001", "SCT", "^68^Gallium"),
+    half_life_s=4062.6,
+    positron_fraction=0.889,
+)
 
 
 def derived_uid(*parts: object) -> UID:
@@ -39,7 +67,7 @@ def derived_uid(*parts: object) -> UID:
 class Examination:
     """One patient on one day.  ``injected_at``/``pet_at``/``ct_at``: start of injection and of the two series.
 
-    ``content``: text that names what is pictured; with the seed it makes the UIDs.
+    ``content``: text that names what is pictured; with the seed it makes the UIDs.  ``description``: of the study.
     """
 
     seed: int
@@ -52,6 +80,9 @@ class Examination:
     injected_at: datetime
     ct_at: datetime
     pet_at: datetime
+    agent: Agent = FDG
+    description: str = "PET/CT FDG whole body (synthetic phantom)"
+    body_part: str = "WHOLEBODY"
 
     @classmethod
     def draw(cls, seed: int, content: str, rng: np.random.Generator) -> Examination:
@@ -70,7 +101,7 @@ class Examination:
     def bqml_per_suv(self) -> float:
         """Bq/ml that SUVbw 1 has at the start of the PET series: decayed dose / body mass in g."""
         elapsed_s = (self.pet_at - self.injected_at).total_seconds()
-        remaining = math.exp(-math.log(2.0) * elapsed_s / F18_HALF_LIFE_S)
+        remaining = math.exp(-math.log(2.0) * elapsed_s / self.agent.half_life_s)
         return self.dose_bq * remaining / (self.weight_kg * 1000.0)
 
     def uid(self, *parts: object) -> UID:
@@ -90,7 +121,7 @@ def ct_image(exam: Examination, grid: Grid, index: int, stored: npt.NDArray[np.u
     ds.ScanOptions, ds.KVP, ds.ConvolutionKernel, ds.FilterType = "HELICAL MODE", 120, "STANDARD", "BODY FILTER"
     ds.XRayTubeCurrent, ds.ExposureTime, ds.Exposure = 60, 500, 30
     ds.DataCollectionDiameter = 500
-    ds.ReconstructionDiameter = _ds(grid.spacing_mm[2] * grid.shape[2])
+    ds.ReconstructionDiameter = decimal(grid.spacing_mm[2] * grid.shape[2])
     ds.GantryDetectorTilt, ds.TableHeight, ds.RotationDirection = 0, 160, "CW"
     ds.WindowCenter, ds.WindowWidth = 40, 400
     return ds
@@ -101,11 +132,11 @@ def pet_image(exam: Examination, grid: Grid, index: int, stored: npt.NDArray[np.
     ds = _image(exam, "PT", PositronEmissionTomographyImageStorage, grid, index, stored)
     ds.ImageType = ["ORIGINAL", "PRIMARY"]
     ds.SeriesDescription = "PET WB AC (PHANTOM)"
-    ds.PatientOrientationCodeSequence = [_code("102538003", "SCT", "recumbent")]
-    ds.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [_code("40199007", "SCT", "supine")]
-    ds.PatientGantryRelationshipCodeSequence = [_code("102540008", "SCT", "headfirst")]
+    ds.PatientOrientationCodeSequence = [code_item("102538003", "SCT", "recumbent")]
+    ds.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [code_item("40199007", "SCT", "supine")]
+    ds.PatientGantryRelationshipCodeSequence = [code_item("102540008", "SCT", "headfirst")]
     ds.BitsStored, ds.HighBit = 16, 15
-    ds.RescaleIntercept, ds.RescaleSlope = 0, _ds(slope)
+    ds.RescaleIntercept, ds.RescaleSlope = 0, decimal(slope)
     ds.SeriesType, ds.Units, ds.CountsSource = ["WHOLE BODY", "IMAGE"], "BQML", "EMISSION"
     ds.NumberOfSlices, ds.ImageIndex = grid.shape[0], ds.InstanceNumber
     ds.CorrectedImage = ["DECY", "ATTN", "SCAT", "DTIM", "RANSNG", "DCAL", "SLSENS", "NORM"]
@@ -113,10 +144,10 @@ def pet_image(exam: Examination, grid: Grid, index: int, stored: npt.NDArray[np.
     ds.AttenuationCorrectionMethod, ds.ScatterCorrectionMethod = "CTAC-SG", "Model Based"
     ds.ReconstructionMethod, ds.ConvolutionKernel = "OSEM 2i 24s", "Gaussian 5 mm"
     ds.CollimatorType = "NONE"
-    ds.ReconstructionDiameter = _ds(grid.spacing_mm[2] * grid.shape[2])
-    ds.WindowCenter, ds.WindowWidth = _ds(exam.bqml_per_suv * 4.0), _ds(exam.bqml_per_suv * 8.0)
+    ds.ReconstructionDiameter = decimal(grid.spacing_mm[2] * grid.shape[2])
+    ds.WindowCenter, ds.WindowWidth = decimal(exam.bqml_per_suv * 4.0), decimal(exam.bqml_per_suv * 8.0)
     _bed_times(ds, exam, index)
-    ds.RadiopharmaceuticalInformationSequence = [_fdg(exam)]
+    ds.RadiopharmaceuticalInformationSequence = [_injection(exam)]
     return ds
 
 
@@ -124,27 +155,27 @@ def _bed_times(ds: Dataset, exam: Examination, index: int) -> None:
     """When this slice was measured: beds from the thighs upwards.  Frame Reference Time is when the activity had
     its mean value over the frame, from the start of the series (PS3.3 C.8.9.4)."""
     bed_start_s = (index // BED_SLICES) * BED_S
-    rate = math.log(2.0) / F18_HALF_LIFE_S
+    rate = math.log(2.0) / exam.agent.half_life_s
     mean_s = math.log(rate * BED_S / (1.0 - math.exp(-rate * BED_S))) / rate
     begin = exam.pet_at + timedelta(seconds=bed_start_s)
-    ds.AcquisitionDate, ds.AcquisitionTime = _date(begin), _time(begin)
+    ds.AcquisitionDate, ds.AcquisitionTime = date_of(begin), time_of(begin)
     ds.ActualFrameDuration = BED_S * 1000
-    ds.FrameReferenceTime = _ds((bed_start_s + mean_s) * 1000.0)
-    ds.DecayFactor = _ds(math.exp(rate * (bed_start_s + mean_s)))
+    ds.FrameReferenceTime = decimal((bed_start_s + mean_s) * 1000.0)
+    ds.DecayFactor = decimal(math.exp(rate * (bed_start_s + mean_s)))
 
 
-def _fdg(exam: Examination) -> Dataset:
-    item = Dataset()
-    item.Radiopharmaceutical = "FDG -- fluorodeoxyglucose"
+def _injection(exam: Examination) -> Dataset:
+    item, agent = Dataset(), exam.agent
+    item.Radiopharmaceutical = agent.text
     item.RadiopharmaceuticalRoute = "Intravenous"
-    item.RadiopharmaceuticalStartTime = _time(exam.injected_at)
-    item.RadiopharmaceuticalStartDateTime = _date(exam.injected_at) + _time(exam.injected_at)
-    item.RadionuclideTotalDose = _ds(exam.dose_bq)
-    item.RadionuclideHalfLife = _ds(F18_HALF_LIFE_S)
-    item.RadionuclidePositronFraction = _ds(F18_POSITRON_FRACTION)
-    item.RadionuclideCodeSequence = [_code("77004003", "SCT", "^18^Fluorine")]
-    item.RadiopharmaceuticalCodeSequence = [_code("35321007", "SCT", "Fluorodeoxyglucose F^18^")]
-    item.AdministrationRouteCodeSequence = [_code("47625008", "SCT", "Intravenous route")]
+    item.RadiopharmaceuticalStartTime = time_of(exam.injected_at)
+    item.RadiopharmaceuticalStartDateTime = date_of(exam.injected_at) + time_of(exam.injected_at)
+    item.RadionuclideTotalDose = decimal(exam.dose_bq)
+    item.RadionuclideHalfLife = decimal(agent.half_life_s)
+    item.RadionuclidePositronFraction = decimal(agent.positron_fraction)
+    item.RadionuclideCodeSequence = [code_item(*agent.nuclide)]
+    item.RadiopharmaceuticalCodeSequence = [code_item(*agent.agent)]
+    item.AdministrationRouteCodeSequence = [code_item("47625008", "SCT", "Intravenous route")]
     return item
 
 
@@ -164,17 +195,17 @@ def _image(
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
     ds.Modality, ds.InstanceNumber = modality, number
     ds.SeriesInstanceUID, ds.SeriesNumber = exam.uid(modality, "series"), 2 if modality == "CT" else 3
-    _patient_and_study(ds, exam)
+    patient_and_study(ds, exam)
     begin = exam.ct_at if modality == "CT" else exam.pet_at
-    ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = ds.InstanceCreationDate = _date(begin)
-    ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = ds.InstanceCreationTime = _time(begin)
+    ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = ds.InstanceCreationDate = date_of(begin)
+    ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = ds.InstanceCreationTime = time_of(begin)
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = exam.uid("frame of reference"), ""
-    ds.ImagePositionPatient = [_ds(float(axis)) for axis in (grid.x_mm[0], grid.y_mm[0], grid.z_mm[index])]
+    ds.ImagePositionPatient = [decimal(float(axis)) for axis in (grid.x_mm[0], grid.y_mm[0], grid.z_mm[index])]
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     slice_mm, row_mm, column_mm = grid.spacing_mm
-    ds.PixelSpacing = [_ds(row_mm), _ds(column_mm)]
-    ds.SliceThickness, ds.SpacingBetweenSlices = _ds(slice_mm), _ds(slice_mm)
-    ds.SliceLocation = _ds(float(grid.z_mm[index]))
+    ds.PixelSpacing = [decimal(row_mm), decimal(column_mm)]
+    ds.SliceThickness, ds.SpacingBetweenSlices = decimal(slice_mm), decimal(slice_mm)
+    ds.SliceLocation = decimal(float(grid.z_mm[index]))
     ds.Rows, ds.Columns = stored.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.PixelRepresentation = 16, 0
@@ -183,38 +214,38 @@ def _image(
     return ds
 
 
-def _patient_and_study(ds: Dataset, exam: Examination) -> None:
+def patient_and_study(ds: Dataset, exam: Examination) -> None:
     ds.PatientName = f"PHANTOM^SYNTHETIC {exam.seed:06d}"
     ds.PatientID = f"PHANTOM-{exam.seed:06d}"
     ds.PatientBirthDate = f"{exam.injected_at.year - exam.age_years - 1}0701"
     ds.PatientSex, ds.PatientAge = exam.sex, f"{exam.age_years:03d}Y"
-    ds.PatientSize, ds.PatientWeight = _ds(exam.height_m), _ds(exam.weight_kg)
+    ds.PatientSize, ds.PatientWeight = decimal(exam.height_m), decimal(exam.weight_kg)
     ds.PatientComments = "Synthetic phantom, no real patient"
     ds.StudyInstanceUID = exam.uid("study")
-    ds.StudyDate, ds.StudyTime = _date(exam.ct_at), _time(exam.ct_at)
+    ds.StudyDate, ds.StudyTime = date_of(exam.ct_at), time_of(exam.ct_at)
     ds.StudyID, ds.AccessionNumber = f"{exam.seed:06d}", f"PH{exam.seed:06d}"
-    ds.StudyDescription = "PET/CT FDG whole body (synthetic phantom)"
+    ds.StudyDescription = exam.description
     ds.ReferringPhysicianName = ""
-    ds.BodyPartExamined = "WHOLEBODY"
+    ds.BodyPartExamined = exam.body_part
     ds.Manufacturer, ds.ManufacturerModelName = "SYNTHETIC", "Phantom PET/CT"
     ds.DeviceSerialNumber, ds.SoftwareVersions = "0001", "1.0"
     ds.InstitutionName, ds.StationName = "Synthetic Hospital", "PHANTOM1"
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
+def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
 
 
-def _ds(value: float) -> str:
+def decimal(value: float) -> str:
     """A Decimal String: at most 16 characters (PS3.5 6.2), as near as they allow."""
     return str(format_number_as_ds(value))
 
 
-def _date(at: datetime) -> str:
+def date_of(at: datetime) -> str:
     return at.strftime("%Y%m%d")
 
 
-def _time(at: datetime) -> str:
+def time_of(at: datetime) -> str:
     return at.strftime("%H%M%S.000000")

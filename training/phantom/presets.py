@@ -82,7 +82,7 @@ class Preset:
     unlabelled: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     outcome: Outcome = "none"
     followed: float = 0.0
-    survival: Survival = Survival()
+    survival: Survival = field(default_factory=Survival)
 
     @property
     def informative(self) -> tuple[Number, ...]:

@@ -59,7 +59,8 @@ def start(
         stop=stop,
     )
     origin = Origin(command, table.name, prepared.left_out, truth_of(table))
-    record = run(recipe, settings, prepared.data, out, chosen, origin, tell)
+    data = recipe.relabelled(settings, prepared.data)
+    record = run(recipe, settings, data, out, chosen, origin, tell)
     tell(Progress(0, 1, "report"))
     write_report(out)
     return record

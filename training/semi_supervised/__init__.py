@@ -1,1 +1,1 @@
-"""Learning from labelled and unlabelled studies: one loop, several methods."""
+"""Learning with few labels: one loop with equal supervised steps for every method, one file a method (methods B)."""

@@ -46,6 +46,8 @@ def _uncertainty(percent: float, bounds: tuple[float, float]) -> sr.MeasurementP
 
 def viewer_numbers(lesion: Lesion) -> list[sr.Measurement]:
     """Measures of the lesion's region under names that tell them apart by their meaning alone."""
+    if lesion.uptake is None:
+        return _size_and_density(lesion)
     method = codes.SUV_BW_METHOD
     return [
         number(name, value, codes.G_PER_ML_SUV_BW, derivation=derivation, method=method)
@@ -66,6 +68,8 @@ def segment_numbers(part: Segment, also: Sequence[SuvScale]) -> list[sr.Measurem
     if part.part == "mtv":
         on_pet = lesion.on_pet
         return [_suv(on_pet.suv_max, codes.MAXIMUM), _suv(on_pet.mtv_suv_mean, codes.MEAN), *_mtv_numbers(lesion)]
+    if lesion.uptake is None:
+        return _size_and_density(lesion)
     uptake = [_suv(value, derivation) for value, derivation in _uptake(lesion)]
     mtv = _mtv_numbers(lesion) if part.part == "both" else []
     return [*uptake, *mtv[:2], *_size_and_density(lesion), *mtv[2:], *_also_numbers(lesion, also)]
@@ -81,10 +85,14 @@ def _suv(value: float, derivation: Code) -> sr.Measurement:
 
 
 def _size_and_density(lesion: Lesion) -> list[sr.Measurement]:
-    volume = number(codes.VOLUME, lesion.volume_ml, codes.MILLILITRE)
-    if lesion.mean_hu is None:
-        return [volume]
-    return [volume, number(codes.ATTENUATION, lesion.mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN)]
+    means = (
+        (codes.ATTENUATION, lesion.mean_hu, codes.HOUNSFIELD),
+        (codes.IODINE, lesion.mean_iodine, codes.MG_PER_ML),
+    )
+    return [
+        number(codes.VOLUME, lesion.volume_ml, codes.MILLILITRE),
+        *(number(name, value, unit, derivation=codes.MEAN) for name, value, unit in means if value is not None),
+    ]
 
 
 def _mtv_numbers(lesion: Lesion) -> list[sr.Measurement]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node import errors
 from dicom_node.report import codes
-from dicom_node.report.document import ResultObjects, about_pictures, add, document, replacing, text
+from dicom_node.report.document import ResultObjects, about_pictures, add, document, main_series, replacing, text
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.words import verdict
 from inference.facts import Instance, ModelFacts, Refused, Run
-
-SERIES = (9001, "AI PET/CT results (research use only)")
-
 
 def refusal_evidence(
     instances: Sequence[Instance], refused: Refused, model: ModelFacts | None, run: Run
@@ -38,7 +36,8 @@ def refusal_evidence(
             if unnamed.code == "source-identity-invalid":
                 raise  # nor can an answer carry that patient
             continue  # this file is part of the reason for refusal; another may name the patient
-        return evidence, [i for i in images if _belongs(i, image)]
+        found = [i for i in images if _belongs(i, image)]
+        return replace(evidence, images="PET/CT" if image.modality == "PT" else "CT"), found
     raise Refused(
         "nothing-to-answer-to", "No PET or CT image of the study can be read, so no result can be attached to it."
     )
@@ -76,4 +75,4 @@ def refusal_report(refused: Refused, evidence: Evidence, images: Sequence[Instan
             *([text(codes.MODEL_STATEMENT, model.statement)] if model and model.statement else []),
         ],
     )
-    return document(evidence, "sr", SERIES, [group], images, results)
+    return document(evidence, "sr", main_series(evidence), [group], images, results)

@@ -1,4 +1,7 @@
-"""The lesions as a binary Segmentation on the PET grid: a segment for each region and one for its metabolic volume."""
+"""The lesions as a binary Segmentation on the grid of the PET, or of the CT or iodine map where there is none.
+
+A segment for each region, and one for its metabolic volume.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import even_frames
 from dicom_node.report.references import Sources
 from dicom_node.report.words.phrases import Phrases
+from dicom_node.report.words import verdict
 from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis, Lesion, Region
 
@@ -48,10 +52,11 @@ class Segment:
 
     def description(self, say: Phrases = ENGLISH) -> str:
         """Which voxels these are, and by whose word."""
-        source = say(f"segment-source-{self.lesion.source.lower()}")
-        threshold = say("segment-mtv", threshold=f"{self.lesion.on_pet.mtv_threshold:.3g}")
+        what = verdict.region_source(self.lesion, say)
         key = {"mtv": "segment-mtv-inside", "both": "segment-both"}.get(self.part)
-        what = say(key, source=source, threshold=threshold) if key else source
+        if key:
+            threshold = say("segment-mtv", threshold=f"{self.lesion.on_pet.mtv_threshold:.3g}")
+            what = say(key, source=what, threshold=threshold)
         return say("segment", rule=say("research-use"), what=what)
 
 
@@ -63,11 +68,11 @@ def segments(lesions: Sequence[Lesion], evidence: Evidence) -> tuple[Segment, ..
         found.append(Segment(len(found) + 1, lesion, part, tracking_id, evidence.uid(f"tracking {tracking_id}")))
 
     for lesion in lesions:
-        if _same(lesion.region, lesion.on_pet.mtv):
+        if lesion.uptake and _same(lesion.region, lesion.uptake.mtv):
             add(lesion, "both", lesion.tracking_name)
             continue
         add(lesion, "region", lesion.tracking_name)
-        if lesion.on_pet.mtv.mask.any():
+        if lesion.uptake and lesion.uptake.mtv.mask.any():
             add(lesion, "mtv", f"{lesion.tracking_name} MTV")
     return tuple(found)
 

@@ -9,17 +9,27 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 
 from dicom_node.report import codes
-from dicom_node.report.document import Group, ResultObjects, about_pictures, add, document, number, replacing, text
+from dicom_node.report.document import (
+    Group,
+    ResultObjects,
+    about_pictures,
+    add,
+    document,
+    main_series,
+    number,
+    replacing,
+    text,
+)
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects.measures import lesions_with_other_suv, prediction_numbers, segment_numbers
 from dicom_node.report.objects.segmentation import Segment
+from dicom_node.report.objects.values import values_given
 from dicom_node.report.pictures import views
 from dicom_node.report.references import frame_numbers
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
 from inference.facts import Analysis, Caution, SuvRule
 
-SERIES = (9001, "AI PET/CT results (research use only)")
 WARNING_BYTES = 24_000  # of a report that is to stay within 256 KB; some eighty sentences
 ITEM_BYTES = 120  # what a text item takes beside its text
 
@@ -35,7 +45,9 @@ def main_report(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
         groups.extend(_segment_group(part, segmentation, analysis, evidence) for part in parts)
     pair = analysis.pair
     images = [*pair.images, *([pair.region] if pair.region else [])]
-    return document(evidence, "sr", SERIES, groups, images, results)
+    return document(
+        evidence, "sr", main_series(evidence), groups, images, results, values=values_given(analysis.values)
+    )
 
 
 def node_algorithm(evidence: Evidence) -> sr.AlgorithmIdentification:
@@ -109,6 +121,8 @@ def statements(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:
         text(codes.COMMENT, say("research-use-only")),
         text(codes.COMMENT, say("sentence", text=verdict.headline(analysis, say))),
     ]
+    if analysis.model.whole_body and analysis.prediction.status != "none":
+        items.append(text(codes.COMMENT, say("sentence", text=say("of-the-study"))))
     if analysis.model.statement:
         items.append(text(codes.MODEL_STATEMENT, analysis.model.statement))
     return items
@@ -127,7 +141,7 @@ def _statements(analysis: Analysis, shown: int, say: Phrases) -> list[sr.TextCon
         *(text(codes.SUV_RULE, f"{s.suv_type}: SUVbw × {s.factor:.9g}, {s.formula}") for s in analysis.also_suv),
         *_other_suv_left_out(analysis, shown, say),
         *(text(codes.SUV_INPUT, f"{name} = {value}") for name, value in (_inputs(rule) if rule else {}).items()),
-        text(codes.COMMENT, verdict.tracer(analysis.tracer, say)),
+        *([text(codes.COMMENT, verdict.tracer(analysis.tracer, say))] if analysis.pair.pet else []),
         *(text(codes.COMMENT, verdict.reference(r, say)) for r in analysis.references),
         *_what_groups_hold(analysis, say),
         *_warnings(analysis, say),
@@ -137,9 +151,9 @@ def _statements(analysis: Analysis, shown: int, say: Phrases) -> list[sr.TextCon
 def _what_groups_hold(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:
     """Which voxels the groups below are of, once for all of them: a report of 20 lesions would say it 40 times."""
     lesions = verdict.shown_lesions(analysis.lesions)
-    sources = dict.fromkeys(lesion.source.lower() for lesion in lesions)
-    said = [say("regions-of", source=say(f"segment-source-{source}")) for source in sources]
-    return [text(codes.COMMENT, sentence) for sentence in (*said, *([say("volumes-of")] if said else []))]
+    said = [say("regions-of", source=verdict.region_source(lesion, say)) for lesion in lesions]
+    volumes = [say("volumes-of")] if any(lesion.uptake for lesion in lesions) else []
+    return [text(codes.COMMENT, sentence) for sentence in (*dict.fromkeys(said), *volumes)]
 
 
 def _warnings(analysis: Analysis, say: Phrases) -> list[sr.TextContentItem]:

@@ -57,8 +57,12 @@ def _area(polygon: FloatArray) -> float:
 
 
 def _prediction(analysis: Analysis, *, index_lesion: bool) -> list[sr.Measurement]:
-    """None where the model does not apply: viewers print the number and show nothing of what is said against it."""
-    return prediction_numbers(analysis) if index_lesion and not verdict.demonstrates_only(analysis) else []
+    """None where the model does not apply: viewers print the number and show nothing of what is said against it.
+
+    Nor where it is of the whole study: they would print it beside one lesion.
+    """
+    of_lesion = index_lesion and not analysis.model.whole_body
+    return prediction_numbers(analysis) if of_lesion and not verdict.demonstrates_only(analysis) else []
 
 
 def _planar_group(

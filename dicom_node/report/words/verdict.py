@@ -144,6 +144,12 @@ def lesion_count(found: int, shown: int, say: Phrases = ENGLISH) -> str:
     return count if shown == found else say("lesions-left-out", count=count, shown=shown, rest=found - shown)
 
 
+def region_source(lesion: Lesion, say: Phrases = ENGLISH) -> str:
+    """By whose word the voxels of a lesion's region are it."""
+    key = "pet" if lesion.uptake else "ct" if lesion.mean_iodine is None else "iodine"
+    return say(f"segment-source-{lesion.source.lower()}", voxels=say(f"voxels-{key}"))
+
+
 def tracer(injected: Tracer, say: Phrases = ENGLISH) -> str:
     """What was injected, and how the header says it."""
     named = ", ".join(part for part in (injected.name or say("not-known"), injected.nuclide) if part)
@@ -168,7 +174,9 @@ def cautions(analysis: Analysis) -> tuple[Caution, ...]:
 
     A picture has room for a few; the rest stand in the structured report alone.
     """
-    once = dict.fromkeys((*analysis.cautions, *analysis.pair.cautions, *(analysis.rule.cautions if analysis.rule else ())))
+    once = dict.fromkeys(
+        (*analysis.cautions, *analysis.pair.cautions, *(analysis.rule.cautions if analysis.rule else ()))
+    )
     return tuple(sorted(once, key=lambda caution: IMPORTANCE.get(caution.code, len(_BY_IMPORTANCE))))
 
 

@@ -1,0 +1,261 @@
+"""``cpc``: PET/CT ResNet-10 with clinical values, PD-L1 in oesophageal cancer (methods A3; a reconstruction).
+
+Xie et al., EJNMMI 2025, doi 10.1007/s00259-025-07463-0.  Published: four 3D ResNet-10 models (PET, CT, both, both with
+clinical values), a clinical logistic model, positive = CPS ≥ 10, their AUCs.  Not known to us: spacing, crop, fusion,
+training schedule and the clinical variables; all of these here are our defaults.
+
+The models: P and C see one modality, PC sees both as channels of one network (early fusion), CPC joins PC's image
+embedding with an MLP of the clinical values before the last layer, "clinical" is a logistic regression of the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from inference.facts import Refused
+from inference.model.bundle import SCHEME
+from inference.model.inputs import CanonicalRoi, FixedCrop
+from inference.model.network import ResNet10
+from inference.model.served import Concept
+from inference.model.trunk import Stem, Widths
+from inference.model.value_network import FULL
+from inference.model.values import ValueSpec, width
+from training.calibrate import Calibration, calibrate
+from training.ensemble import Ensemble, fit_ensemble
+from training.fit import FitSettings
+from training.model_card import model_card, statement
+from training.prepared import Parts, Prepared, Rows
+from training.recipe import Conditions, Recipe, Release
+from training.values import encode_rows, fit_specs
+
+LOOK = "lesion"
+TARGET = "PD-L1 CPS >= 10"
+TITLE = "CPC (a reconstruction): PET/CT ResNet-10 with clinical values"
+SOURCE = "Xie et al., EJNMMI 2025, doi 10.1007/s00259-025-07463-0"
+VARIANTS = ("CPC", "PC", "P", "C", "clinical")
+CLINICAL = (
+    "age",
+    "sex",
+    "t_stage",
+    "n_stage",
+    "m_stage",
+    "length_mm",
+    "location",
+    "differentiation",
+    "suv_max",
+    "mtv_ml",
+    "tlg",
+)
+SKEWED = ("length_mm", "suv_max", "mtv_ml", "tlg")  # their logarithm is taken
+UNITS = {"age": "a", "length_mm": "mm", "suv_max": "g/ml", "mtv_ml": "ml", "tlg": "g"}
+NEVER = {
+    "cps": "the label is made of it",
+    "tps": "it comes from the same stained section as the label",
+    "response": "it is known only after treatment",
+}
+ABDOMEN_HU = (-160.0, 240.0)
+PAPER_LIKE: Mapping[str, object] = {
+    "look": "fixed-crop",
+    "cube": 96,
+    "widths": FULL,
+    "stem": "medicalnet",
+    "pooling": "average",
+    "steps": 2250,
+    "batch": 8,
+    "learning_rate": 1e-4,
+    "evaluate_every": 23,
+    "members": 5,
+}
+
+
+class CpcSettings(BaseModel):
+    """Every default is ours ([R] of methods A3) unless the description says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Literal["reduced", "paper-like"] = Field(
+        "reduced", description="reduced: a run on two cores; paper-like: 96³ crop and full ResNet-10, for a GPU"
+    )
+    look: Literal["canonical-roi", "fixed-crop"] = Field(
+        "canonical-roi",
+        description="canonical ROI learns fastest from few cases [M]; fixed crop keeps scale and context",
+    )
+    cube: int = Field(16, ge=8, le=128, description="edge of the input in voxels; paper-like 96, or 64 for less memory")
+    extent_mm: float = Field(192.0, gt=0, description="edge of a fixed crop: 96 × 2 mm, the oesophagus is long in z")
+    widths: Widths = Field((8, 16, 32, 64), description="of the four stages; ResNet-10 has 64, 128, 256, 512")
+    stem: Stem = Field("small", description="3³ kernel for small cubes; MedicalNet's for crops")
+    pooling: Literal["average", "average+max"] = Field("average+max", description="maximum beside the mean [M] (A0)")
+    value_width: int = Field(16, ge=1, le=256, description="width of the clinical MLP")
+    steps: int = Field(200, ge=1, description="of a batch each; paper-like: 100 epochs of 180 subjects")
+    batch: int = Field(16, ge=2, le=512, description="subjects a step [M]; paper-like 8")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="of AdamW [M]; paper-like 1e-4")
+    weight_decay: float = Field(1e-3, ge=0, description="not on norms and biases (B2)")
+    evaluate_every: int = Field(25, ge=1, description="steps between looks at the internal AUC, the best is kept")
+    patience: int = Field(0, ge=0, description="looks without a gain after which it ends; 0: never")
+    members: int = Field(3, ge=1, le=32, description="deep ensemble; 5 at full size (D8)")
+    values: tuple[str, ...] = Field(CLINICAL, description="columns of the table, those that it has")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_size(cls, given: Any) -> Any:
+        """The size chooses defaults; what is given by name stays."""
+        paper_like = isinstance(given, Mapping) and given.get("size") == "paper-like"
+        return {**PAPER_LIKE, **given} if paper_like else given
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.cube < 16 and self.stem == "medicalnet":
+            raise ValueError("cube: MedicalNet's stem needs 16 voxels or more")
+        return self
+
+
+def look_of(settings: CpcSettings) -> CanonicalRoi | FixedCrop:
+    """The input of all its networks."""
+    if settings.look == "canonical-roi":
+        scale = settings.cube / 16.0
+        return CanonicalRoi(size=settings.cube, radius_voxels=6.5 * scale)
+    return FixedCrop(size=settings.cube, spacing_mm=settings.extent_mm / settings.cube, ct_window_hu=ABDOMEN_HU)
+
+
+class Cpc:
+    """One of the five models; see the module."""
+
+    def __init__(self, settings: CpcSettings, variant: str) -> None:
+        self.settings, self.variant = settings, variant
+        self.facts: dict[str, JsonValue] = {}
+        self.costs: dict[str, JsonValue] = {}
+        self._ensemble: Ensemble | None = None
+        self._clinical: _Clinical | None = None
+
+    def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Self:
+        specs = self._specs(data, parts) if self.variant in ("CPC", "clinical") else ()
+        if self.variant == "clinical":
+            self._clinical = _Clinical.fit(data, parts, specs, conditions.seed)
+            self.facts = self._clinical.facts()
+            return self
+        self._ensemble = fit_ensemble(
+            data,
+            parts,
+            conditions,
+            look=LOOK,
+            network=self._network(width(specs)),
+            specs=specs,
+            how=self._how(),
+            members=self.settings.members,
+        )
+        self.facts, self.costs = self._ensemble.facts(), self._ensemble.costs()
+        return self
+
+    def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
+        if self._clinical is not None:
+            return self._clinical.predict_proba(data, rows)
+        return self._fitted().predict_proba(data, rows)
+
+    def save_bundle(self, out: Path, release: Release) -> str:
+        look = look_of(self.settings)
+        what = {
+            "target": TARGET,
+            "statement": statement(TITLE, release),
+            "intended_use": "Research on PD-L1 (CPS >= 10) from FDG PET/CT. Never for a decision about a patient.",
+            "tracer": "[18F]FDG",
+            "tracers": ("fdg",),
+            "body_part": "oesophagus, primary tumour",
+            "region_rule": "contour of the primary tumour by a person, or a proposal that a person has confirmed",
+            "status_code": Concept(value="CPC-PRED", scheme=SCHEME, meaning="Predicted PD-L1 CPS >= 10"),
+            "probability_code": Concept(
+                value="CPC-PROB", scheme=SCHEME, meaning="Predicted probability of PD-L1 CPS >= 10"
+            ),
+        }
+        card = model_card(TITLE, SOURCE, self.variant, self.settings, release)
+        return self._fitted().save(out, look, release, what, card)
+
+    def _fitted(self) -> Ensemble:
+        if self._ensemble is None:
+            raise Refused(
+                "recipe-variant-not-served",
+                f"The model '{self.variant}' looks at no image, and the node serves none such; serve {VARIANTS[0]}.",
+            )
+        return self._ensemble
+
+    def _specs(self, data: Prepared, parts: Parts) -> tuple[ValueSpec, ...]:
+        specs = fit_specs(data, parts.train, self.settings.values, log=SKEWED, units=UNITS)
+        if not specs:
+            raise Refused(
+                "recipe-values-missing",
+                f"The model '{self.variant}' needs clinical values, and the table has none of "
+                f"{', '.join(self.settings.values)}; add columns, or name yours in the setting 'values'.",
+            )
+        return specs
+
+    def _network(self, values: int) -> ResNet10:
+        channels = look_of(self.settings).channels
+        wanted = {"P": "PET", "C": "CT"}.get(self.variant, "")
+        takes = tuple(i for i, name in enumerate(channels) if name.startswith(wanted))
+        return ResNet10(
+            channels=len(channels),
+            takes=takes if wanted else (),
+            values=values,
+            value_width=self.settings.value_width,
+            widths=self.settings.widths,
+            stem=self.settings.stem,
+            pooling=self.settings.pooling,
+        )
+
+    def _how(self) -> FitSettings:
+        names = ("steps", "batch", "learning_rate", "weight_decay", "evaluate_every", "patience")
+        return FitSettings(**{name: getattr(self.settings, name) for name in names}, look=look_of(self.settings))
+
+
+class _Clinical:
+    """Logistic regression of the encoded values (scikit-learn, L2, C = 1)."""
+
+    def __init__(self, model: Any, specs: tuple[ValueSpec, ...], calibration: Calibration) -> None:
+        self._model, self._specs, self._calibration = model, specs, calibration
+
+    @classmethod
+    def fit(cls, data: Prepared, parts: Parts, specs: tuple[ValueSpec, ...], seed: int) -> Self:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(max_iter=1000, random_state=seed)
+        model.fit(encode_rows(data, parts.train, specs), data.labels[parts.train])
+        scores = model.decision_function(encode_rows(data, parts.validation, specs))
+        return cls(model, specs, calibrate(scores, data.labels[parts.validation]))
+
+    def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
+        return self._calibration.probability(self._model.decision_function(encode_rows(data, rows, self._specs)))
+
+    def facts(self) -> dict[str, JsonValue]:
+        return {**self._calibration.facts(), "values": [spec.name for spec in self._specs]}
+
+
+def _published() -> tuple[tuple[str, str, str], ...]:
+    aucs = {
+        "CPC": ("0.927", "0.882", "0.843"),
+        "PC": ("0.904", "0.848", "0.806"),
+        "P": ("0.886", "0.770", "0.759"),
+        "C": ("0.934", "0.745", "0.667"),
+        "clinical": ("0.603", "0.524", "0.671"),
+    }
+    parts = ("AUC, training", "AUC, internal validation", "AUC, external validation")
+    return tuple((model, part, value) for model, row in aucs.items() for part, value in zip(parts, row, strict=True))
+
+
+RECIPE = Recipe(
+    name="cpc",
+    title=TITLE,
+    source=SOURCE,
+    images="PET/CT",
+    settings=CpcSettings,
+    looks=lambda settings: {LOOK: look_of(settings)},
+    variants=VARIANTS,
+    estimator=Cpc,
+    values=CLINICAL,
+    never=NEVER,
+    published=_published(),
+)

@@ -1,0 +1,95 @@
+"""What a fit learns from: images of a cohort in memory, and which rows are labelled, unlabelled or for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inference.facts import Refused
+from training.prepared import Rows
+
+LARGEST_RESIDENT_BYTES = 8 * 1024**3  # of images kept on a GPU; more are sent batch by batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Rows of ``inputs``, float32 (n, channel, slice, row, column), may be memory-mapped.
+
+    ``labels`` (n,): 1, 0, -1.  ``centres`` (n,): names.  ``train`` and ``validation`` are labelled and disjoint;
+    ``unlabelled`` rows have labels that nobody looks at.  ``targets`` (n,): a teacher's probability of the label, NaN
+    where there is none.
+    """
+
+    inputs: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int8]
+    centres: Sequence[str]
+    train: Rows
+    validation: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    targets: npt.NDArray[np.float32] | None = None
+
+    def check(self) -> None:
+        """Raises ``Refused`` ``training-one-class`` unless both classes are in ``train``."""
+        if len(set(self.labels[self.train].tolist()) & {0, 1}) < 2:
+            raise Refused(
+                "training-one-class",
+                f"The {len(self.train)} rows to learn from are all of one class; label cases of both, or use fewer folds.",
+            )
+
+    @property
+    def prior(self) -> float:
+        """Share of positives among the labelled, with Laplace's one more of each (methods B2)."""
+        return float((self.labels[self.train] == 1).sum() + 1) / (len(self.train) + 2)
+
+
+class Images:
+    """Batches of a problem's images on the device."""
+
+    def __init__(self, inputs: npt.NDArray[np.float32], device: torch.device) -> None:
+        self._inputs = inputs
+        self._device = device
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and inputs.nbytes <= LARGEST_RESIDENT_BYTES:
+            self._resident = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+
+    def of(self, rows: Rows) -> Tensor:
+        """float32 (len(rows), channel, slice, row, column)."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(self._device)]
+        return torch.from_numpy(np.ascontiguousarray(self._inputs[rows], np.float32)).to(self._device)
+
+
+class Batches:
+    """An endless queue of rows in which each stratum (class and centre) is spread evenly.
+
+    Which rows a step gets follows from seed and step alone, so a resumed fit needs no state of it.
+    """
+
+    def __init__(self, rows: Rows, strata: Sequence[object], size: int, seed: Sequence[int]) -> None:
+        self._rows, self._size, self._seed = rows, size, tuple(seed)
+        names = sorted({repr(one) for one in strata})
+        self._strata = np.array([names.index(repr(one)) for one in strata])
+        self._epoch = lru_cache(maxsize=4)(self._order)
+
+    def at(self, step: int, part: int = 0, parts: int = 1) -> Rows:
+        """The rows of a step; of its every ``parts``-th from ``part`` on where processes share the step."""
+        if len(self._rows) == 0:
+            return self._rows
+        places = np.arange(step * self._size, (step + 1) * self._size)
+        epochs, within = np.divmod(places, len(self._rows))
+        chosen = np.array([self._epoch(int(e))[w] for e, w in zip(epochs, within, strict=True)], np.int64)
+        return chosen[part::parts]
+
+    def _order(self, epoch: int) -> Rows:
+        rng = np.random.default_rng([*self._seed, epoch])
+        place = np.empty(len(self._rows))
+        for stratum in np.unique(self._strata):
+            members = np.flatnonzero(self._strata == stratum)
+            place[members] = (rng.permutation(len(members)) + rng.random()) / len(members)
+        return self._rows[np.argsort(place, kind="stable")]
