@@ -114,7 +114,8 @@ class Settings(BaseSettings):
     @property
     def bundles(self) -> tuple[str, ...]:
         """Every bundle that may be asked for, each once; the first also stands for the node where no model spoke."""
-        return tuple(dict.fromkeys(rule.bundle for rule in self.route)) or (self.infer.bundle,)
+        named = tuple(rule.bundle for rule in self.route) or self.infer.bundles or (self.infer.bundle,)
+        return tuple(dict.fromkeys(named))
 
     @property
     def workflow_url(self) -> str:

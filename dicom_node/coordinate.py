@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
@@ -22,9 +22,12 @@ from dicom_node.assemble import (
     not_before,
     with_ct_of_other_studies,
 )
-from dicom_node.assemble.routing import Router
+from dicom_node.assemble.kinds import kinds_of
+from dicom_node.assemble.regions import drawn_on, is_region
+from dicom_node.assemble.routing import NO_CONTRACTS, Router
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
+from dicom_node.contracts import Contracts
 from dicom_node.deliver import is_answered
 from dicom_node.identity import Basis
 from dicom_node.index import Index
@@ -75,12 +78,14 @@ class _Seen:
 class Coordinator:
     """One per node.  ``tick`` does what is due and returns at once; nothing it keeps in memory is needed again."""
 
-    def __init__(self, settings: Settings, bundle_digests: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: Settings, bundle_digests: Mapping[str, str], contracts: Contracts = NO_CONTRACTS
+    ) -> None:
         """``bundle_digests``: of every bundle that may be asked for (``Settings.bundles``), by its name there."""
         self._settings = settings
         self._bundle_digests = bundle_digests
         self._bundle_digest = bundle_digests[settings.bundles[0]]  # a refusal is no model's, but is filed under one
-        self._router = Router.of(settings)
+        self._router = Router.of(settings, contracts)
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._queue = WorkQueue(settings)
@@ -169,7 +174,7 @@ class Coordinator:
             if isinstance(verdict, Wait):
                 self._waiting[study] = verdict.until
                 if before is not NEVER:
-                    self._withdraw(study, verdict.pair, now)
+                    self._withdraw(study, verdict.pairs, now)
                 log.debug("waiting", study_instance_uid=study, why=verdict.why)
             else:
                 self._decide(seen, verdict, now)
@@ -223,33 +228,34 @@ class Coordinator:
         decided = self._ledger.history(study)
         if not decided:
             return NEVER
-        pairs = [work for _, work in decided if not work.is_refusal]
-        times = sum(1 for _ in groupby(work.subject for work in pairs))  # done again, it has not changed again
-        return Before(times, str(pairs[-1].content.get("images_digest", "")) if pairs else "")
+        works = [(generation, work) for generation, work in decided if not work.is_refusal]
+        together = [[work for _, work in group] for _, group in groupby(works, key=lambda decision: decision[0])]
+        subjects = [{work.subject for work in group} for group in together]
+        times = sum(1 for _ in groupby(subjects))  # done again, it has not changed again
+        last = together[-1] if together else []
+        return Before(times, frozenset(str(work.content.get("images_digest", "")) for work in last))
 
     def _judge(self, seen: _Seen, now: float, before: Before) -> Verdict:
         set_aside = [fault for study in seen.studies for fault in self._index.study_set_aside(study)]
-        return judge(seen.candidates, seen.traffic, now, self._settings.assemble, set_aside, before)
+        kinds = kinds_of(seen.candidates, self._router.kinds, self._router.kinds_by_name)
+        return judge(seen.candidates, seen.traffic, now, self._settings.assemble, set_aside, before, kinds)
 
-    def _withdraw(self, study: str, pair: Pair | None, now: float) -> None:
+    def _withdraw(self, study: str, pairs: Sequence[Pair], now: float) -> None:
         """What is under way and no longer what the study is must not go out while we wait."""
-        for run_id in self._ledger.withdraw(study, pair.digest if pair else None, now):
+        for run_id in self._ledger.withdraw(study, [pair.digest for pair in pairs], now):
             log.info("superseded", study_instance_uid=study, run_id=run_id, why="the study has changed since")
 
     def _decide(self, seen: _Seen, verdict: Complete | GiveUp, now: float) -> None:
         """Register the runs of a pair, or of a refusal somebody waits for; ``tick`` then queues them."""
         study, last = seen.study, seen.last
         if isinstance(verdict, Complete):
-            senders = [sender for one in seen.studies for sender in self._index.senders(one)]
-            routed = self._router.models(verdict.pair, senders)
-            bundles = {self._bundle_digests[name]: name for name in reversed(routed.bundles)}  # one bundle, two names
-            works = [Work.of_pair(verdict.pair, digest, name) for digest, name in reversed(bundles.items())]
+            works, told = self._routed(verdict.pairs, seen)
             bases = {work.run_id: Basis.of(self._settings, self._bundle_digests[work.bundle]) for work in works}
             event, why = "pair-complete", verdict.why
-            if self._settings.route:
-                why = " ".join([f"{why}.", *routed.why])
+            if len(self._settings.bundles) > 1 or self._settings.route:
+                why = " ".join([f"{why}.", *told])
             if not works:
-                self._tell_not_answered(study, "not-routed", " ".join(routed.why), now)
+                self._tell_not_answered(study, "not-routed", " ".join(told), now)
         else:
             why = f"{verdict.refused.code}: {verdict.refused.reason}"
             images = [i for i in seen.instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
@@ -272,10 +278,29 @@ class Coordinator:
                 self._ledger.tell(other, USED_ELSEWHERE, run_id=run_id, at=now, text=text)
         self._unqueued[study] = _Unqueued(decision.runs, seen.arrived)
 
+    def _routed(self, pairs: Sequence[Pair], seen: _Seen) -> tuple[list[Work], list[str]]:
+        """One run for each bundle that looks at one of the pairs, and why it does or does not."""
+        senders = [sender for one in seen.studies for sender in self._index.senders(one)]
+        works: list[Work] = []
+        told: list[str] = []
+        for pair in pairs:
+            routed = self._router.models(pair, senders)
+            bundles = {self._bundle_digests[name]: name for name in reversed(routed.bundles)}  # one bundle, two names
+            works += [Work.of_pair(pair, digest, name) for digest, name in reversed(bundles.items())]
+            told += routed.why
+        return works, told
+
     def _is_answered(self, study: str, code: str, images: list[Instance]) -> bool:
         """Whether somebody should know; whoever got an earlier answer should in any case."""
-        has_pet = any(i.sop_class_uid in PET_CLASSES for i in images)
+        has_pet = any(i.sop_class_uid in PET_CLASSES for i in images) or self._is_drawn_on(study)
         return is_answered(code, self._settings.deliver, has_pet=has_pet) or bool(self._ledger.history(study))
+
+    def _is_drawn_on(self, study: str) -> bool:
+        """Whether a person drew a region for a model that needs no PET: they wait for its answer as for a PET's."""
+        if set(self._router.kinds) <= {"PET/CT"}:
+            return False
+        frames, _ = drawn_on([i for i in self._index.study_instances(study) if is_region(i) and not is_ours(i)])
+        return bool(frames)
 
     def _is_used_elsewhere(self, study: str) -> bool:
         return any(event.event == USED_ELSEWHERE for event in self._ledger.timeline(study))

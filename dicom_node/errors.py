@@ -158,6 +158,7 @@ _STUDY = {
     "pixel-bits-disagree": (412, "Bits of pixel data unclear", CORRECT),
     "ct-values-out-of-range": (413, "CT values are no HU", CORRECT),
     "iodine-unit-unknown": (1171, "Unit of the iodine map unclear", "Export the iodine map in mg/ml, with its unit."),
+    "several-iodine-maps": (1173, "Several iodine maps where one is expected", "Send one iodine map."),
     "iodine-values-out-of-range": (1172, "Iodine map not in mg/ml", "Export the iodine map in mg/ml."),
     # SUV
     "pet-header-mixed": (501, "PET slices disagree in their header", CORRECT),
@@ -261,6 +262,11 @@ _COHORT = {
     "cohort-splits": (1108, "Stored splits of a cohort cannot be read", "Start a new run."),
     "cohort-interrupted": (1109, "A process that reads images was killed", "Use fewer processes, or more memory."),
 }
+_PHANTOM = {
+    "phantom-setting": (1120, "Settings make no phantom cohort", COMMAND),
+    "phantom-folder": (1121, "Folder holds something else than this cohort", "Name a new or an empty folder."),
+    "phantom-no-space": (1122, "Disk too small for the phantom cohort", "Write fewer subjects, or to another disk."),
+}
 _RUN = {
     "run-folder-used": (1201, "Folder holds another run or other files", "Name a new or an empty folder."),
     "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
@@ -285,6 +291,7 @@ ROWS: dict[str, Row] = (
     | _table("operator", SUCCESS, 503, _OPERATOR)
     | _table("operator", SUCCESS, 400, _COMMAND)
     | _table("operator", SUCCESS, 400, _COHORT)
+    | _table("operator", SUCCESS, 400, _PHANTOM)
     | _table("operator", SUCCESS, 400, _RUN)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )

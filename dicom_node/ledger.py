@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,10 +74,10 @@ class Ledger:
         with self.engine.begin() as connection:
             return succession.decide(connection, study_instance_uid, works, at, bases, otherwise)
 
-    def withdraw(self, study_instance_uid: str, subject: str | None, at: float) -> tuple[str, ...]:
+    def withdraw(self, study_instance_uid: str, subjects: Collection[str], at: float) -> tuple[str, ...]:
         """The study has changed: what is about other content, and not out, is superseded.  Returns the run ids."""
         with self.engine.begin() as connection:
-            return succession.withdraw(connection, study_instance_uid, subject, at)
+            return succession.withdraw(connection, study_instance_uid, subjects, at)
 
     def work(self, run_id: str) -> Work:
         """The run as registered.  Raises KeyError where there is none."""

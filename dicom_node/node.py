@@ -107,8 +107,12 @@ def _lock(path: Path) -> TextIO:
             time.sleep(0.1)
 
 
-def _prepare(settings: Settings) -> dict[str, str]:
-    """Make the tables and check the models, in a process of its own; each bundle's digest by its name.
+_Checked = dict[str, tuple[str, str]]
+"""Each bundle's digest, and what it says of itself as JSON: the supervisor itself stays without any model's code."""
+
+
+def _prepare(settings: Settings) -> _Checked:
+    """Make the tables and check the models, in a process of its own.
 
     Raises Refused where a model cannot be served: better now than with the first study.
     """
@@ -118,7 +122,7 @@ def _prepare(settings: Settings) -> dict[str, str]:
     process.start()
     theirs.close()
     try:
-        digests, code, reason = ours.recv()
+        checked, code, reason = ours.recv()
     except EOFError:
         raise Refused(
             "node-not-started", "The node could not prepare its data folder; the lines above say why."
@@ -128,7 +132,7 @@ def _prepare(settings: Settings) -> dict[str, str]:
         ours.close()
     if code:
         raise Refused(code, reason)
-    return dict(digests)
+    return dict(checked)
 
 
 def _check(settings: Settings, answer: Connection) -> None:
@@ -141,7 +145,8 @@ def _check(settings: Settings, answer: Connection) -> None:
     try:
         Index(settings.index_file).close()
         found = {name: find_bundle(name, search=[settings.bundles_dir]) for name in settings.bundles}
-        answer.send(({name: load_bundle(path).digest for name, path in found.items()}, "", ""))
+        checked = {name: load_bundle(path) for name, path in found.items()}
+        answer.send(({n: (bundle.digest, bundle.served.model_dump_json()) for n, bundle in checked.items()}, "", ""))
     except Refused as refused:
         answer.send(({}, refused.code, refused.reason))
     except (OSError, sqlite3.DatabaseError, DatabaseError) as error:
@@ -154,7 +159,7 @@ def _check(settings: Settings, answer: Connection) -> None:
 class _Supervisor:
     settings: Settings
     roles: tuple[str, ...]
-    bundle_digests: dict[str, str]
+    bundles: _Checked
     stopping: bool = False
     posts: list[_Post] = field(default_factory=list)
     address: tuple[str, int] | None = None
@@ -191,7 +196,7 @@ class _Supervisor:
         if "decode" in self.roles and settings.receive.decoded_mb:
             self._add("decoder", partial(_decode, settings))
         if "coordinate" in self.roles:
-            self._add("coordinator", partial(_coordinate, settings, self.bundle_digests))
+            self._add("coordinator", partial(_coordinate, settings, self.bundles))
         if "work" in self.roles:
             self._add("worker", partial(_work, settings))
 
@@ -301,11 +306,13 @@ def _decode(settings: Settings) -> None:
     serve_decoder(settings, stop)
 
 
-def _coordinate(settings: Settings, bundle_digests: dict[str, str]) -> None:
+def _coordinate(settings: Settings, bundles: _Checked) -> None:
     stop = _stop_event()
+    from dicom_node.contracts import Contracts
     from dicom_node.coordinate import Coordinator
 
-    Coordinator(settings, bundle_digests).run(stop)
+    contracts = Contracts.of_json(bundles)
+    Coordinator(settings, contracts.digests, contracts).run(stop)
 
 
 def _work(settings: Settings) -> None:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from inference.facts import Kind
 from inference.suv.tracer import NAMES
 
 MOST_RULES, MOST_PATTERN = 100, 200
@@ -88,6 +89,13 @@ def _names_tracers(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
+def _names_kinds(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for text in patterns:
+        if not any(_pattern(text).search(kind) for kind in get_args(Kind)):
+            raise ValueError(f'"{text}" is nothing that is looked at; that is {", ".join(get_args(Kind))}')
+    return patterns
+
+
 def _some_conditions(conditions: tuple[When, ...]) -> tuple[When, ...]:
     if not conditions:
         raise ValueError("an empty list of conditions says nothing; leave the key out")
@@ -98,6 +106,7 @@ def _some_conditions(conditions: tuple[When, ...]) -> tuple[When, ...]:
 
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_usable)]
 TracerPatterns = Annotated[Patterns, AfterValidator(_names_tracers)]
+KindPatterns = Annotated[Patterns, AfterValidator(_names_kinds)]
 
 
 def _as_table(value: Any) -> Any:
@@ -117,6 +126,7 @@ class When(_Frozen):
     """
 
     calling_ae_title: Patterns | None = Field(None, title="the sender's AE title")
+    images: KindPatterns | None = Field(None, title="what is looked at")
     tracer: TracerPatterns | None = Field(None, title="the tracer")
     radionuclide: Patterns | None = Field(None, title="the radionuclide")
     body_part_examined: Patterns | None = Field(None, title="Body Part Examined")
@@ -124,6 +134,7 @@ class When(_Frozen):
     study_description: Patterns | None = Field(None, title="Study Description")
     series_description: Patterns | None = Field(None, title="the PET's Series Description")
     ct_series_description: Patterns | None = Field(None, title="the CT's Series Description")
+    contrast_agent: Patterns | None = Field(None, title="the CT's contrast agent")
     station_name: Patterns | None = Field(None, title="Station Name")
     institution_name: Patterns | None = Field(None, title="Institution Name")
     manufacturer: Patterns | None = Field(None, title="Manufacturer")
@@ -134,6 +145,7 @@ class When(_Frozen):
     patient_size: Numbers | None = Field(None, title="Patient's Size in m")
     pet_slices: Numbers | None = Field(None, title="the number of PET slices")
     pet_slice_thickness: Numbers | None = Field(None, title="the PET's Slice Thickness in mm")
+    ct_slices: Numbers | None = Field(None, title="the number of CT slices")
     ct_slice_thickness: Numbers | None = Field(None, title="the CT's Slice Thickness in mm")
     all_: Annotated[tuple[When, ...], AfterValidator(_some_conditions)] | None = Field(None, alias="all")
     any_: Annotated[tuple[When, ...], AfterValidator(_some_conditions)] | None = Field(None, alias="any")

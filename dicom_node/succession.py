@@ -10,7 +10,7 @@ superseded, and then has a successor that names it, or not at all.  Requests to 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,14 +144,14 @@ def _occasions(work: Work, before: Sequence[Mapping[str, Any]], there: _Study) -
     return (*(Occasion(kind) for kind in again.SAID if kind in kinds), *(Occasion("asked", text) for text in said))
 
 
-def withdraw(connection: sa.Connection, study: str, subject: str | None, at: float) -> tuple[str, ...]:
-    """Supersede what counts, is about other content than ``subject`` (None: any), and has not begun to go out.
+def withdraw(connection: sa.Connection, study: str, subjects: Collection[str], at: float) -> tuple[str, ...]:
+    """Supersede what counts, is about other content than ``subjects`` (none: all), and has not begun to go out.
 
     For a study that has changed and is not decided anew.  Returns the run ids.
     """
     current = [row for row in _rows(connection, study) if row["superseded"] is None]
     out = _out(connection, [row["run_id"] for row in current])
-    stale = [r["run_id"] for r in current if r["run_id"] not in out and _subject(r) != subject]
+    stale = [r["run_id"] for r in current if r["run_id"] not in out and _subject(r) not in subjects]
     _supersede(connection, study, stale, at, "the study has changed since, and is judged again")
     return tuple(stale)
 

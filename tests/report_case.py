@@ -16,6 +16,7 @@ from inference.facts import (
     Caution,
     Code,
     Instance,
+    Kind,
     Lesion,
     ModelFacts,
     Pair,
@@ -25,6 +26,7 @@ from inference.facts import (
     Saliency,
     Series,
     SuvRule,
+    TakenValue,
     Uptake,
     Volume,
 )
@@ -50,6 +52,11 @@ REPORTED = Prediction("reported", 0.734, (0.593, 0.846), True, "outside", ("phan
 INSIDE = replace(REPORTED, applicability="inside", applicability_reasons=())
 WITHHELD = Prediction("withheld", None, None, None, "outside", ("slice spacing 9 mm",))
 NO_LESION = Prediction("none", None, None, None, "unknown")
+VALUES = (
+    TakenValue("age", "Age", "a", 63.0, "header"),
+    TakenValue("cga", "Chromogranin A", "ug/l", None, "table"),
+    TakenValue("grade", "Grade", "", "G2", "table"),
+)
 PATIENT = {
     "PatientName": "Müller^Jörg",
     "PatientID": "P-1",
@@ -249,6 +256,51 @@ def make_analysis(
         saliency=saliency,
         model=MODEL,
         cautions=(Caution("uptake-time", "Uptake time 45 min; the model was trained on 55 to 75 min."),),
+    )
+
+
+IODINE_SCALE = 100  # stored values of an iodine map, one mg/ml
+
+
+def without_pet(
+    folder: Path, kind: Kind, *, prediction: Prediction = INSIDE, saliency: bool = False, source: str = "RTSTRUCT"
+) -> Analysis:
+    """A CT alone (a body of 40 HU) or an iodine map (of 0.3 mg/ml) with one lesion that a person drew, and a verdict.
+
+    The model takes three values beside the images, of which one is missing.
+    """
+    with_pet = make_analysis(folder, size=(20, 60, 64), spacing_mm=(5.0, 5.0, 5.0), prediction=prediction)
+    grid, region = with_pet.pet, with_pet.lesions[0].region
+    body = grid.array > 0.5
+    iodine = kind == "iodine map"
+    array = np.where(body, 0.3, 0.0).astype(np.float32) if iodine else np.where(body, 40, -1000).astype(np.int16)
+    array[region.slices][region.mask] = 2.1 if iodine else 75
+    image = replace(grid, array=array)
+    stored = replace(image, array=array * IODINE_SCALE) if iodine else image
+    series = write_series(folder / "alone", "CT", stored, {**PATIENT, "SeriesDescription": kind})
+    voxels = np.argwhere(region.full(array.shape))
+    lesion = Lesion(
+        number=1,
+        tracking_name="Lesion 1",
+        source=source,
+        region=region,
+        volume_ml=float(region.mask.sum() * image.voxel_ml),
+        mean_hu=None if iodine else 75.0,
+        centroid_lps_mm=tuple(image.to_lps(voxels.mean(axis=0)).tolist()),
+        uptake=None,
+        mean_iodine=2.1 if iodine else None,
+    )
+    return Analysis(
+        pair=Pair(pet=None, ct=series, region=None, kind=kind),
+        suv=None,
+        ct=image,
+        rule=None,
+        lesions=(lesion,),
+        prediction=prediction,
+        saliency=with_pet.saliency if saliency else None,
+        model=MODEL,
+        cautions=(),
+        values=VALUES,
     )
 
 

@@ -60,14 +60,21 @@ def calibrate(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -> 
 
 
 def fit_temperature(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """The temperature that makes σ(score ÷ T) most likely (Guo et al. 2017)."""
+    """The temperature that makes the labels most likely under σ(score ÷ T) (Guo et al. 2017).
+
+    Labels are softened as Platt (1999) does, to (n₁ + 1) ÷ (n₁ + 2) and 1 ÷ (n₀ + 2): a few subjects that are told
+    apart without a fault would else ask for certainty.
+    """
     from scipy.optimize import minimize_scalar
 
-    signed = np.where(positive, scores, -scores).astype(float)
-    found = minimize_scalar(
-        lambda log_t: np.logaddexp(0.0, -signed * math.exp(-log_t)).mean(),
-        bounds=(math.log(HARDEST), math.log(SOFTEST)),
-    )
+    ones = int(positive.sum())
+    target = np.where(positive, (ones + 1.0) / (ones + 2.0), 1.0 / (len(positive) - ones + 2.0))
+
+    def unlikelihood(log_t: float) -> float:
+        logit = scores.astype(float) * math.exp(-log_t)
+        return float((np.logaddexp(0.0, logit) - target * logit).mean())
+
+    found = minimize_scalar(unlikelihood, bounds=(math.log(HARDEST), math.log(SOFTEST)))
     return math.exp(round(float(found.x), 6))
 
 

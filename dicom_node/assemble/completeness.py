@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
+from dicom_node.assemble.kinds import ONLY_PET_CT
 from dicom_node.assemble.pairing import SetAside, assemble, number_of_slices
-from dicom_node.assemble.series import CT_CLASSES
+from dicom_node.assemble.series import CT_CLASSES, is_iodine
 from dicom_node.sections import Assemble
-from inference.facts import Instance, Pair, Refused, Series
+from inference.facts import Instance, Kind, Pair, Refused, Series
 
 GAPS_OF_SILENCE = 5  # a series that is quiet for five of its usual gaps between slices has ended
 
@@ -43,31 +44,43 @@ class Traffic:
 class Before:
     """What was decided for the study so far.
 
-    ``times``: how often a pair was; ``images_digest``: that of the last pair without its region.
+    ``times``: how often a pair was; ``images``: digests of the last pairs without their regions.
     """
 
     times: int = 0
-    images_digest: str = ""
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Analyse this pair now."""
+    """Analyse this pair now, and ``further`` ones: what the same study is for models of another kind."""
 
     pair: Pair
     why: str
+    further: tuple[Pair, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All of them."""
+        return (self.pair, *self.further)
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Look again at ``until`` (same clock), or when something arrives or an association ends.
 
-    ``pair``: what the study is at the moment, None where it is none.
+    ``pair``: what the study is at the moment, None where it is none; ``further``: as ``Complete.further``.
     """
 
     until: float
     why: str
     pair: Pair | None = None
+    further: tuple[Pair, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All of them."""
+        return (*((self.pair,) if self.pair else ()), *self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +101,44 @@ def judge(
     rules: Assemble,
     set_aside: SetAside = (),
     before: Before = FIRST,
+    kinds: Sequence[Kind] = ONLY_PET_CT,
 ) -> Verdict:
-    """Is the study complete, is it worth waiting, or is it refused?"""
+    """Is the study complete, is it worth waiting, or is it refused?
+
+    ``kinds``: what it is looked at as (``kinds_of``).  Of several, all are waited for, and one that can be analysed is
+    enough: why another cannot stands in ``Complete.why``.
+    """
+    found = [_judge_as(kind, instances, traffic, now, rules, set_aside, before) for kind in kinds]
+    return found[0] if len(found) == 1 else _all_of(found)
+
+
+def _all_of(found: Sequence[Verdict]) -> Verdict:
+    waits = [verdict for verdict in found if isinstance(verdict, Wait)]
+    ready = [verdict for verdict in found if isinstance(verdict, Complete)]
+    if waits:
+        pairs = tuple(pair for verdict in found if not isinstance(verdict, GiveUp) for pair in verdict.pairs)
+        first = min(waits, key=lambda wait: wait.until)
+        return Wait(first.until, first.why, pairs[0] if pairs else None, pairs[1:])
+    if not ready:
+        return found[0]
+    lacking = [f"Beside it, {v.refused.code}: {v.refused.reason}" for v in found if isinstance(v, GiveUp)]
+    return Complete(ready[0].pair, ". ".join([ready[0].why, *lacking]), tuple(verdict.pair for verdict in ready[1:]))
+
+
+def _judge_as(
+    kind: Kind,
+    instances: Sequence[Instance],
+    traffic: Traffic,
+    now: float,
+    rules: Assemble,
+    set_aside: SetAside,
+    before: Before,
+) -> Verdict:
     try:
         pair = assemble(
             instances,
             set_aside,
+            kind=kind,
             margin_mm=rules.margin_mm,
             two_studies=rules.two_studies,
             region_names=rules.region_names,
@@ -107,7 +152,7 @@ def judge(
         silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
         until = max(traffic.last + silence, *(_end_of(series, traffic, rules) for series in pair.series))
         return _after(until, now, Complete(pair, f"{why}; silent long enough"), why, pair)
-    evidence = "Number of Slices and an unbroken CT say complete"
+    evidence = "Number of Slices and an unbroken CT say complete" if pair.pet else "an unbroken series says complete"
     done = Complete(pair, evidence)
     if traffic.open_associations:
         why = "all slices are here, but an association is still open"
@@ -134,7 +179,7 @@ def _patience(pair: Pair, before: Before, rules: Assemble) -> float:
 
     It doubles from decision to decision, up to the time after which a study with holes is refused.
     """
-    if not before.times or replace(pair, region=None).digest == before.images_digest:
+    if not before.times or replace(pair, region=None).digest in before.images:
         return 0.0
     return min(rules.quiet_s * 2.0 ** min(before.times - 1, 30), max(rules.give_up_s, rules.quiet_s))
 
@@ -157,6 +202,8 @@ def _doubt(pair: Pair, instances: Sequence[Instance]) -> str:
         return part
     series = pair.ct.series_instance_uid
     numbers = [i.get("InstanceNumber") for i in instances if i.series_instance_uid == series and _is_ct(i)]
+    if pair.pet is None and is_iodine(pair.ct.instances[0]):  # it may share its series with other images
+        numbers = [i.get("InstanceNumber") for i in pair.ct.instances]
     if not _unbroken(numbers):
         return "the CT's Instance Numbers are missing or have a hole"
     return ""

@@ -1,4 +1,4 @@
-"""A PET series and the CT that belongs to it, checked as far as headers can tell, before a pixel is read."""
+"""What of a study is looked at (a PET and its CT, a CT or an iodine map alone), checked before a pixel is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_node.assemble.regions import regions_left_out
 from dicom_node.assemble.selection import Selection, select
 from dicom_node.assemble.series import extent_mm, is_ours, normal
 from dicom_node.assemble.story import tell
-from inference.facts import Caution, FloatArray, Instance, Pair, Refused, Series
+from inference.facts import Caution, FloatArray, Instance, Kind, Pair, Refused, Series
 from inference.geometry.volume import Stack, stack
 from inference.reading.instance import reading_cautions
 from inference.regions.region_names import TUMOUR_NAMES
@@ -30,12 +30,14 @@ def assemble(
     instances: Iterable[Instance],
     set_aside: SetAside = (),
     *,
+    kind: Kind = "PET/CT",
     margin_mm: float = MARGIN_MM,
     two_studies: bool = False,
     region_names: Sequence[str] = TUMOUR_NAMES,
 ) -> Pair:
     """The pair of a study, from its instances in any order and what was set aside while reading them.
 
+    ``kind``: of another than "PET/CT" it is the CT or iodine map alone, on the grid of its own images.
     ``two_studies``: the CT may be of another study, whose instances are among them then (``two_studies.py``).
     ``region_names``: which names say lesion, where several region objects are there (``regions.choose_region``).
 
@@ -47,10 +49,12 @@ def assemble(
     """
     instances = [i for i in instances if not is_ours(i)]
     try:
-        selection = select(instances, region_names)
+        selection = select(instances, region_names, kind)
     except Refused as refused:
         raise _unreadable(instances, set_aside, refused) from None
     try:
+        if kind != "PET/CT":
+            return _alone(kind, instances, selection, set_aside)
         return _pair(instances, selection, set_aside, margin_mm, two_studies)
     except Refused as refused:
         refused.facts.setdefault("choices", selection.choices)
@@ -83,10 +87,27 @@ def _pair(
     )
 
 
-def _stacked(images: Sequence[Instance], modality: str) -> Stack:
+def _alone(kind: Kind, instances: Sequence[Instance], selection: Selection, set_aside: SetAside) -> Pair:
+    refuse_two_patients(instances)
+    _refuse_set_aside(selection, set_aside)
+    ct = _stacked(selection.ct, kind, may_regrid=False)
+    region = selection.region
+    cautions = [*selection.cautions, *ct.cautions, *_unread_regions(instances, set_aside)]
+    cautions += reading_cautions([*ct.instances, *([region] if region else [])])
+    return Pair(
+        pet=None,
+        ct=_series(ct, selection.ct_why),
+        region=region,
+        cautions=tuple(dict.fromkeys(cautions)),
+        story=tell(selection.choices),
+        kind=kind,
+    )
+
+
+def _stacked(images: Sequence[Instance], modality: str, *, may_regrid: bool = True) -> Stack:
     """The slices in their order.  A refusal says which of the two volumes it is about, and where slices are missing."""
     try:
-        return stack(images)
+        return stack(images, may_regrid=may_regrid)
     except Refused as refused:
         places = [f"{mm:g}" for mm in refused.facts.get("missing_along_normal_mm", ())][:NAMED_PLACES]  # type: ignore[attr-defined]
         where = f" Missing are the positions {', '.join(places)} mm along the slices' normal." if places else ""
@@ -123,12 +144,13 @@ def _several_studies(selection: Selection, allowed: bool) -> list[Caution]:
 def _refuse_set_aside(selection: Selection, set_aside: SetAside) -> None:
     """An instance of the chosen series that could not be read means that the series is incomplete."""
     present = {i.sop_instance_uid for i in (*selection.pet, *selection.ct)}
-    chosen = {selection.pet[0].series_instance_uid, selection.ct[0].series_instance_uid}
+    chosen = {i.series_instance_uid for i in (*selection.pet, *selection.ct)}
+    modalities = ("PT", "CT") if selection.pet else ("CT",)
     for _, refused in set_aside:
         if _harmless(refused, present):
             continue
         series = refused.facts.get("series_instance_uid")
-        if series in chosen or (series is None and refused.facts.get("modality", "PT") in ("PT", "CT")):
+        if series in chosen or (series is None and refused.facts.get("modality", "CT") in modalities):
             raise _incomplete(refused)
 
 
@@ -155,7 +177,7 @@ def _incomplete(refused: Refused) -> Refused:
 def _unreadable(instances: Sequence[Instance], set_aside: SetAside, otherwise: Refused) -> Refused:
     """Where PET or CT is missing, an unreadable file is the better reason."""
     present = {i.sop_instance_uid for i in instances}
-    if otherwise.code in ("no-pet", "no-ct"):
+    if otherwise.code in ("no-pet", "no-ct", "no-pet-ct"):
         for _, refused in set_aside:
             if refused.code not in NOT_OF_THE_STUDY and not _harmless(refused, present):
                 refused.facts.setdefault("choices", otherwise.facts.get("choices", ()))

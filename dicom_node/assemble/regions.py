@@ -64,6 +64,11 @@ def _one_of_several(taken: Instance, count: int, what: str) -> tuple[Caution, ..
     return (Caution("several-regions", text),) if count > 1 else ()
 
 
+def is_region(instance: Instance) -> bool:
+    """Whether it is an RTSTRUCT or a SEG."""
+    return instance.sop_class_uid in REGION_CLASSES
+
+
 def drawn_on(regions: Sequence[Instance]) -> tuple[frozenset[str], frozenset[str]]:
     """Frames of Reference in which people drew regions, and the series on whose images they say that they did."""
     by_people = [region for region in regions if _why_not_a_persons(region) is None]

@@ -67,7 +67,7 @@ def select(
         record.left_out(group, NO_CT_OF_A_PET)
     try:
         pet, pet_why = _choose_pet(pets, record)
-        ct, ct_why = _choose_ct(cts, pet, record)
+        ct, ct_why = _choose_ct(cts, pet, record, maps)
     except Refused as refused:
         refused.facts["choices"] = tuple(record.choices)
         raise
@@ -218,7 +218,9 @@ def _one_of_equals(equals: list[_Group], record: Record) -> _Group:
 # ----------------------------------------------------------------------------------------------------------------- CT
 
 
-def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Group, str]:
+def _choose_ct(
+    cts: Sequence[_Group], pet: _Group, record: Record, maps: Sequence[_Group]
+) -> tuple[_Group, str]:
     frame = frame_of_reference(pet)
     if not frame:
         raise Refused(
@@ -237,7 +239,7 @@ def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record) -> tuple[_Gro
         if group not in parallel:
             record.left_out(group, Fault("another-plane", "its slices lie in another plane than the PET's"))
     if not parallel:
-        raise nearest(cts, record) or Refused(
+        raise nearest([*cts, *maps], record) or Refused(
             "no-ct", "The study has no CT series that belongs to the PET: send the CT of the same examination."
         )
     chosen = min(parallel, key=lambda g: rank(g, pet))

@@ -56,7 +56,7 @@ def _register(name: str, text: str) -> None:
         ] = False,
         seed: Annotated[int, typer.Option(help="Of folds and networks.")] = 0,
         jobs: Annotated[int, typer.Option(min=1, max=64, help="Fits at a time.")] = 1,
-        device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+        device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
         skip_bad: Annotated[
             bool, typer.Option("--skip-bad", help="Leave unreadable studies out, and list them.")
         ] = False,

@@ -1,6 +1,6 @@
 """What the commands share: the program, its exit codes, how answers and complaints are printed.
 
-Exit codes: 0 done, 2 wrong usage, 3 refused with a reason, 4 failed.
+Exit codes: 0 done, 2 wrong usage, 3 refused with a reason, 4 failed, 130 stopped by Ctrl-C with all work saved.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     check_places(analysis.grid, pair.reference.instances)
     with _source_values_as_they_are():
         evidence = Evidence.of(pair.reference.instances[0], pair.digest, analysis.model, run)
-        evidence = replace(evidence, lossy=Lossy.of(pair.images))
+        evidence = replace(evidence, lossy=Lossy.of(pair.images), images=pair.kind)
         analysis = replace(analysis, cautions=(*analysis.cautions, *evidence.cautions))
         folder.mkdir(parents=True, exist_ok=True)
         parts = segmentation.segments(verdict.shown_lesions(analysis.lesions), evidence)
@@ -77,14 +77,15 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         replaces = bool(run.predecessors)
         pixels = drawn.key_image(analysis, evidence.say_in_pictures, replaces=replaces)
         writers: Mapping[str, Writer] = {**OPTIONAL, "pdf": partial(pdf.printed_report, key_image=pixels)}
-        extra = _Extra()
-        for kind in (kind for kind in writers if kind in run.also):
+        without = _without_basis(analysis)
+        extra = _Extra(cautions=list({c: None for kind, c in without.items() if kind in (*DEFAULT, *run.also)}))
+        for kind in (kind for kind in writers if kind in run.also and kind not in without):
             extra.add(kind, partial(writers[kind], analysis, evidence, parts), evidence, folder)
         analysis = replace(analysis, cautions=(*analysis.cautions, *extra.cautions))
         objects: dict[str, Sequence[Dataset]] = {
             "seg": [seg] if seg is not None else [],
             "key_image": [_key_image(pixels, analysis, evidence, folder)],
-            "heatmap": [heatmap.heatmap_capture(analysis, evidence)],
+            "heatmap": [] if "heatmap" in without else [heatmap.heatmap_capture(analysis, evidence)],
             **extra.objects,
         }
         objects["sr_viewer"] = [sr_viewer.viewer_report(analysis, evidence, parts)] if parts else []
@@ -98,6 +99,22 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         )
     _remove_others(written, folder)
     return written
+
+
+def _without_basis(analysis: Analysis) -> dict[str, Caution]:
+    """The kinds of objects that show what such images have not, and what to say of it.
+
+    Of a PET/CT all are made: the heatmap is worth reading without saliency too.
+    """
+    if analysis.pair.pet is not None:
+        return {}
+    without_pet = "The rotating projection is left out: it shows a PET, and there is none."
+    found = {"mip": Caution("left-out-without-pet", without_pet)}
+    if verdict.shown_saliency(analysis) is None:
+        text = "Heatmap and saliency map are left out: the model gives no saliency for this study, or it is withheld."
+        without_saliency = Caution("left-out-without-saliency", text)
+        found |= dict.fromkeys(("heatmap", "captures", "parametric_map"), without_saliency)
+    return found
 
 
 def refused(
@@ -179,7 +196,8 @@ def _source_values_as_they_are() -> Iterator[None]:
 
 
 def _key_image(pixels: Pixels, analysis: Analysis, evidence: Evidence, folder: Path) -> Dataset:
-    what = "Key image: axial, coronal and sagittal cuts through the index lesion, PET projection, result as text"
+    projection = "PET projection, " if analysis.pair.pet else ""
+    what = f"Key image of {analysis.pair.kind}: axial, coronal and sagittal cuts, {projection}result as text"
     sources = [analysis.pair.reference.instances[views.key_slice(analysis)]]
     return key_image.key_image_capture(_save_png(pixels, folder), evidence, sources, what)
 

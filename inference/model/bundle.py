@@ -116,6 +116,16 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(path, digest, served, members, statistics, _heads(files, served))
 
 
+def read_contract(path: Path) -> tuple[Served, str]:
+    """What a bundle says of itself, and its digest; its other files are not read, so they are not checked either.
+
+    Raises ``Refused``: ``bundle-not-found``, ``bundle-manifest``, ``bundle-too-large``, ``bundle-altered``,
+    ``bundle-metadata``.
+    """
+    manifest, digest = _read_manifest(path)
+    return _served(_read_checked(path, METADATA, manifest.files[METADATA])), digest
+
+
 def save_bundle(
     out: Path,
     served: Served,

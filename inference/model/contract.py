@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inference.facts import Instance, Kind, Pair, Tracer
-from inference.model.served import Served
 from inference.reading.header import listed
 from inference.suv.patient import age_years
 from inference.suv.tracer import tracer_of
+
+if TYPE_CHECKING:
+    from inference.model.served import Served
 
 
 @dataclass(frozen=True, slots=True)

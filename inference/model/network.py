@@ -88,6 +88,10 @@ class FusionNet(Network):
         if with_maximum:
             self.resnet.fc = nn.Linear(2 * resnet.fc.in_features, CLASSES)
 
+    @property
+    def embedding_width(self) -> int:
+        return int(self.resnet.fc.in_features)
+
     def features(self, x: Tensor) -> Tensor:
         return last_stage(self.resnet, x)
 

@@ -21,6 +21,11 @@ class Network(nn.Module):
     network takes none.  Logits (batch, 2) = ``head(features(x), values)``.
     """
 
+    @property
+    def embedding_width(self) -> int:
+        """Length of the penultimate layer."""
+        raise NotImplementedError
+
     def features(self, x: Tensor) -> Tensor:
         """Output of the last stage, (batch, width, slice, row, column); cell i is centred on input voxel i × stride."""
         raise NotImplementedError

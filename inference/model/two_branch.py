@@ -77,6 +77,10 @@ class TwoBranchNet(Network):
         joined = len(settings.branches) * settings.image_width + (settings.value_width if settings.values else 0)
         self.fc = nn.Linear(joined, CLASSES)
 
+    @property
+    def embedding_width(self) -> int:
+        return self.fc.in_features
+
     def features(self, x: Tensor) -> Tensor:
         """(batch, branches × width, slice, row, column): a Grad-CAM over all maps is the sum of the branches'."""
         parts = [last_stage(trunk, x[:, [c]]) for trunk, c in zip(self.trunks, self.channels, strict=True)]

@@ -68,6 +68,10 @@ class ValueNet(Network):
         self.dropout = nn.Dropout(settings.dropout)
         self.fc = nn.Linear(width + (settings.value_width if settings.values else 0), CLASSES)
 
+    @property
+    def embedding_width(self) -> int:
+        return self.fc.in_features
+
     def features(self, x: Tensor) -> Tensor:
         return last_stage(self.resnet, x[:, self.takes] if self.takes else x)
 

@@ -34,7 +34,7 @@ KEYS = [
     *("series_description", "created", "node_version", "model", "model_statement", "research_use_only"),
     *("content", "language", "model_parameters", "prediction", "lesions", "lesion_count", "suv_rule"),
     *("suv_also", "suv_inputs", "warnings", "comments", "refusal_code", "refusal_class", "refusal_reason"),
-    *("refusal_advice", "replaces", "replaced_by", "members", "counts", "patient"),
+    *("refusal_advice", "replaces", "replaced_by", "members", "counts", "values", "patient"),
 ]
 LESION_KEYS = [
     *("tracking_id", "tracking_uid", "segment_number", "image_sop_instance_uid", "source", "measures"),

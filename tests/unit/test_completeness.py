@@ -135,7 +135,7 @@ def after(before: Before, instances: list[Instance], quiet_s: float, open_associ
     return judge(instances, Traffic(LAST, {}, open_associations), LAST + quiet_s, RULES, before=before)
 
 
-DECIDED = Before(1, assemble([*pet(), *ct()]).digest)
+DECIDED = Before(1, frozenset([assemble([*pet(), *ct()]).digest]))
 
 
 @pytest.mark.parametrize(("times", "patience_s"), [(1, 15.0), (2, 30.0), (4, 120.0), (7, 600.0), (2000, 600.0)])

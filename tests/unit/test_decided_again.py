@@ -160,7 +160,7 @@ def test_a_model_of_another_name_replaces_the_one_that_nobody_asks_any_more(ledg
     (second,) = decide(ledger, replace(work(0, "newer"), run_id="n"), basis=replace(BASIS, model="newer"))
     assert ledger.replaces(second) == (first,)
     assert [o.kind for o in ledger.occasions(second)] == ["model"]
-    assert ledger.withdraw(STUDY, None, 3.0) == (second,)
+    assert ledger.withdraw(STUDY, [], 3.0) == (second,)
     (third,) = decide(ledger, replace(work(1, "newer"), run_id="m"))
     assert ledger.replaces(third) == (first,), "the second never went out"
     done(ledger, third)

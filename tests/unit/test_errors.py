@@ -19,6 +19,7 @@ ONLY_CHOICES = {  # reasons why a series was left out beside one that was taken:
     "already-normalised",
     "another-pet",
     "another-ct",
+    "of-another-kind",
     "older-region",
     "automatic-region",
     "rejected-region",

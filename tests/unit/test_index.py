@@ -271,7 +271,7 @@ def test_what_an_older_version_wrote_is_kept_and_completed(tmp_path: Path) -> No
     assert second["superseded"] is None
     assert ledger.begin_delivery("first", "pacs")
     assert ledger.deliveries("second")[0].state == "waiting"
-    assert ledger.withdraw(STUDY, None, 9.0) == ("second",)
+    assert ledger.withdraw(STUDY, [], 9.0) == ("second",)
     ledger.close()
     with sqlite3.connect(file) as connection:
         begun = dict(connection.execute("SELECT run_id, begun FROM outbox").fetchall())

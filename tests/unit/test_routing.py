@@ -28,7 +28,7 @@ def pair(pet_header: dict[str, Any] | None = None, ct_header: dict[str, Any] | N
 
 
 def router(*rules: dict[str, Any]) -> Router:
-    return Router([Route.model_validate(rule) for rule in rules], "demo")
+    return Router([Route.model_validate(rule) for rule in rules], ["demo"])
 
 
 LUNG = {"name": "lung", "bundle": "lung-fdg", "when": {"tracer": "fdg", "body_part_examined": ["*CHEST*", "LUNG"]}}

@@ -93,7 +93,7 @@ def test_a_successor_that_never_went_out_passes_its_predecessor_on(ledger: Ledge
     (first,) = decide(ledger, work(0))
     ledger.begin_delivery(first, "pacs")
     (second,) = decide(ledger, work(1))
-    assert ledger.withdraw(STUDY, work(2).subject, 2.0) == (second,)
+    assert ledger.withdraw(STUDY, [work(2).subject], 2.0) == (second,)
     (third,) = decide(ledger, work(2))
     assert ledger.replaces(third) == (first,)
 
@@ -147,12 +147,12 @@ def test_content_that_counts_again_is_a_run_of_its_own(ledger: Ledger) -> None:
 
 def test_only_what_is_stale_and_not_out_is_withdrawn(ledger: Ledger) -> None:
     (first,) = decide(ledger, work(0))
-    assert ledger.withdraw(STUDY, work(0).subject, 2.0) == ()
-    assert ledger.withdraw(STUDY, None, 2.0) == (first,)
-    assert ledger.withdraw(STUDY, None, 3.0) == ()
+    assert ledger.withdraw(STUDY, [work(0).subject], 2.0) == ()
+    assert ledger.withdraw(STUDY, [], 2.0) == (first,)
+    assert ledger.withdraw(STUDY, [], 3.0) == ()
     (second,) = decide(ledger, work(0))
     ledger.begin_delivery(second, "pacs")
-    assert ledger.withdraw(STUDY, None, 4.0) == ()
+    assert ledger.withdraw(STUDY, [], 4.0) == ()
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from inference.reading.iodine import why_no_hu
 from inference.regions.region import given_lesions
 from inference.suv.rule import suv_rule
 from inference.suv.tracer import tracer_of
-from training.cohort.study import Study
+from training.cohort.study import IMAGES, Study
 from training.cohort.volumes import as_hu, as_iodine, as_suv, is_volume_file, read_volume
 
 ROLES_OF: dict[Kind, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ ROLES_OF: dict[Kind, tuple[str, ...]] = {
     "iodine map": ("iodine", "region"),
 }
 NO_LOSS = frozenset({"not-dicom", "media-directory"})  # files of a folder that are no image
-ONE_SPACE = "1.2.826.0.1.3680043.8.498.0"  # stands for "the space of the files of this row", which name none
+ONE_SPACE = "the files of one row"  # in place of a Frame of Reference UID, which such files do not have
 UNREADABLE = "cohort-image"
 
 
@@ -42,7 +42,7 @@ class Images:
 
     ``suv``: SUVbw (g/ml), None without PET.  ``image``: CT (HU) or iodine map (mg/ml), on its own grid.  ``region``: on
     ``grid``; ``on_ct`` the same on the CT's where a person drew it.  ``source``: "RTSTRUCT", "SEG", "mask",
-    "automatic" (a proposal, not confirmed), "" without region.  ``sources``: role → digest of its voxels.
+    "automatic" (a proposal, not confirmed), "" without region.
     """
 
     kind: Kind
@@ -105,16 +105,15 @@ def load_images(study: Study, kind: Kind, region_names: Sequence[str], *, region
     )
 
 
-def content_digest(study: Study, kind: Kind) -> str:
-    """SHA-256 (hex) over the bytes of all files of the row's images, whatever they are called."""
-    whole = hashlib.sha256()
-    for role in ROLES_OF[kind]:
+def content_digests(study: Study) -> dict[str, str]:
+    """Role → SHA-256 (hex) over the bytes of all its files, whatever they are called; "" for an empty cell."""
+    found = {}
+    for role in IMAGES:
         path: Path | None = getattr(study, role)
         files = [] if path is None else [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-        whole.update(f"{role} {len(files)}\n".encode())
-        for one in sorted(_file_digest(file) for file in files):
-            whole.update(one.encode())
-    return whole.hexdigest()
+        lines = "\n".join(sorted(_file_digest(file) for file in files))
+        found[role] = hashlib.sha256(lines.encode()).hexdigest() if files else ""
+    return found
 
 
 def _file_digest(file: Path) -> str:

@@ -158,11 +158,13 @@ def _spreadsheet(file: Path) -> tuple[list[Numbered], list[Finding]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of parts that have no cells (validation, styles)
-            book = load_workbook(file, read_only=True, data_only=True)
+            shown, written = (load_workbook(file, read_only=True, data_only=only) for only in (True, False))
             try:
-                return _first_sheet(book)
+                rows, findings = _first_sheet(shown)
+                return rows, [*findings, *_without_value(rows, written)]
             finally:
-                book.close()
+                shown.close()
+                written.close()
     except Exception as error:  # noqa: BLE001 - whatever a broken file makes the XML reader raise
         raise unreadable(file, f"it is a damaged XLSX file ({type(error).__name__}); save it again") from None
 
@@ -176,6 +178,18 @@ def _first_sheet(book: object) -> tuple[list[Numbered], list[Finding]]:
     more = [sheet.title for sheet in others if any(any(v is not None for v in r) for r in _top(sheet))]
     text = f"only the first sheet is read; {len(more)} other(s) hold cells too"
     return rows, [Finding("warning", "several-sheets", text)] if more else []
+
+
+def _without_value(rows: Sequence[Numbered], written: object) -> list[Finding]:
+    """Formulas whose result was never stored: their cells look empty."""
+    count, first = 0, None
+    sheet = written.worksheets[0]  # type: ignore[attr-defined]
+    for (number, cells), formulas in zip(rows, sheet.iter_rows(values_only=True, max_row=MOST_ROWS + 2), strict=False):
+        for cell, formula in zip(cells, formulas, strict=False):
+            if not cell and isinstance(formula, str) and formula.startswith("="):
+                count, first = count + 1, first or number
+    text = f"{count} formula(s) have no stored result; open the file in a spreadsheet program and save it again"
+    return [Finding("error", "formula-without-value", text, first)] if count else []
 
 
 def _top(sheet: object) -> Iterator[tuple[object, ...]]:

@@ -120,7 +120,7 @@ def _how(info: ValidationInfo) -> Reading:
 
 def _binary(text: str, rule: str) -> int:
     try:
-        return LABELS[text.lower().removesuffix(".0")]
+        return LABELS[text.lower().removesuffix(".0").removesuffix(",0")]
     except KeyError:
         raise ValueError(rule) from None
 

@@ -66,7 +66,13 @@ class Cohort:
             study.model_dump(mode="json", exclude={"row", *IMAGES}) | {"values": [c.values[i] for c in self.columns]}
             for i, study in enumerate(self.studies)
         ]
-        said = {"rows": rows, "columns": [(c.name, c.unit) for c in self.columns], "region_names": self.region_names}
+        groups = {name: list(texts) for name, texts in self.groups.items()}
+        said = {
+            "rows": rows,
+            "groups": groups,
+            "columns": [(c.name, c.unit) for c in self.columns],
+            "region_names": self.region_names,
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

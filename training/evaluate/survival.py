@@ -21,12 +21,16 @@ TIMES_MONTHS = (12.0, 24.0)
 
 @dataclass(frozen=True, slots=True)
 class SurvivalCurve:
-    """Kaplan–Meier: ``survival`` from ``months`` on (steps), 95 % band (log−log); ``median`` may be infinite."""
+    """Kaplan–Meier: ``survival`` from ``months`` on (steps), 95 % band (log−log), ``at_risk`` just before each month.
+
+    ``median`` is infinite where the curve does not reach one half.
+    """
 
     months: Months
     survival: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
+    at_risk: npt.NDArray[np.int64]
     median: float
     subjects: int
     events: int
@@ -67,6 +71,7 @@ def kaplan_meier(months: Months, events: Labels) -> SurvivalCurve:
         survival.to_numpy(float),
         band.iloc[:, 0].fillna(1.0).to_numpy(float),
         band.iloc[:, 1].fillna(1.0).to_numpy(float),
+        fitted.event_table["at_risk"].to_numpy(np.int64),
         float(fitted.median_survival_time_),
         len(months),
         int(np.sum(events)),

@@ -133,7 +133,9 @@ def pet_image(exam: Examination, grid: Grid, index: int, stored: npt.NDArray[np.
     ds.ImageType = ["ORIGINAL", "PRIMARY"]
     ds.SeriesDescription = "PET WB AC (PHANTOM)"
     ds.PatientOrientationCodeSequence = [code_item("102538003", "SCT", "recumbent")]
-    ds.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [code_item("40199007", "SCT", "supine")]
+    ds.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = [
+        code_item("40199007", "SCT", "supine")
+    ]
     ds.PatientGantryRelationshipCodeSequence = [code_item("102540008", "SCT", "headfirst")]
     ds.BitsStored, ds.HighBit = 16, 15
     ds.RescaleIntercept, ds.RescaleSlope = 0, decimal(slope)

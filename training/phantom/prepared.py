@@ -8,31 +8,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from inference.facts import Refused
 from inference.model import radiomics as features
 from inference.model.applicability import quantities
 from inference.model.inputs import CanonicalRoi, InputSettings, settings_digest
 from inference.model.look import see
+from training.cohort.parallel import each
 from training.phantom.images import Images, render_subject
 from training.phantom.settings import PhantomSettings
 from training.phantom.subjects import PhantomSubject, draw_subjects
 from training.prepared import UNLABELLED, Prepared
-from training.recipe import Progress, Stopped
+from training.recipe import Progress
 
 REVISION = 1  # raise it whenever the same settings give other subjects or voxels
 CHUNK = 100  # subjects of one piece of work, and of one file of the cache
+
+_Chunk = tuple[list[PhantomSubject], Path | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,8 @@ def prepare_phantom(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     pieces = []
-    for done, piece in enumerate(_pieces(subjects, settings, looks, folder, processes), 1):
-        if stop():
-            raise Stopped
+    work = partial(_piece, settings=settings, looks=dict(looks))
+    for done, piece in enumerate(each(work, _chunks(subjects, folder), processes, stop), 1):
         pieces.append(piece)
         tell(Progress(min(done * CHUNK, len(subjects)), len(subjects), "phantoms"))
     inputs = {name: _joined(name, [p.arrays[name] for p in pieces], folder) for name in looks}
@@ -87,7 +88,7 @@ def _table(subjects: list[PhantomSubject]) -> Prepared:
         centres=tuple(f"centre {s.centre + 1}" for s in subjects),
         labels=np.array([UNLABELLED if s.given is None else int(s.given) for s in subjects], np.int8),
         inputs={},
-        values={name: tuple(s.values[name] for s in subjects) for name in _columns(subjects)},
+        values={name: tuple(s.values[name] for s in subjects) for name in subjects[0].values},
         months=np.array([np.nan if s.months is None else s.months for s in subjects]),
         events=np.array([-1 if s.event is None else s.event for s in subjects], np.int8),
         groups={"sex": tuple(str(s.values.get("sex") or "") for s in subjects)},
@@ -95,40 +96,21 @@ def _table(subjects: list[PhantomSubject]) -> Prepared:
     )
 
 
-def _columns(subjects: list[PhantomSubject]) -> list[str]:
-    """Names of the values; unlabelled subjects lack what is known only later."""
-    return [name for name in subjects[0].values if all(name in s.values for s in subjects)]
+def _chunks(subjects: list[PhantomSubject], folder: Path | None) -> list[_Chunk]:
+    starts = range(0, len(subjects), CHUNK)
+    return [
+        (subjects[n : n + CHUNK], None if folder is None else folder / f"{number:06d}.npz")
+        for number, n in enumerate(starts)
+    ]
 
 
-def _pieces(
-    subjects: list[PhantomSubject],
-    settings: PhantomSettings,
-    looks: Mapping[str, InputSettings],
-    folder: Path | None,
-    processes: int,
-) -> Iterator[_Piece]:
-    chunks = [subjects[n : n + CHUNK] for n in range(0, len(subjects), CHUNK)]
-    files = [None if folder is None else folder / f"{n:06d}.npz" for n in range(len(chunks))]
-    work = partial(_piece, settings=settings, looks=dict(looks))
-    if processes <= 1:
-        yield from map(work, chunks, files)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        try:
-            yield from pool.map(work, chunks, files)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _piece(
-    subjects: list[PhantomSubject], file: Path | None, settings: PhantomSettings, looks: dict[str, InputSettings]
-) -> _Piece:
-    """Read from ``file`` where it is whole, else made, and kept there."""
+def _piece(chunk: _Chunk, settings: PhantomSettings, looks: dict[str, InputSettings]) -> _Piece:
+    """Read from the chunk's file where it is whole, else made, and kept there."""
+    subjects, file = chunk
     kept = _read(file) if file is not None else None
     if kept is not None:
         return kept
-    with threadpool_limits(1):
-        rows = [_seen(subject, render_subject(subject, settings), looks) for subject in subjects]
+    rows = [_seen(subject, render_subject(subject, settings), looks) for subject in subjects]
     piece = _Piece(
         {name: np.stack([arrays[name] for arrays, _, _ in rows]) for name in looks},
         {name: np.array([found[name] for _, found, _ in rows]) for name in rows[0][1]},
@@ -188,11 +170,7 @@ def _read(file: Path) -> _Piece | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError, KeyError):
-        return None
-    except Exception as fault:  # a damaged zip file has its own exceptions, zlib and zipfile among them
-        if type(fault).__module__ not in ("zipfile", "zlib"):
-            raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     return _Piece(
         {name.removeprefix("look "): array for name, array in arrays.items() if name.startswith("look ")},

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from inference.facts import Refused
 from training.phantom.latents import Continuous, LabelModel
-from training.phantom.presets import PRESETS, Preset
+from training.phantom.presets import LABEL_MODELS, PRESETS, Preset
 
 Size = Literal["reduced", "full"]
 Kind = Literal["in-domain", "other-scanner", "other-tracer", "wrong-organ", "noise"]
@@ -24,7 +24,14 @@ EXTENT_MM = {
     ("whole body", "full"): 512.0,
 }
 WHOLE_BODY_VOXEL_MM = {"reduced": 8.0, "full": 4.0}
-MOST_SUBJECTS = 1_000_000
+MOST_SUBJECTS = 100_000
+
+
+def label_model_named(name: str | None) -> LabelModel | None:
+    """The label model of this name; None for the preset's own.  Raises ``Refused`` ``phantom-setting``."""
+    if name is not None and name not in LABEL_MODELS:
+        raise Refused("phantom-setting", f"There is no label model {name!r}; name one of {', '.join(LABEL_MODELS)}.")
+    return None if name is None else LABEL_MODELS[name]
 
 
 @dataclass(frozen=True, slots=True)

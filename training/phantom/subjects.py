@@ -102,8 +102,9 @@ def _subject(settings: PhantomSettings, number: int, kind: Kind, *, unlabelled: 
     scores = {source: float(score[0]) for source, score in drawn.scores.items()}
     months, event, known = _followed(preset, scores, label, rng)
     values = {column.name: None if unlabelled else v for column, v in _values(settings, scores, rng)}
-    if preset.outcome == "progression" and not unlabelled:
-        values["cycles"] = float(np.clip(round(rng.normal(*CYCLES[label])), 1, 6))
+    if preset.outcome == "progression":
+        cycles = float(np.clip(round(rng.normal(*CYCLES[label])), 1, 6))
+        values["cycles"] = None if unlabelled else cycles
     training = part.name == "train" and not unlabelled
     scene, metastases = _appearance(settings, number, kind, scores, centre - 1, origin)
     return PhantomSubject(

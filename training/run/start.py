@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def start(
     from training.report.write import write_report
 
     chosen = Options(**(options or {}))
-    _device(chosen.device)
+    chosen = replace(chosen, device=_device(chosen.device))
     recipe = recipe_named(name)
     settings = read_settings(recipe.settings, settings_file, settings_given)
     cohort = read_cohort(table)
@@ -110,11 +111,16 @@ def _value(text: str) -> Any:
         return text
 
 
-def _device(name: str) -> None:
-    if name not in ("cpu", "cuda"):
-        raise Refused("device-unknown", f"The device is '{name}'; it must be cpu or cuda.")
-    if name == "cuda":
-        import torch
+def _device(name: str) -> str:
+    """"auto" is the GPU where there is one."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise Refused("device-unknown", f"The device is '{name}'; it must be auto, cpu or cuda.")
+    if name == "cpu":
+        return name
+    import torch
 
-        if not torch.cuda.is_available():
-            raise Refused("device-missing", "The device is cuda, and torch sees no GPU; use cpu, or mend the driver.")
+    if torch.cuda.is_available():
+        return "cuda"
+    if name == "cuda":
+        raise Refused("device-missing", "The device is cuda, and torch sees no GPU; use cpu, or mend the driver.")
+    return "cpu"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.model.inputs import CanonicalRoi, FixedCrop
+from inference.model.whole_body import WholeBody
 
 TURN_DEGREES, SCALE = 20.0, 0.1
 GAIN_WEAK, GAIN_STRONG, GAMMA = 0.1, (0.8, 1.25), (0.8, 1.2)
@@ -28,7 +29,7 @@ class Channels:
 
     ``pet``, ``ct``: their indices.  ``pet_zero``: the value of no uptake.  ``ct_per_hu``: of a channel unit.
     ``masked``: zero outside the region, and it must stay so; then no direction is special, and nothing is shifted.
-    ``shift``: voxels.
+    ``shift``: voxels.  ``mirrored``: axes along which a mirror image is as likely (slice, row, column: 0, 1, 2).
     """
 
     pet: tuple[int, ...]
@@ -37,12 +38,15 @@ class Channels:
     ct_per_hu: float
     masked: bool
     shift: int
+    mirrored: tuple[int, ...] = (0, 1, 2)
 
     @classmethod
-    def of(cls, look: CanonicalRoi | FixedCrop) -> Channels:
+    def of(cls, look: CanonicalRoi | FixedCrop | WholeBody) -> Channels:
         if isinstance(look, CanonicalRoi):
             return cls((0, 2), (1,), 0.0, 1.0 / look.ct_width_hu, True, 0)
         low, high = look.ct_window_hu
+        if isinstance(look, WholeBody):  # nobody lies head down, or has the spine in front
+            return cls((0,), (1,), 0.0, 1.0 / (high - low), False, int(SHIFT_MM // look.spacing_mm), (2,))
         return cls((0,), (1,), -1.0, 2.0 / (high - low), False, int(SHIFT_MM // look.spacing_mm))
 
 
@@ -66,15 +70,23 @@ class Augment:
         return self._dropped(self._cut(x, generator), generator)
 
     def _oriented(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        cubic = x.shape[2] == x.shape[3] == x.shape[4]
-        if self._channels.masked and cubic:
-            table = _orientations(x.shape[2], x.device)
-            chosen = torch.randint(len(table), (len(x),), generator=generator, device=x.device)
-        else:
-            table = _mirrors(*x.shape[2:], self._channels.shift, x.device)
-            chosen = torch.randint(len(table), (len(x),), generator=generator, device=x.device)
+        if not self._channels.masked:
+            return self._mirrored(x, generator)
+        table = _orientations(x.shape[2], x.device)
+        chosen = torch.randint(len(table), (len(x),), generator=generator, device=x.device)
         index = table[chosen][:, None].expand(-1, x.shape[1], -1)
         return x.flatten(2).gather(2, index).view_as(x)
+
+    def _mirrored(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Mirrored and moved along one axis after another; where nothing moves in, the edge is repeated."""
+        for axis, size in enumerate(x.shape[2:]):
+            place = torch.arange(size, device=x.device).expand(len(x), -1)
+            turned = torch.randint(2, (len(x), 1), generator=generator, device=x.device) * (axis in self._channels.mirrored)
+            move = torch.randint(-1, 2, (len(x), 1), generator=generator, device=x.device) * self._channels.shift
+            index = (torch.where(turned > 0, size - 1 - place, place) + move).clamp(0, size - 1)
+            along = [len(x), *(size if a == axis + 1 else 1 for a in range(4))]
+            x = x.gather(axis + 2, index.view(along).expand_as(x))
+        return x
 
     def _turned(self, x: Tensor, generator: torch.Generator) -> Tensor:
         n = len(x)
@@ -120,7 +132,7 @@ class Augment:
         inside = torch.ones(len(x), 1, *x.shape[2:], dtype=torch.bool, device=x.device)
         for axis in range(3):
             place = torch.arange(x.shape[2 + axis], device=x.device)
-            on = (place >= start[:, axis, None]) & (place < start[:, axis, None] + edge)
+            on = (place >= start[:, axis, None]) & (place < (start + edge)[:, axis, None])
             inside &= on.view(len(x), 1, *[-1 if a == axis else 1 for a in range(3)])
         hottest = x[:, self._channels.pet[0]].flatten(1).argmax(1, keepdim=True)
         kept = torch.rand(len(x), generator=generator, device=x.device) >= CUT_SHARE
@@ -131,7 +143,7 @@ class Augment:
         """The value of no uptake and of air, (1, channel, 1, 1, 1)."""
         empty = torch.zeros(1, x.shape[1], 1, 1, 1, device=x.device)
         if not self._channels.masked:
-            empty -= 1.0
+            empty += self._channels.pet_zero  # of both: the lower end of the CT window lies there as well
         return empty
 
     def _dropped(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -158,20 +170,6 @@ def _orientations(size: int, device: torch.device) -> Tensor:
     flips = [axes for n in range(4) for axes in itertools.combinations(range(3), n)]
     turned = [index.permute(order).flip(axes).flatten() for order in itertools.permutations(range(3)) for axes in flips]
     return torch.stack(turned).to(device)
-
-
-@lru_cache(maxsize=4)
-def _mirrors(slices: int, rows: int, columns: int, shift: int, device: torch.device) -> Tensor:
-    """Where each voxel comes from when axes are mirrored and everything is moved; the edge is repeated."""
-    index = torch.arange(slices * rows * columns).view(slices, rows, columns)
-    found = []
-    moves = sorted({(d if a == axis else 0) for axis in range(3) for a in range(3) for d in (-shift, 0, shift)})
-    for axes in [axes for n in range(4) for axes in itertools.combinations(range(3), n)]:
-        mirrored = index.flip(axes)
-        for axis, move in itertools.product(range(3), moves):
-            place = (torch.arange(index.shape[axis]) + move).clamp(0, index.shape[axis] - 1)
-            found.append(mirrored.index_select(axis, place).flatten())
-    return torch.stack(found).to(device)
 
 
 def _rotation(angles: Tensor) -> Tensor:

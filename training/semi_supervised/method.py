@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,6 +37,7 @@ class Bench:
     row_of: Tensor
     averaged: Callable[[Tensor], Tensor]
     memory: Memory = field(default_factory=dict)
+    input_seconds: float = 0.0
 
     def labels(self, rows: Tensor) -> Tensor:
         """int64 (n,) of training rows."""
@@ -43,17 +45,36 @@ class Bench:
 
     def pictures(self, rows: Tensor) -> Tensor:
         """The images of rows as they are."""
-        return self.images.of(rows.cpu().numpy())
+        started = time.monotonic()
+        found = self.images.of(rows.cpu().numpy())
+        self.input_seconds += time.monotonic() - started
+        return found
+
+    def values(self, rows: Tensor) -> Tensor | None:
+        """The encoded values of rows (n, k), None where the network takes none."""
+        return self.images.values(rows.cpu().numpy())
+
+    def weights(self, rows: Tensor) -> Tensor | float:
+        """Of rows in the loss (n,)."""
+        given = self.problem.weights
+        return 1.0 if given is None else torch.from_numpy(given[rows.cpu().numpy()]).to(self.device)
 
     def view(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Labelled images as the settings want them augmented."""
-        match self.settings.augmentation:
-            case "weak":
-                return self.augment.weak(x, generator)
-            case "strong":
-                return self.augment.strong(x, generator)
-            case _:
-                return x
+        how = self.settings.augmentation
+        return x if how == "none" else self.weak(x, generator) if how == "weak" else self.strong(x, generator)
+
+    def weak(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        started = time.monotonic()
+        found = self.augment.weak(x, generator)
+        self.input_seconds += time.monotonic() - started
+        return found
+
+    def strong(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        started = time.monotonic()
+        found = self.augment.strong(x, generator)
+        self.input_seconds += time.monotonic() - started
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +97,7 @@ class Method(Protocol):
     name: str
     needs_unlabelled: bool
 
-    def extra(self, features: int) -> dict[str, nn.Module]:
+    def heads(self, features: int) -> dict[str, nn.Module]:
         """Heads of its own, for pooled features of that length."""
 
     def begin(self, bench: Bench) -> None:
@@ -101,7 +122,7 @@ class Plain:
     name = "plain"
     needs_unlabelled = False
 
-    def extra(self, features: int) -> dict[str, nn.Module]:  # noqa: ARG002
+    def heads(self, features: int) -> dict[str, nn.Module]:  # noqa: ARG002
         return {}
 
     def begin(self, bench: Bench) -> None:  # noqa: B027

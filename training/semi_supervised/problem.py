@@ -23,7 +23,8 @@ class Problem:
 
     ``labels`` (n,): 1, 0, -1.  ``centres`` (n,): names.  ``train`` and ``validation`` are labelled and disjoint;
     ``unlabelled`` rows have labels that nobody looks at.  ``targets`` (n,): a teacher's probability of the label, NaN
-    where there is none.
+    where there is none.  ``values`` (n, k): clinical or laboratory values, encoded, for networks that take them.
+    ``weights`` (n,): of each row in the loss of labelled images, None for all alike.
     """
 
     inputs: npt.NDArray[np.float32]
@@ -33,13 +34,15 @@ class Problem:
     validation: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     targets: npt.NDArray[np.float32] | None = None
+    values: npt.NDArray[np.float32] | None = None
+    weights: npt.NDArray[np.float32] | None = None
 
     def check(self) -> None:
         """Raises ``Refused`` ``training-one-class`` unless both classes are in ``train``."""
         if len(set(self.labels[self.train].tolist()) & {0, 1}) < 2:
             raise Refused(
                 "training-one-class",
-                f"The {len(self.train)} rows to learn from are all of one class; label cases of both, or use fewer folds.",
+                f"The {len(self.train)} training rows are all of one class; label cases of both, or use fewer folds.",
             )
 
     @property
@@ -51,8 +54,10 @@ class Problem:
 class Images:
     """Batches of a problem's images on the device."""
 
-    def __init__(self, inputs: npt.NDArray[np.float32], device: torch.device) -> None:
-        self._inputs = inputs
+    def __init__(
+        self, inputs: npt.NDArray[np.float32], device: torch.device, values: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        self._inputs, self._values = inputs, values
         self._device = device
         self._resident: Tensor | None = None
         if device.type == "cuda" and inputs.nbytes <= LARGEST_RESIDENT_BYTES:
@@ -63,6 +68,10 @@ class Images:
         if self._resident is not None:
             return self._resident[torch.from_numpy(rows).to(self._device)]
         return torch.from_numpy(np.ascontiguousarray(self._inputs[rows], np.float32)).to(self._device)
+
+    def values(self, rows: Rows) -> Tensor | None:
+        """float32 (len(rows), k), None where there are none."""
+        return None if self._values is None else torch.from_numpy(self._values[rows]).to(self._device)
 
 
 class Batches:

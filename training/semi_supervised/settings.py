@@ -26,6 +26,7 @@ class LoopSettings(BaseModel):
     smoothing: float = Field(0.0, ge=0, lt=0.5, description="of labels; B2 has .05 [R], the measured recipe none [M]")
     augmentation: Literal["none", "weak", "strong"] = Field("weak", description="of labelled images [M]: weak")
     check_every: int = Field(0, ge=0, description="steps between looks at the validation rows; 0: none, keep the last")
+    choose_by: Literal["log loss", "AUC"] = Field("log loss", description="what a look compares; A3 stops by AUC [R]")
     patience: int = Field(0, ge=0, description="looks without gain after which it ends; 0: never")
     refresh_every: int = Field(60, ge=1, description="supervised steps between passes over all images [R]")
     save_every: int = Field(100, ge=1, description="steps between checkpoints, where there is a folder for them")

@@ -14,8 +14,8 @@ class Network(Protocol):
     """What of ``inference.model.network`` is used: features (n, width, …), pooled embedding (n, d), logits (n, 2)."""
 
     def features(self, x: Tensor) -> Tensor: ...
-    def embedding(self, features: Tensor) -> Tensor: ...
-    def head(self, features: Tensor) -> Tensor: ...
+    def embedding(self, features: Tensor, values: Tensor | None = None) -> Tensor: ...
+    def head(self, features: Tensor, values: Tensor | None = None) -> Tensor: ...
 
 
 class Student(nn.Module):
@@ -26,15 +26,15 @@ class Student(nn.Module):
         self.network = network
         self.extra = nn.ModuleDict(extra)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (n, 2) and pooled features (n, d)."""
         network: Any = self.network
         features = network.features(x)
-        return network.head(features), network.embedding(features)
+        return network.head(features, values), network.embedding(features, values)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, values: Tensor | None = None) -> Tensor:
         """(n, 2)."""
-        return self(x)[0]  # type: ignore[no-any-return]
+        return self(x, values)[0]  # type: ignore[no-any-return]
 
 
 def teacher_of(student: Student) -> Student:
@@ -55,6 +55,6 @@ def follow(teacher: Student, student: Student, step: int, limit: float) -> None:
 
 
 @torch.no_grad()
-def probabilities(student: Student, x: Tensor) -> Tensor:
+def probabilities(student: Student, x: Tensor, values: Tensor | None = None) -> Tensor:
     """P(label) (n,) of a network in evaluation mode."""
-    return student.logits(x).softmax(1)[:, 1]
+    return student.logits(x, values).softmax(1)[:, 1]

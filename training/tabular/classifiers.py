@@ -30,12 +30,12 @@ PLATT_FOLDS = 5
 LEAST_PROBABILITY = 1e-3  # probabilities are clipped to this before the logit: a forest may well say 0 or 1
 
 
-def classifier(name: ClassifierName, *, subjects: int, seed: int) -> Pipeline:
-    """A fresh one, z-scores included; ``subjects``: how many it will learn from."""
+def classifier(name: ClassifierName, labels: npt.NDArray[np.int8], *, seed: int) -> Pipeline:
+    """A fresh one for these labels 0/1, z-scores included."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), _plain(name, subjects, seed))
+    return make_pipeline(StandardScaler(), _plain(name, labels, seed))
 
 
 def fit_classifier(
@@ -48,7 +48,7 @@ def fit_classifier(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return classifier(name, subjects=len(labels), seed=seed).fit(features, labels)
+        return classifier(name, labels, seed=seed).fit(features, labels.astype(np.int64))
 
 
 def logits(fitted: Pipeline, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -57,20 +57,21 @@ def logits(fitted: Pipeline, features: npt.NDArray[np.float32]) -> npt.NDArray[n
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def _plain(name: ClassifierName, subjects: int, seed: int) -> Any:
+def _plain(name: ClassifierName, labels: npt.NDArray[np.int8], seed: int) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.neural_network import MLPClassifier
     from sklearn.svm import SVC, LinearSVC
 
+    folds = max(2, min(PLATT_FOLDS, int(np.bincount(labels, minlength=2).min())))
     match name:
         case "logistic regression":
             return LogisticRegression(C=1.0, max_iter=1000)
         case "linear SVM":
-            return _platt(LinearSVC(C=0.1, dual="auto", max_iter=10_000, random_state=seed))
+            return _platt(LinearSVC(C=0.1, dual="auto", max_iter=10_000, random_state=seed), folds)
         case "RBF SVM":
-            return _platt(SVC(C=1.0, gamma="scale"))
+            return _platt(SVC(C=1.0, gamma="scale"), folds)
         case "random forest":
             return RandomForestClassifier(n_estimators=200, min_samples_leaf=5, random_state=seed, n_jobs=1)
         case "gradient boosting":
@@ -78,13 +79,13 @@ def _plain(name: ClassifierName, subjects: int, seed: int) -> Any:
                 n_estimators=60, learning_rate=0.1, max_depth=2, subsample=0.8, random_state=seed
             )
         case "k nearest neighbours":
-            return KNeighborsClassifier(n_neighbors=max(1, min(15, subjects // 4)))
+            return KNeighborsClassifier(n_neighbors=max(1, min(15, len(labels) // 4)))
         case "neural network":
             return MLPClassifier((8,), alpha=1.0, solver="lbfgs", max_iter=300, random_state=seed)
 
 
-def _platt(svm: Any) -> Any:
+def _platt(svm: Any, folds: int) -> Any:
     """Platt's scaling of the decision values that inner folds give; the machine itself learns from all rows."""
     from sklearn.calibration import CalibratedClassifierCV
 
-    return CalibratedClassifierCV(svm, method="sigmoid", cv=PLATT_FOLDS, ensemble=False)
+    return CalibratedClassifierCV(svm, method="sigmoid", cv=folds, ensemble=False)

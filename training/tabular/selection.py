@@ -36,7 +36,9 @@ class Selection:
 
     def facts(self) -> dict[str, JsonValue]:
         """For the run's record."""
-        kept = [[column, round(b, 4)] for column, b in zip(self.columns, self.coefficients, strict=True)]
+        kept: dict[str, JsonValue] = {
+            str(column): round(b, 4) for column, b in zip(self.columns, self.coefficients, strict=True)
+        }
         return {"varying": self.varying, "uncorrelated": self.uncorrelated, "kept": kept, "penalty": self.penalty}
 
 
@@ -159,6 +161,6 @@ def _coefficients(scaled: Array, labels: npt.NDArray[np.int8], penalty: float, s
 def _nearest(scaled: Array, labels: npt.NDArray[np.int8]) -> Array:
     """Where no penalty keeps anything: the one feature that differs most between the classes."""
     difference = scaled[labels == 1].mean(axis=0) - scaled[labels == 0].mean(axis=0)
-    only = np.zeros_like(difference)
+    only: Array = np.zeros_like(difference)
     only[np.abs(difference).argmax()] = difference[np.abs(difference).argmax()]
     return only

@@ -8,16 +8,22 @@ from pydicom.tag import Tag
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects.secondary_capture import MULTI_FRAME_TRUE_COLOUR, add_frames, capture
 from dicom_node.report.pictures import colours
+from dicom_node.report.pictures.cuts import SOFT_TISSUE
 from dicom_node.report.pictures.slices import Frames
 from dicom_node.report.references import decimals, orientation
 from dicom_node.report.words import verdict
-from inference.facts import Analysis
+from inference.facts import Analysis, Kind
 
 SERIES = (9021, "AI heatmap (research use only)")
+GREY: dict[Kind, str] = {
+    "PET/CT": "PET, SUVbw 0 to 10 g/ml inverse grey",
+    "CT": f"CT, {SOFT_TISSUE.low:.0f} to {SOFT_TISSUE.high:.0f} HU",
+    "iodine map": f"iodine map, 0 to {colours.IODINE_RANGE[1]:.0f} mg/ml",
+}
 
 
 def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
-    """PET slices of the body, inverse grey SUVbw 0 to 10, with the saliency over them; frames in the PET's order."""
+    """Slices of the body, in grey, with the saliency over them; frames in the order of the images."""
     frames = Frames.of(analysis, evidence.say_in_pictures, notice=evidence.notice_in_pictures)
     instances = [analysis.pair.reference.instances[k] for k in frames.slices]
     what = description(analysis, frames)
@@ -29,11 +35,12 @@ def heatmap_capture(analysis: Analysis, evidence: Evidence) -> Dataset:
 
 def description(analysis: Analysis, frames: Frames) -> str:
     """What the frames show, for Derivation Description."""
-    what = "PET, SUVbw 0 to 10 g/ml inverse grey, with outlines of the lesions; saliency withheld or absent"
+    grey = GREY[analysis.pair.kind]
+    what = f"{grey}, with outlines of the lesions; saliency withheld or absent"
     if verdict.shown_saliency(analysis) is not None:
         what = (
-            f"Saliency of the model (head-only Grad-CAM, blue, opacity at most {colours.MOST_OPACITY}) on PET, SUVbw "
-            "0 to 10 g/ml inverse grey, with outlines of the lesions; relative saliency, not probability of disease"
+            f"Saliency of the model (head-only Grad-CAM, blue, opacity at most {colours.MOST_OPACITY}) on {grey}, with "
+            "outlines of the lesions; relative saliency, not probability of disease"
         )
     return ". ".join(sentence for sentence in (what, frames.left_out) if sentence)
 

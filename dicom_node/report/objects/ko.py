@@ -15,6 +15,7 @@ from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.objects.sr_viewer import largest_slice
 from dicom_node.report.references import image_references, shell
 from dicom_node.report.source import ALWAYS
+from dicom_node.report.words import verdict
 from inference.facts import Analysis, Instance
 
 SERIES = (9040, "AI key objects (research use only)")
@@ -32,11 +33,13 @@ def key_objects(analysis: Analysis, evidence: Evidence, parts: Sequence[Segment]
         _result(evidence, "key_image", SecondaryCaptureImageStorage, {"Modality": "OT", "Rows": 1, "Columns": 1}),
         _result(evidence, "sr", Comprehensive3DSRStorage, {"Modality": "SR"}),
     ]
+    say = evidence.say
+    what = say("key-objects", image=verdict.image(evidence.images, say))
     content = ko.KeyObjectSelection(
         document_title=codes.OF_INTEREST,
         referenced_objects=objects,
         observer_device_context=observer(evidence),
-        description=" ".join([evidence.say("key-objects"), *_replacing(evidence)]),
+        description=" ".join([what, *_replacing(evidence)]),
     )
     order = order_answered(evidence.source)
     ds: Dataset = ko.KeyObjectSelectionDocument(

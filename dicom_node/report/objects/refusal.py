@@ -11,10 +11,12 @@ from pydicom.dataset import Dataset
 
 from dicom_node import errors
 from dicom_node.report import codes
-from dicom_node.report.document import ResultObjects, about_pictures, add, document, main_series, replacing, text
+from dicom_node.report.document import about_pictures, add, document, main_series, replacing, text
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.listed import ResultObjects
 from dicom_node.report.words import verdict
 from inference.facts import Instance, ModelFacts, Refused, Run
+
 
 def refusal_evidence(
     instances: Sequence[Instance], refused: Refused, model: ModelFacts | None, run: Run

@@ -19,8 +19,8 @@ from dicom_node.report import codes
 from dicom_node.report.evidence import Evidence
 from dicom_node.report.objects import even_frames
 from dicom_node.report.references import Sources
-from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words import verdict
+from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis, Lesion, Region
 

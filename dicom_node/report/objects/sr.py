@@ -11,7 +11,6 @@ from pydicom.dataset import Dataset
 from dicom_node.report import codes
 from dicom_node.report.document import (
     Group,
-    ResultObjects,
     about_pictures,
     add,
     document,
@@ -21,6 +20,7 @@ from dicom_node.report.document import (
     text,
 )
 from dicom_node.report.evidence import Evidence
+from dicom_node.report.listed import ResultObjects
 from dicom_node.report.objects.measures import lesions_with_other_suv, prediction_numbers, segment_numbers
 from dicom_node.report.objects.segmentation import Segment
 from dicom_node.report.objects.values import values_given

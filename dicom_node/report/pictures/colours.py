@@ -18,6 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 SUV_RANGE = (0.0, 10.0)  # g/ml: PET is shown between these in every picture
+IODINE_RANGE = (0.0, 5.0)  # mg/ml: an iodine map is; vessels in the venous phase have some 4
 MOST_OPACITY = 0.6  # of saliency, so that the image below it stays visible
 PET_OPACITY, PET_OPAQUE_SUV = 0.75, 4.0  # of PET on CT: rises to the first at the second
 CT_BELOW_PET = 0.65  # brightness of the CT there, or uptake would be darker than the tissue that it lies in

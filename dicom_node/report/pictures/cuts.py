@@ -1,4 +1,7 @@
-"""The planes of the key image, and the pictures on them: CT, PET on CT, saliency on CT, the PET from the front."""
+"""The planes of the key image, and the pictures on them: CT, PET on CT, saliency on CT, the PET from the front.
+
+Without a PET: the CT, or the iodine map in grey and in colours, and saliency on it.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,8 @@ class Cuts:
         middle, z = (low + high) / 2, self.centre[2]
         widest_mm = float((high - low)[:2].max())
         whole = views.axial((float(middle[0]), float(middle[1]), z), (edge, edge), widest_mm / edge)
+        if self.is_iodine:
+            return whole  # it has no body's edge: what takes up no iodine is as dark as air
         body = whole.points[views.sample(ct, whole, -1024.0) > BODY_HU]
         if body.size == 0:
             return whole
@@ -70,24 +75,42 @@ class Cuts:
         rows = min(max(round(edge * float(high_mm) / field_mm), round(edge * FLATTEST)), edge)
         return views.axial((float(x), float(y), z), (rows, edge), field_mm / edge)
 
-    def enlarged_plane(self, edge: int) -> views.Plane | None:
-        """The axial plane close to the index lesion; None where the lesion is as large as the body nearly."""
+    def enlarged_plane(self, size: tuple[int, int]) -> views.Plane | None:
+        """The axial plane close to the index lesion; None where the lesion is as large as the body nearly.
+
+        ``size``: rows and columns of the picture.
+        """
         if not self.lesions:
             return None
         grid, region = self.analysis.grid, self.lesions[0].region
         size_mm = max(n * mm for n, mm in zip(region.mask.shape, grid.spacing_mm, strict=True))
         field_mm = max(ENLARGED_MM, AROUND_LESION * size_mm)
         low, high = views.extent(self.analysis.ct)
-        return (
-            views.axial(self.centre, (edge, edge), field_mm / edge) if field_mm < (high - low)[:2].max() / 2 else None
-        )
+        return views.axial(self.centre, size, field_mm / min(size)) if field_mm < (high - low)[:2].max() / 2 else None
+
+    @property
+    def is_iodine(self) -> bool:
+        """An iodine map stands for the CT: mg/ml and no HU."""
+        return self.analysis.pair.kind == "iodine map"
 
     def ct(self, plane: views.Plane) -> Pixels:
+        """In its window; an iodine map in grey."""
+        if self.is_iodine:
+            return colours.grey(colours.scaled(self._iodine(plane), *colours.IODINE_RANGE))
         hu = views.sample(self.analysis.ct, plane, -1024.0)
         return colours.grey(colours.scaled(hu, self.window.low, self.window.high))
 
     def fused(self, plane: views.Plane, ct: Pixels) -> Pixels:
+        """PET on CT; an iodine map in the PET's colours; a CT as it is."""
+        if self.is_iodine:
+            iodine: Pixels = colours.INFERNO[colours.scaled(self._iodine(plane), *colours.IODINE_RANGE)]
+            return iodine
+        if self.analysis.pair.pet is None:
+            return ct
         return colours.pet_over(ct, views.sample(self.analysis.pet, plane, 0.0))
+
+    def _iodine(self, plane: views.Plane) -> FloatArray:
+        return views.sample(self.analysis.ct, plane, 0.0)
 
     def pet(self, plane: views.Plane) -> Pixels:
         """The PET alone, as a reader of PET knows it: dark is hot."""
@@ -147,11 +170,12 @@ class Cuts:
 def body_box(analysis: Analysis) -> tuple[FloatArray, FloatArray]:
     """Smallest and largest LPS coordinates of the patient on the PET, its lesions and a margin; all of z.
 
-    The whole PET where nothing is warm.
+    The whole PET where nothing is warm.  Without a PET on the CT, by what is denser than air; all of an iodine map.
     """
-    suv = analysis.pet
+    suv = analysis.grid
     low, high = views.extent(suv)
-    warm = np.argwhere(suv.array[::2, ::3, ::3] >= BODY_SUV) * (2, 3, 3)
+    least_value = BODY_SUV if analysis.pair.pet else BODY_HU if analysis.pair.kind == "CT" else np.inf
+    warm = np.argwhere(suv.array[::2, ::3, ::3] >= least_value) * (2, 3, 3)
     if not warm.size:
         return low, high
     boxes = [lesion.region for lesion in verdict.shown_lesions(analysis.lesions)]

@@ -22,6 +22,8 @@ def header(canvas: Canvas, analysis: Analysis, *, replaces: bool) -> int:
     else:
         bottom = _sentence(canvas, analysis) if number is None else _number(canvas, analysis, number)
         bottom = _applicability(canvas, analysis, bottom)
+    if analysis.model.whole_body and number is not None:
+        bottom = canvas.paragraph(canvas.say("of-the-study"), bottom, size=BAND_SIZES[-1], ink=MUTED, most=1)
     if replaces:
         text = canvas.say("picture-replaces")
         bottom = canvas.band(text, bottom, size=BAND_SIZES[0], fill=REPLACED, ink=INK, most=1)

@@ -8,6 +8,7 @@ DICOM capture holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,13 +26,15 @@ from dicom_node.report.words.verdict import ENGLISH
 from inference.facts import Analysis
 
 TITLE = 28  # height of a panel's title
-CUT, SMALLEST_CUT = 312, 256  # edge of the axial pictures
+CUT, WIDE_CUT, SMALLEST_CUT = 312, 400, 256  # edge of the axial pictures; wide where they are few
+FEW = 2
 SHORTEST = 236  # of the lower pictures; before they are shorter, the axial ones become smaller
 BESIDE_GAP, MOST_GAP = 20, 60
 NARROWEST_TEXT, NARROWEST_ENLARGED = 330, 140  # widths
 TALL_ENOUGH = 0.7  # text stands beside the lower pictures where these still fill so much of the height
 MOST_ROWS = 3  # of numbers that pictures make room for
 BAR = 100  # height of colour bars
+SALIENCY_BAR = colours.COLD, ("0", "1")
 
 
 def key_image(analysis: Analysis, say: Phrases = ENGLISH, *, replaces: bool = False) -> Pixels:
@@ -39,9 +42,11 @@ def key_image(analysis: Analysis, say: Phrases = ENGLISH, *, replaces: bool = Fa
     canvas = Canvas(say)
     cuts = Cuts.of(analysis)
     top = header(canvas, analysis, replaces=replaces) + TITLE
-    floor = canvas.footer(analysis.model, [_planes(cuts, say), verdict.model_line(analysis, say)])
+    quiet = (_planes(cuts, say), verdict.values_given(analysis, say), verdict.model_line(analysis, say))
+    floor = canvas.footer(analysis.model, [line for line in quiet if line])
     warnings = [say("warning", text=verdict.caution_sentence(c, say)) for c in verdict.cautions(analysis)]
-    plane = cuts.body_plane(CUT)
+    cut = CUT if analysis.pair.pet or _count(cuts) > FEW else WIDE_CUT
+    plane = cuts.body_plane(cut)
     room = floor - top - plane.size[0] - TITLE
     beside = Row.within(analysis, ACROSS - NARROWEST_TEXT - BESIDE_GAP, room)
     if beside.tall >= TALL_ENOUGH * room:
@@ -52,7 +57,7 @@ def key_image(analysis: Analysis, say: Phrases = ENGLISH, *, replaces: bool = Fa
     table = numbers.table_height(min(MOST_ROWS, max(1, len(cuts.lesions)))) + 8
     room = floor - top - TITLE - table - least_height(canvas, warnings)
     if room - plane.size[0] < SHORTEST:
-        plane = cuts.body_plane(min(CUT, max(SMALLEST_CUT, room - SHORTEST)))
+        plane = cuts.body_plane(min(cut, max(SMALLEST_CUT, room - SHORTEST)))
     bottom = _axial_row(canvas, cuts, plane, top) + TITLE
     row = Row.within(analysis, ACROSS, max(SHORTEST, floor - bottom - table - least_height(canvas, warnings)))
     bottom = draw_row(canvas, cuts, row, (SIDE - row.width) // 2, bottom) + 8
@@ -71,39 +76,74 @@ def _planes(cuts: Cuts, say: Phrases) -> str:
     return say("planes-at", x=x, y=y, z=z)
 
 
+class Panel(NamedTuple):
+    """A picture of the first row.  ``bar``: its colour map, and what stands at the bar's ends."""
+
+    pixels: Pixels
+    plane: views.Plane
+    title: str
+    note: str = ""
+    bar: tuple[Pixels, tuple[str, str]] | None = None
+    light: bool = False
+
+
 def _axial_row(canvas: Canvas, cuts: Cuts, plane: views.Plane, top: int) -> int:
     """Returns where it ends."""
+    panels = (_panels if cuts.analysis.pair.pet else _panels_without_pet)(cuts, plane, canvas.say)
+    height, width = plane.size
+    gap = min((ACROSS - len(panels) * width) // max(1, len(panels) - 1), MOST_GAP)
+    first = (SIDE - len(panels) * width - (len(panels) - 1) * gap) // 2
+    bar_height = min(BAR, height // 2 - 40)  # below the letter in the middle
+    corner = (width - 60.0, height - bar_height - 30.0, float(width), float(height))  # free of numbers on all
+    for column, panel in enumerate(panels):
+        left = first + column * (width + gap)
+        marked = cuts.marked(panel.pixels, panel.plane, width=2, avoid=[corner], light=panel.light)
+        frame = Frame(panel.title, plane.letters, panel.plane.step_mm, panel.note, light=panel.light, overhang=gap - 6)
+        canvas.panel(marked, (left, top), frame)
+        if panel.bar is not None:
+            table, ends = panel.bar
+            canvas.colour_bar(left + width - 8, top + height - bar_height - 12, bar_height, table, ends)
+    return top + height
+
+
+def _panels(cuts: Cuts, plane: views.Plane, say: Phrases) -> list[Panel]:
     ct = cuts.ct(plane)
     salient = cuts.salient(plane, ct)
-    say = canvas.say
-    withheld = say("saliency-withheld" if cuts.lesions else "no-saliency")
-    panels: tuple[tuple[Pixels, str, str, tuple[Pixels, str] | None], ...] = (
-        (
-            ct,
-            say("axial-title", number=views.image_number(cuts.analysis, views.key_slice(cuts.analysis))),
-            cuts.window.name,
-            None,
-        ),
-        (cuts.fused(plane, ct), say("fused-title"), "", (colours.INFERNO, "10")),
-        (cuts.pet(plane), withheld, "", None)
+    held_back = cuts.analysis.saliency is not None or verdict.state(cuts.analysis) == "withheld"
+    withheld = say("saliency-withheld" if cuts.lesions and held_back else "no-saliency")
+    return [
+        Panel(ct, plane, _axial_title(cuts, say), cuts.window.name),
+        Panel(cuts.fused(plane, ct), plane, say("fused-title"), bar=(colours.INFERNO, ("0", "10"))),
+        Panel(cuts.pet(plane), plane, withheld, light=True)
         if salient is None
-        else (salient, say("saliency-title"), "", (colours.COLD, "1")),
-    )
-    height, width = plane.size
-    gap = min((ACROSS - 3 * width) // 2, MOST_GAP)
-    first = (SIDE - 3 * width - 2 * gap) // 2
-    bar_height = min(BAR, height // 2 - 40)  # below the letter in the middle
-    corner = (width - 60.0, height - bar_height - 30.0, float(width), float(height))  # free of numbers on all three
-    for column, (pixels, title, note, bar) in enumerate(panels):
-        left = first + column * (width + gap)
-        light = column == 2 and salient is None
-        marked = cuts.marked(pixels, plane, width=2, avoid=[corner], light=light)
-        canvas.panel(
-            marked, (left, top), Frame(title, plane.letters, plane.step_mm, note, light=light, overhang=gap - 6)
-        )
-        if bar is not None:
-            canvas.colour_bar(left + width - 8, top + height - bar_height - 12, bar_height, bar[0], ("0", bar[1]))
-    return top + height
+        else Panel(salient, plane, say("saliency-title"), bar=SALIENCY_BAR),
+    ]
+
+
+def _count(cuts: Cuts) -> int:
+    """How many pictures stand in the first row where there is no PET."""
+    return 1 + (cuts.enlarged_plane((CUT, CUT)) is not None) + (verdict.shown_saliency(cuts.analysis) is not None)
+
+
+def _panels_without_pet(cuts: Cuts, plane: views.Plane, say: Phrases) -> list[Panel]:
+    """The axial cut, the index lesion enlarged, and the saliency, as far as there are such."""
+    ct = cuts.ct(plane)
+    note = "" if cuts.is_iodine else cuts.window.name
+    bar = (colours.INFERNO, ("0", f"{colours.IODINE_RANGE[1]:.0f} mg/ml")) if cuts.is_iodine else None
+    found = [Panel(cuts.fused(plane, ct), plane, _axial_title(cuts, say), note, bar)]
+    near = cuts.enlarged_plane(plane.size)
+    if near is not None:
+        title = say("enlarged-title", lesion=say("lesion", number=cuts.lesions[0].number))
+        found.append(Panel(cuts.fused(near, cuts.ct(near)), near, title, note, bar))
+    salient = cuts.salient(plane, ct)
+    if salient is not None:
+        found.append(Panel(salient, plane, say("saliency-title"), bar=SALIENCY_BAR))
+    return found
+
+
+def _axial_title(cuts: Cuts, say: Phrases) -> str:
+    number = views.image_number(cuts.analysis, views.key_slice(cuts.analysis))
+    return say("axial-title", image=verdict.image(cuts.analysis.pair.kind, say), number=number)
 
 
 def _table(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], size: tuple[int, int]) -> int:
@@ -127,7 +167,8 @@ def _beside(canvas: Canvas, cuts: Cuts, corner: tuple[int, int], floor: int, war
         canvas.paragraph(sentence, top - TITLE, size=21, bold=True, left=left, most=1)
     needed = numbers.table_height(min(found, MOST_ROWS)) + least_height(canvas, warnings, width) + 12
     edge = min((width - GAP) // 2, floor - top - needed - TITLE)
-    plane = cuts.enlarged_plane(edge) if edge >= NARROWEST_ENLARGED else None
+    fits = cuts.analysis.pair.pet is not None and edge >= NARROWEST_ENLARGED  # without a PET it stands above
+    plane = cuts.enlarged_plane((edge, edge)) if fits else None
     below = (
         least_height(canvas, warnings, width)
         if plane is not None

@@ -37,6 +37,17 @@ def suv_bar(width: int) -> Bar:
     return Bar("SUVbw g/ml 0", colours.grey(levels), f"{colours.SUV_RANGE[1]:.0f}")
 
 
+def ct_bar(width: int, window: tuple[float, float]) -> Bar:
+    """Grey, as the CT is shown between two values in HU."""
+    low, high = (f"{value:.0f}".replace("-", "−") for value in window)
+    return Bar(f"HU {low}", colours.grey(colours.scaled(_ramp(width), 0, 1)), high)
+
+
+def iodine_bar(width: int) -> Bar:
+    """Grey, as an iodine map is shown below saliency."""
+    return Bar("mg/ml 0", colours.grey(colours.scaled(_ramp(width), 0, 1)), f"{colours.IODINE_RANGE[1]:.0f}")
+
+
 def saliency_bar(width: int, before: str) -> Bar:
     """As saliency looks where the PET below it is white, and where it is black."""
     below = np.repeat(np.array([[255]] * (BAR // 2) + [[0]] * (BAR - BAR // 2), np.uint8), bar_width(width), axis=1)

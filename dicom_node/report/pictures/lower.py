@@ -1,4 +1,4 @@
-"""The lower pictures of the key image: coronal and sagittal cut, and the PET from the front, to one scale."""
+"""The lower pictures of the key image: coronal and sagittal cut, and the PET, if any, from the front, to one scale."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ LOWEST = 64  # rows: room for the letters above and below
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Coronal and sagittal cut and projection side by side.
+    """Coronal and sagittal cut and projection side by side; without a PET there is no projection.
 
-    ``middle``, ``size_mm``: of the cuts' box (x, y, z; LPS mm).  ``across_mm``: what the projection shows, in x.
+    ``middle``, ``size_mm``: of the cuts' box (x, y, z; LPS mm).  ``across_mm``: what the projection shows, in x; None
+    where there is none.
     ``step_mm``: edge of a pixel.
     """
 
     middle: FloatArray
     size_mm: FloatArray
-    across_mm: tuple[float, float]
+    across_mm: tuple[float, float] | None
     step_mm: float
 
     @classmethod
     def within(cls, analysis: Analysis, width: int, tall: int) -> Row:
         body = body_box(analysis)
         middle, size_mm = common_box(analysis, body)
+        if analysis.pair.pet is None:
+            steps = float(size_mm[0] + size_mm[1]) / (width - GAP - 6), float(size_mm[2]) / tall
+            return cls(middle, size_mm, None, max(steps))
         front = views.FrontView.of(analysis.pet)
         slant_mm, pixel_mm = front.slant_mm(analysis.pet), front.step_mm  # it goes to the edges of its pixels
         across_mm = float(body[0][0]) - slant_mm, float(body[1][0]) + slant_mm
@@ -40,14 +44,15 @@ class Row:
         return cls(middle, size_mm, across_mm, max(wide_mm / (width - 2 * GAP - 6), tall_mm / tall))
 
     @property
-    def widths(self) -> tuple[int, int, int]:
-        sizes_mm = (float(self.size_mm[0]), float(self.size_mm[1]), self.across_mm[1] - self.across_mm[0])
-        coronal, sagittal, projection = (max(1, round(mm / self.step_mm)) for mm in sizes_mm)
-        return coronal, sagittal, projection
+    def widths(self) -> tuple[int, ...]:
+        sizes_mm = [float(self.size_mm[0]), float(self.size_mm[1])]
+        if self.across_mm:
+            sizes_mm.append(self.across_mm[1] - self.across_mm[0])
+        return tuple(max(1, round(mm / self.step_mm)) for mm in sizes_mm)
 
     @property
     def width(self) -> int:
-        return sum(self.widths) + 2 * GAP
+        return sum(self.widths) + (len(self.widths) - 1) * GAP
 
     @property
     def tall(self) -> int:
@@ -73,6 +78,8 @@ def draw_row(canvas: Canvas, cuts: Cuts, row: Row, left: int, top: int) -> int:
         pixels = cuts.marked(cuts.fused(plane, cuts.ct(plane)), plane, width=1)
         canvas.panel(pixels, (left, top), Frame(canvas.say(title), plane.letters, row.step_mm))
         left += plane.size[1] + GAP
+    if row.across_mm is None:
+        return top + coronal.size[0]
     pixels = cuts.projection(row.step_mm, row.across_mm)
     if (missing := LOWEST - pixels.shape[0]) > 0:
         pixels = np.pad(pixels, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), constant_values=255)

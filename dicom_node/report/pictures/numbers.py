@@ -23,7 +23,7 @@ class Column:
     value: Callable[[Lesion], str]
 
 
-COLUMNS = (
+WITH_PET = (
     Column("SUVmax", lambda lesion: f"{lesion.on_pet.suv_max:.2f}"),
     Column("SUVpeak", lambda lesion: f"{lesion.on_pet.suv_peak:.2f}"),
     Column("MTV ml", lambda lesion: f"{lesion.on_pet.mtv_ml:.1f}"),
@@ -31,8 +31,23 @@ COLUMNS = (
     Column("SUVmean", lambda lesion: f"{lesion.on_pet.suv_mean:.2f}"),
     Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),
 )
+CT_ALONE = (
+    Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),
+    Column("HU", lambda lesion: "" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}"),
+)
+IODINE_MAP = (
+    Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),
+    Column("mg/ml", lambda lesion: "" if lesion.mean_iodine is None else f"{lesion.mean_iodine:.2f}"),
+)
 NAME_WIDE, NAME_NARROW, BETWEEN = 250, 34, 12  # pixels of the lesions' names, and between columns
 WIDE = 700  # pixels: from there on lesions are named in full
+
+
+def columns_of(lesions: Sequence[Lesion]) -> tuple[Column, ...]:
+    """What there is to say of lesions of a PET, of a CT alone or of an iodine map."""
+    if all(lesion.uptake for lesion in lesions):
+        return WITH_PET
+    return IODINE_MAP if any(lesion.mean_iodine is not None for lesion in lesions) else CT_ALONE
 
 
 def table_height(lesions: int) -> int:
@@ -79,20 +94,21 @@ def _name(canvas: Canvas, lesion: Lesion, at: tuple[int, int], *, index: bool, w
 
 def _ends(canvas: Canvas, lesions: Sequence[Lesion], left: int, width: int) -> tuple[Sequence[Column], list[int]]:
     """The first columns, as many as there is room for, and where each ends; what is left is shared out before them."""
+    offered = columns_of(lesions)
     needed: list[float] = []
-    for column in COLUMNS:
+    for column in offered:
         values = [
             canvas.width(column.value(lesion), INDEX_SIZE if n == 0 else SIZE, bold=n == 0)
             for n, lesion in enumerate(lesions)
         ]
         needed.append(max([canvas.width(column.name, SMALLEST), *values]))
-    fit = next((n for n in range(len(COLUMNS), 1, -1) if sum(needed[:n]) + BETWEEN * (n - 1) <= width), 1)
+    fit = next((n for n in range(len(offered), 1, -1) if sum(needed[:n]) + BETWEEN * (n - 1) <= width), 1)
     spare = max(0.0, width - sum(needed[:fit])) / fit
     ends, x = [], float(left)
     for wide in needed[:fit]:
         x += wide + spare
         ends.append(round(x))
-    return COLUMNS[:fit], ends
+    return offered[:fit], ends
 
 
 def _rows_with_room(found: int, listed: int, height: int) -> int:

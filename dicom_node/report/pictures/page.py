@@ -5,7 +5,8 @@ No patient data: who it is of stands in the header of the DICOM object that carr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from dicom_node.report.pictures.colours import Pixels
@@ -29,9 +30,10 @@ def page(
     ``notice``: what must be read before all else ("" where there is nothing).  ``report_uid``: of the main report.
     ``node``: who made it, with its version.
     """
-    sheet = Sheet(say("page-title"), say.language, created, node)
+    title = say("page-title", images=verdict.images(analysis.pair.kind, say))
+    sheet = Sheet(title, say.language, created, node)
     sheet.foot(_foot(analysis, say, report_uid, node))
-    sheet.paragraph(say("page-title"), 10, ink=GREY)
+    sheet.paragraph(title, 10, ink=GREY)
     sheet.paragraph(say("research-use-only"), 11, bold=True, ink=RED)
     if notice:
         sheet.paragraph(notice, TEXT, bold=True, ink=RED, most=3)
@@ -42,7 +44,7 @@ def page(
     warnings = [verdict.caution_sentence(caution, say) for caution in verdict.cautions(analysis)]
     basis = _basis(analysis, say)
     below = _height(sheet, lesions, warnings[:FEWEST_WARNINGS], basis)
-    sheet.picture(key_image, min(TALLEST, max(SHORTEST, sheet.floor - sheet.top - below)), say("page-title"))
+    sheet.picture(key_image, min(TALLEST, max(SHORTEST, sheet.floor - sheet.top - below)), title)
     _lesions(sheet, lesions, len(analysis.lesions), say)
     _listed(sheet, say("page-warnings"), warnings, sheet.floor - _section_height(sheet, basis), say)
     _listed(sheet, say("page-basis"), basis, sheet.floor, say)
@@ -79,7 +81,8 @@ def _basis(analysis: Analysis, say: Phrases) -> list[str]:
     rule = analysis.rule
     return [
         *([say("page-suv", rule=f"{rule.suv_type}: {rule.rule}")] if rule else []),
-        verdict.tracer(analysis.tracer, say),
+        *([verdict.tracer(analysis.tracer, say)] if analysis.pair.pet else []),
+        *([values] if (values := verdict.values_given(analysis, say)) else []),
         *(verdict.reference(uptake, say) for uptake in analysis.references),
     ]
 
@@ -98,17 +101,32 @@ def _lesions(sheet: Sheet, lesions: Sequence[Lesion], found: int, say: Phrases) 
     sheet.paragraph(verdict.lesion_count(found, len(lesions), say), TEXT, bold=True)
     if not lesions:
         return
-    names = (say("page-lesion"), say("page-found-by"), "SUVmax", "SUVmean", "SUVpeak", say("page-volume"), "MTV ml")
-    sheet.row((*names, "TLG g"), EDGES, TEXT, bold=True)
+    columns = [(say(name) if name.startswith("page-") else name, value) for name, value in _columns(lesions)]
+    names = (say("page-lesion"), say("page-found-by"), *(name for name, _ in columns))
+    sheet.row(names, EDGES[: len(names)], TEXT, bold=True)
     for lesion in lesions:
-        uptake = lesion.on_pet
-        suv = (uptake.suv_max, uptake.suv_mean, uptake.suv_peak)
-        numbers = (*suv, lesion.volume_ml, uptake.mtv_ml, uptake.tlg)
         automatic = lesion.source == "automatic"
         found_by = say("source-automatic") if automatic else say("page-of-person", kind=lesion.source)
-        cells = (say("lesion", number=lesion.number), found_by, *(f"{value:.2f}" for value in numbers))
-        sheet.row(cells, EDGES, TEXT)
+        cells = (say("lesion", number=lesion.number), found_by, *(f"{value(lesion):.2f}" for _, value in columns))
+        sheet.row(cells, EDGES[: len(cells)], TEXT)
     sheet.top += 4
+
+
+def _columns(lesions: Sequence[Lesion]) -> list[tuple[str, Callable[[Lesion], float]]]:
+    """Names, of which some are phrases, and values of what there is to say of the lesions."""
+    volume = ("page-volume", lambda lesion: lesion.volume_ml)
+    if not all(lesion.uptake for lesion in lesions):
+        if any(lesion.mean_iodine is not None for lesion in lesions):
+            return [volume, ("mg/ml", lambda lesion: math.nan if lesion.mean_iodine is None else lesion.mean_iodine)]
+        return [volume, ("HU", lambda lesion: math.nan if lesion.mean_hu is None else lesion.mean_hu)]
+    return [
+        ("SUVmax", lambda lesion: lesion.on_pet.suv_max),
+        ("SUVmean", lambda lesion: lesion.on_pet.suv_mean),
+        ("SUVpeak", lambda lesion: lesion.on_pet.suv_peak),
+        volume,
+        ("MTV ml", lambda lesion: lesion.on_pet.mtv_ml),
+        ("TLG g", lambda lesion: lesion.on_pet.tlg),
+    ]
 
 
 def _listed(sheet: Sheet, title: str, texts: Sequence[str], floor: float, say: Phrases) -> None:

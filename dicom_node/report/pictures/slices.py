@@ -1,5 +1,7 @@
 """The heatmap's frames: PET slices with saliency and the lesions' outlines, a legend below each.
 
+Without a PET they are slices of the CT or of the iodine map, in grey.
+
 Frames are made one by one, so memory holds one of them at a time.  The legend, the same everywhere, is packed once.
 """
 
@@ -14,8 +16,9 @@ import numpy.typing as npt
 
 from dicom_node.report.pictures import colours, rle, views
 from dicom_node.report.pictures.colours import Pixels
-from dicom_node.report.pictures.legend import NARROWEST, caption, legend, saliency_bar, suv_bar
-from dicom_node.report.pictures.overlay import INDEX_ON_LIGHT, OTHER_ON_LIGHT
+from dicom_node.report.pictures.cuts import BODY_HU, SOFT_TISSUE
+from dicom_node.report.pictures.legend import NARROWEST, Bar, caption, ct_bar, iodine_bar, legend, saliency_bar, suv_bar
+from dicom_node.report.pictures.overlay import INDEX, INDEX_ON_LIGHT, OTHER, OTHER_ON_LIGHT
 from dicom_node.report.words import verdict
 from dicom_node.report.words.phrases import Phrases
 from dicom_node.report.words.verdict import ENGLISH
@@ -67,7 +70,7 @@ class Frames:
             analysis.model.statement,
         ]
         width = max(picture[1], NARROWEST)
-        bars = [suv_bar(width)]
+        bars = [_bar(analysis, width)]
         if verdict.shown_saliency(analysis) is not None:
             bars.append(saliency_bar(width, say("legend-saliency-bar")))
         strip = legend(width, bars, notes, say)
@@ -94,11 +97,12 @@ class Frames:
     def caption(self, k: int) -> Pixels:
         """Which PET image this is, since frames may be fewer than slices: (rows, columns), grey."""
         number = views.image_number(self.analysis, k)
-        return caption(self.legend.shape[1], self.say("pet-image", number=number), self.say)
+        image = verdict.image(self.analysis.pair.kind, self.say)
+        return caption(self.legend.shape[1], self.say("slice-image", image=image, number=number), self.say)
 
     def pixels(self, k: int) -> Pixels:
         """Slice ``k`` without its legend: (rows, columns) where it is grey alone, else (rows, columns, 3)."""
-        over = 255 - colours.scaled(self._thinned(self.analysis.pet.array[k]), *colours.SUV_RANGE)
+        over = _levels(self.analysis, self._thinned(self.analysis.grid.array[k]))
         over = self._with_outlines(k, self._zoomed(self._with_saliency(k, over)))
         short = self.shape[1] - over.shape[1]
         return np.pad(over, ((0, 0), (0, short), *[(0, 0)] * (over.ndim - 2)), constant_values=255) if short else over
@@ -114,11 +118,13 @@ class Frames:
 
     def _with_outlines(self, k: int, over: Pixels) -> Pixels:
         lesions = verdict.shown_lesions(self.analysis.lesions)
+        light = self.analysis.pair.pet is not None
+        index, other = (INDEX_ON_LIGHT, OTHER_ON_LIGHT) if light else (INDEX, OTHER)
         for position, lesion in reversed(list(enumerate(lesions))):  # the index lesion's on top
             if k not in _span(lesion.region):
                 continue
             over = over.copy() if over.ndim == 3 else colours.grey(over)
-            over[self._border(lesion, k)] = OTHER_ON_LIGHT if position else INDEX_ON_LIGHT
+            over[self._border(lesion, k)] = other if position else index
         return over
 
     def _border(self, lesion: Lesion, k: int) -> BoolArray:
@@ -144,6 +150,21 @@ class Frames:
         return pixels.repeat(n, axis=0).repeat(n, axis=1) if n > 1 else pixels
 
 
+def _levels(analysis: Analysis, values: FloatArray) -> Pixels:
+    """A slice in grey: PET inverse, CT in its soft-tissue window, iodine from none up."""
+    if analysis.pair.pet is not None:
+        return 255 - colours.scaled(values, *colours.SUV_RANGE)
+    if analysis.pair.kind == "CT":
+        return colours.scaled(values, SOFT_TISSUE.low, SOFT_TISSUE.high)
+    return colours.scaled(values, *colours.IODINE_RANGE)
+
+
+def _bar(analysis: Analysis, width: int) -> Bar:
+    if analysis.pair.pet is not None:
+        return suv_bar(width)
+    return ct_bar(width, (SOFT_TISSUE.low, SOFT_TISSUE.high)) if analysis.pair.kind == "CT" else iodine_bar(width)
+
+
 def _span(region: Region) -> range:
     return range(region.start[0], region.start[0] + region.mask.shape[0])
 
@@ -151,7 +172,8 @@ def _span(region: Region) -> range:
 def _body(analysis: Analysis) -> range:
     """The slices from the first to the last that hold patient, lesion or saliency; at least ``FEWEST_FRAMES``."""
     total = analysis.grid.array.shape[0]
-    held = set(np.flatnonzero(analysis.pet.array.reshape(total, -1).max(axis=1) >= BODY_SUV).tolist())
+    least = {"PET/CT": BODY_SUV, "CT": BODY_HU, "iodine map": -np.inf}[analysis.pair.kind]
+    held = set(np.flatnonzero(analysis.grid.array.reshape(total, -1).max(axis=1) >= least).tolist())
     spans = [_span(lesion.region) for lesion in verdict.shown_lesions(analysis.lesions)]
     if analysis.saliency is not None:
         start = analysis.saliency.start[0]
@@ -192,7 +214,8 @@ def _left_out(analysis: Analysis, slices: tuple[int, ...], say: Phrases) -> str:
     numbers = [str(lesion.number) for lesion in lesions if not shown.issuperset(_span(lesion.region))]
     total = analysis.grid.array.shape[0]
     key = "heatmap-part-many" if len(numbers) > 1 else "heatmap-part-one"
-    return say(key, shown=len(slices), total=total, numbers=", ".join(numbers)) if numbers else ""
+    image = verdict.image(analysis.pair.kind, say)
+    return say(key, image=image, shown=len(slices), total=total, numbers=", ".join(numbers)) if numbers else ""
 
 
 def _in_source_order(analysis: Analysis, slices: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dicom_node import errors
-from dicom_node.report.readback.summary import LesionSummary, Named, PredictionSummary
+from dicom_node.report.readback.summary import LesionSummary, Named, PredictionSummary, ValueSummary
 from dicom_node.report.readback.tree import Item, groups, item
 from dicom_node.report.words.verdict import original
 
@@ -27,6 +27,7 @@ MEASURES = {
     **{(f"SUVBW-{which.upper()}", code): f"suv_{which}" for which, code in _STATISTICS.items()},  # for viewers
     ("118565006", ""): "volume_ml",
     ("112031", _STATISTICS["mean"]): "mean_hu",
+    ("IODINE-CONC", _STATISTICS["mean"]): "mean_iodine",
     ("126032", ""): "mtv_ml",
     ("126033", ""): "tlg",
     ("MTV-THRESHOLD", ""): "mtv_threshold",
@@ -42,6 +43,7 @@ def said(ds: Dataset) -> dict[str, Any]:
     return {
         "members": tuple(_members(root, str(ds.StudyInstanceUID))),
         "counts": dict(_counts(root)),
+        "values": tuple(_values(root)),
         "language": root.value_of(LANGUAGE),
         "model_parameters": _model_parameters(found),
         "prediction": _prediction(found, texts),
@@ -77,6 +79,26 @@ def _counts(root: Item) -> Iterator[tuple[str, int]]:
         for before, child in pairwise(container.children):
             if child.code == codes.RESULT_COUNT.value:
                 yield kinds.get(before.code, before.meaning), int(_number(child.value))
+
+
+def _values(root: Item) -> Iterator[ValueSummary]:
+    """The values that the model took beside the images."""
+    from dicom_node.report import codes
+
+    sources = {code.value: name for name, code in codes.VALUE_SOURCES.items()}
+    for container in root.find(codes.MODEL_VALUES.value):
+        for child in container.children:
+            if child.code not in (codes.MODEL_VALUE.value, codes.MISSING_VALUE.value):
+                continue
+            given = _number(child.value) if child.kind == "NUM" else child.value
+            source = child.value_of(codes.VALUE_SOURCE.value)
+            yield ValueSummary(
+                name=child.value_of(codes.VALUE_NAME.value),
+                title=child.value_of(codes.VALUE_TITLE.value),
+                value=given if child.code == codes.MODEL_VALUE.value else None,
+                unit=child.unit if child.unit != codes.NO_UNITS.value else "",
+                source=sources.get(source, source),
+            )
 
 
 def is_for_viewers(fields: dict[str, Any]) -> bool:

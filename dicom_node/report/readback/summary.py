@@ -44,9 +44,9 @@ class LesionSummary:
     """One measurement group: a segment of the SEG, or a contour on an image, with its own numbers.
 
     ``source``: who found it: "RTSTRUCT" and "SEG" are a person's, "automatic" is ours.  ``algorithm``: what measured
-    it, with its version.  ``description``: its voxels in words.
-    ``measures``: of suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mtv_ml, tlg (g), mtv_threshold those there,
-    and lbm-janma_max and the like where other kinds of SUV were asked for.
+    it, with its version.  ``description``: its voxels in words, "" where a comment says it once for all lesions.
+    ``measures``: of suv_max, suv_mean, suv_peak (g/ml), volume_ml, mean_hu, mean_iodine (mg/ml), mtv_ml, tlg (g),
+    mtv_threshold those there, and lbm-janma_max and the like where other kinds of SUV were asked for.
     """
 
     tracking_id: str
@@ -57,6 +57,20 @@ class LesionSummary:
     measures: dict[str, float]
     algorithm: str = ""
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSummary:
+    """A value that the model took beside the images; ``value`` is None where it was missing (a median stood in).
+
+    ``name``: of its column in tables.  ``unit``: UCUM, "" for none.  ``source``: "table", "header" or "measured".
+    """
+
+    name: str
+    title: str
+    value: float | str | None
+    unit: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,7 @@ class ResultSummary:
     ``replaces``: reports that must no longer be used.  ``replaced_by``: the SOP Instance UID of a report among those
     given that replaces this one.  ``members``: the others of the set, as the main report names them; of very many of a
     kind three, and in ``counts`` how many there are.
-    ``refusal_class``: value and meaning of the coded reason.
+    ``refusal_class``: value and meaning of the coded reason.  ``values``: what the model took beside the images.
     """
 
     path: str
@@ -117,4 +131,5 @@ class ResultSummary:
     replaced_by: str | None = None
     members: tuple[Named, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    values: tuple[ValueSummary, ...] = ()
     patient: PatientSummary | None = None

@@ -25,6 +25,7 @@ MEASURES = {
     "mtv_ml": "MTV ml",
     "tlg": "TLG g",
 }
+WITHOUT_PET = {"volume_ml": "ml", "mean_hu": "HU", "mean_iodine": "mg/ml iodine"}
 GONE = "named by the report, not among these files"
 OTHER_SUVS = {  # in a table of their own: one line of a terminal does not hold them beside the others
     "lbm-janma_max": "SULmax",
@@ -124,10 +125,19 @@ def _ground(summary: ResultSummary) -> Iterator[Text]:
         yield _labelled("SUV", also)
     if summary.suv_inputs:
         yield _labelled("inputs", "; ".join(summary.suv_inputs))
+    for value in summary.values:
+        given = (
+            "missing: training median used" if value.value is None else f"{_plain(value.value)} {value.unit}".strip()
+        )
+        yield _labelled("value", f"{value.title}: {given} ({value.source})")
     if summary.model_statement and summary.kind == "sr":
         yield _labelled("model", summary.model_statement)
     if summary.model_parameters:
         yield _labelled("model", "; ".join(map(_shortened, summary.model_parameters)))
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _is_said_already(comment: str, summary: ResultSummary) -> bool:
@@ -198,10 +208,12 @@ def prediction_line(prediction: PredictionSummary) -> str:
 
 def lesion_table(lesions: Sequence[LesionSummary], measures: Mapping[str, str] = MEASURES) -> Table:
     """One row a measurement group that has any, with those columns of ``measures`` that any of them has."""
+    if measures is MEASURES and not any("suv_max" in lesion.measures for lesion in lesions):
+        measures = WITHOUT_PET
     columns = {key: name for key, name in measures.items() if any(key in lesion.measures for lesion in lesions)}
     segments = any(lesion.segment_number is not None for lesion in lesions)
     table = Table(box=None, pad_edge=False)
-    for name in ("lesion", *(["seg."] if segments else []), *(["found by"] if measures is MEASURES else [])):
+    for name in ("lesion", *(["seg."] if segments else []), *(["found by"] if measures is not OTHER_SUVS else [])):
         table.add_column(name)
     for name in columns.values():
         table.add_column(name, justify="right")
@@ -210,7 +222,7 @@ def lesion_table(lesions: Sequence[LesionSummary], measures: Mapping[str, str] =
             continue
         cells = [lesion.tracking_id]
         cells += [str(lesion.segment_number or "")] if segments else []
-        cells += [lesion.source] if measures is MEASURES else []
+        cells += [lesion.source] if measures is not OTHER_SUVS else []
         values = (lesion.measures.get(key) for key in columns)
         table.add_row(*map(_text, cells), *("" if value is None else f"{value:.2f}" for value in values))
     return table

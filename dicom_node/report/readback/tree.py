@@ -16,7 +16,7 @@ MEASUREMENTS, MEASUREMENT_GROUP = "126010", "125007"  # DCM
 class Item:
     """A content item: its value type, what it is called, its value, and the items below it.
 
-    ``value``: text, number or UID, of a CODE its code value, whose meaning is ``said``.
+    ``value``: text, number or UID, of a CODE its code value, whose meaning is ``said``.  ``unit``: a number's (UCUM).
     """
 
     kind: str
@@ -25,6 +25,7 @@ class Item:
     value: str
     children: tuple[Item, ...]
     said: str = ""
+    unit: str = ""
     references: tuple[Dataset, ...] = field(default=())
 
     def find(self, code: str) -> Iterator[Item]:
@@ -43,6 +44,7 @@ def item(ds: Dataset) -> Item:
         meaning=str(name.get("CodeMeaning", "")) if name is not None else "",
         value=code_value(coded) if coded is not None else _value(ds),
         children=tuple(map(item, ds.get("ContentSequence") or [])),
+        unit=_unit(ds),
         said=str(coded.get("CodeMeaning", "")) if coded is not None else "",
         references=tuple(ds.get("ReferencedSOPSequence") or []),
     )
@@ -63,6 +65,11 @@ def code_value(ds: Dataset | None) -> str:
 
 def _first_item(ds: Dataset, keyword: str) -> Dataset | None:
     return next(iter(ds.get(keyword) or []), None)
+
+
+def _unit(ds: Dataset) -> str:
+    number = _first_item(ds, "MeasuredValueSequence")
+    return code_value(_first_item(number, "MeasurementUnitsCodeSequence")) if number is not None else ""
 
 
 def _value(ds: Dataset) -> str:

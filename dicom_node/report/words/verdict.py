@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 from dicom_node import errors
 from dicom_node.report.words.phrases import Phrases
-from inference.facts import Analysis, Caution, Lesion, Prediction, ReferenceUptake, Refused, Saliency, Tracer
+from inference.facts import Analysis, Caution, Kind, Lesion, Prediction, ReferenceUptake, Refused, Saliency, Tracer
 
 MOST_LESIONS = 20  # the largest ones; the SR says how many were left out
 ENGLISH = Phrases()
@@ -36,6 +36,7 @@ _BY_IMPORTANCE = (
         *("scan-date-moved", "reference-time-from-acquisition", "normalisation-not-stated"),
     ),
 )
+KIND_KEYS: Mapping[Kind, str] = {"PET/CT": "pet", "CT": "ct", "iodine map": "iodine"}  # how phrases of each end
 IMPORTANCE = {code: rank for rank, codes_of_rank in enumerate(_BY_IMPORTANCE) for code in codes_of_rank}
 
 
@@ -142,6 +143,23 @@ def lesion_count(found: int, shown: int, say: Phrases = ENGLISH) -> str:
     """How many lesions were found, and how many of them the results leave out."""
     count = say({0: "lesions-none", 1: "lesions-one"}.get(found, "lesions-many"), found=found)
     return count if shown == found else say("lesions-left-out", count=count, shown=shown, rest=found - shown)
+
+
+def image(kind: Kind, say: Phrases = ENGLISH) -> str:
+    """What the images are called that results are shown on."""
+    return say(f"image-{KIND_KEYS[kind]}")
+
+
+def images(kind: Kind, say: Phrases = ENGLISH) -> str:
+    """What is looked at, as a title begins with it."""
+    return say(f"images-{KIND_KEYS[kind]}")
+
+
+def values_given(analysis: Analysis, say: Phrases = ENGLISH) -> str:
+    """How many of the values beside the images are missing, without a value; "" where the model takes none."""
+    missing = sum(value.value is None for value in analysis.values)
+    key = "values-missing" if missing else "values-all"
+    return say(key, number=missing, all=len(analysis.values)) if analysis.values else ""
 
 
 def region_source(lesion: Lesion, say: Phrases = ENGLISH) -> str:

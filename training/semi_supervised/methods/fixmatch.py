@@ -30,13 +30,13 @@ class FixMatch(Plain):
         known, free = bench.pictures(step.labelled), bench.pictures(step.unlabelled)
         views = [bench.view(known, step.generator)]
         if len(free):
-            views.append(bench.augment.strong(free, step.generator))
+            views.append(bench.strong(free, step.generator))
         logits = bench.student.logits(torch.cat(views))
         n = len(known)
         loss = supervised(logits[:n], bench.labels(step.labelled), smoothing=bench.settings.smoothing).mean()
         if not len(free):
             return loss
-        positive = self.aligned(probabilities(bench.teacher, bench.augment.weak(free, step.generator)), bench)
+        positive = self.aligned(probabilities(bench.teacher, bench.weak(free, step.generator)), bench)
         sure = (torch.maximum(positive, 1.0 - positive) > self._threshold).float()
         each = nn.functional.cross_entropy(logits[n:], (positive > 0.5).long(), reduction="none")
         return loss + self._weight * ramp(step.done, 0.15) * (sure * each).mean()

@@ -21,13 +21,11 @@ class MeanTeacher(Plain):
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
         known, free = bench.pictures(step.labelled), bench.pictures(step.unlabelled)
-        logits = bench.student.logits(
-            torch.cat([bench.view(known, step.generator), bench.augment.weak(free, step.generator)])
-        )
+        logits = bench.student.logits(torch.cat([bench.view(known, step.generator), bench.weak(free, step.generator)]))
         n = len(known)
         loss = supervised(logits[:n], bench.labels(step.labelled), smoothing=bench.settings.smoothing).mean()
         if not len(free):
             return loss
-        target = probabilities(bench.teacher, bench.augment.weak(free, step.generator))
+        target = probabilities(bench.teacher, bench.weak(free, step.generator))
         away = (logits[n:].softmax(1)[:, 1] - target) ** 2
         return loss + self._weight * ramp(step.done, 0.0, 0.4) * away.mean()

@@ -23,7 +23,7 @@ class MixMatch(Plain):
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
         known, free = bench.pictures(step.labelled), bench.pictures(step.unlabelled)
-        views = [bench.augment.weak(free, step.generator) for _ in range(VIEWS if len(free) else 0)]
+        views = [bench.weak(free, step.generator) for _ in range(VIEWS if len(free) else 0)]
         x = torch.cat([bench.view(known, step.generator), *views])
         y = torch.cat([bench.labels(step.labelled).float(), *([self._guess(views, bench)] * len(views))])
         mixed, target = self._mixed(x, y, step.generator)

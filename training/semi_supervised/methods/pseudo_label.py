@@ -21,7 +21,7 @@ class PseudoLabel(Plain):
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
         known, free = bench.pictures(step.labelled), bench.pictures(step.unlabelled)
-        views = torch.cat([bench.view(known, step.generator), bench.augment.weak(free, step.generator)])
+        views = torch.cat([bench.view(known, step.generator), bench.weak(free, step.generator)])
         logits = bench.student.logits(views)
         n = len(known)
         loss = supervised(logits[:n], bench.labels(step.labelled), smoothing=bench.settings.smoothing).mean()

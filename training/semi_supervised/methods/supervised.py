@@ -16,6 +16,7 @@ class Supervised(Plain):
         self._robust = robust
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
-        logits = bench.student.logits(bench.view(bench.pictures(step.labelled), step.generator))
+        x = bench.view(bench.pictures(step.labelled), step.generator)
+        logits = bench.student.logits(x, bench.values(step.labelled))
         each = supervised(logits, bench.labels(step.labelled), smoothing=bench.settings.smoothing, robust=self._robust)
-        return each.mean()
+        return (each * bench.weights(step.labelled)).mean()

@@ -1,0 +1,49 @@
+"""What the bundles that may be asked for say of themselves: whom they are for.  Read without their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dicom_node.config import Settings
+from inference.facts import Kind
+
+if TYPE_CHECKING:
+    from inference.model.served import Served
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """``by_name``: of each bundle as the configuration names it.  One that is not there is taken as for any PET/CT.
+
+    ``digests``: SHA-256 of their manifests.
+    """
+
+    by_name: Mapping[str, Served] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, settings: Settings, names: Sequence[str] = ()) -> Contracts:
+        """Of ``names``, else of all bundles of the configuration.  Raises ``Refused`` as ``bundle.read_contract``."""
+        from inference.model.bundle import find_bundle, read_contract
+
+        folders = {name: find_bundle(name, search=[settings.bundles_dir]) for name in names or settings.bundles}
+        read = {name: read_contract(folder) for name, folder in folders.items()}
+        return cls({name: served for name, (served, _) in read.items()}, {n: digest for n, (_, digest) in read.items()})
+
+    @classmethod
+    def of_json(cls, checked: Mapping[str, tuple[str, str]]) -> Contracts:
+        """From digest and contract (as JSON) by name, of bundles that were checked before."""
+        from inference.model.served import Served
+
+        served = {name: Served.model_validate_json(text) for name, (_, text) in checked.items()}
+        return cls(served, {name: digest for name, (digest, _) in checked.items()})
+
+    def images(self, bundle: str) -> Kind:
+        """What the bundle looks at."""
+        return self.by_name[bundle].images if bundle in self.by_name else "PET/CT"
+
+    def kinds(self, bundles: Sequence[str]) -> tuple[Kind, ...]:
+        """What these bundles look at, each kind once."""
+        return tuple(dict.fromkeys(self.images(bundle) for bundle in bundles))

@@ -1,0 +1,169 @@
+"""Recipe ``prrt_pfs`` (methods A5): its models learn from whole bodies and laboratory values; the bundle is the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.facts import Refused, Volume
+from inference.model.applicability import quantities
+from inference.model.bundle import load_bundle
+from inference.model.contract import Subject
+from inference.model.look import see
+from inference.model.predict import Model
+from inference.suv.tracer import Tracer
+from training.prepared import Parts, Prepared
+from training.recipe import Conditions, Release
+from training.recipes import recipe
+from training.recipes.prrt_pfs import FUSED, LOOK, PrrtSettings, look_of
+
+COUNT = 36
+TINY = PrrtSettings(
+    shape=(16, 16, 16),
+    spacing_mm=16.0,
+    widths=(4, 4, 8, 8),
+    stem="small",
+    image_width=8,
+    value_width=4,
+    steps=6,
+    batch=6,
+    evaluate_every=3,
+    members=2,
+    trees=10,
+)
+PARTS = Parts(np.arange(22), np.arange(22, 32))
+TEST = np.arange(32, COUNT)
+SSTR = Subject(Tracer("dotatoc", "Ga-68"), 60.0, frozenset(), frozenset({"BQML"}))
+RELEASE = Release("prrt-pfs", "0.1.0", demonstration=True)
+
+
+def body(uptake: float, seed: int) -> tuple[Volume, Volume]:
+    """A trunk of water in air, 8 mm voxels, with one hot spot."""
+    rng = np.random.default_rng(seed)
+    affine = np.eye(4)
+    affine[:3, :3] = 8.0 * np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    affine[:3, 3] = [-128.0, -128.0, -120.0]
+    k, r, c = np.indices((30, 32, 32))
+    inside = ((r - 15.5) / 9.0) ** 2 + ((c - 15.5) / 13.0) ** 2 < 1.0
+    ct = np.where(inside, 40, -1000) + rng.normal(0.0, 10.0, inside.shape)
+    spot = (k - 14) ** 2 + (r - 15) ** 2 + (c - 18) ** 2 < 9
+    suv = np.where(inside, 1.0, 0.0) + uptake * spot + rng.normal(0.0, 0.05, inside.shape)
+    return Volume(suv.astype(np.float32), affine, "2.25.7"), Volume(ct.astype(np.int16), affine, "2.25.7")
+
+
+@lru_cache
+def bodies() -> list[tuple[Volume, Volume]]:
+    return [body(5.0 + 10.0 * (i % 2), i) for i in range(COUNT)]
+
+
+@lru_cache
+def prepared() -> Prepared:
+    labels = np.array([0, 1] * (COUNT // 2), np.int8)
+    rng = np.random.default_rng(2)
+    seen = [see(suv, ct, None, look_of(TINY)) for suv, ct in bodies()]
+    found = [quantities(one, suv) for one, (suv, _) in zip(seen, bodies(), strict=True)]
+    names = tuple(f"S{i}" for i in range(COUNT))
+    cga = [None if i % 7 == 0 else float(np.exp(5.0 + 2.0 * labels[i] + 0.3 * rng.normal())) for i in range(COUNT)]
+    return Prepared(
+        patients=names,
+        studies=names,
+        centres=("A",) * COUNT,
+        labels=labels,
+        inputs={LOOK: np.stack([one.array for one in seen])},
+        values={"cga": tuple(cga), "ldh": tuple(rng.normal(200.0, 30.0, COUNT).tolist())},
+        quantities={name: np.array([one[name] for one in found]) for name in found[0]},
+        months=np.where(labels == 1, 6.0, 20.0),
+        events=np.ones(COUNT, np.int8),
+    )
+
+
+def conditions(folder: Path) -> Conditions:
+    return Conditions(seed=3, folder=folder)
+
+
+@pytest.mark.parametrize("variant", recipe("prrt_pfs").variants)
+def test_every_model_learns_and_answers(variant: str, tmp_path: Path) -> None:
+    estimator = recipe("prrt_pfs").estimator(TINY, variant).fit(prepared(), PARTS, conditions(tmp_path))
+    found = estimator.predict_proba(prepared(), TEST)
+    assert found.shape == (len(TEST),)
+    assert ((found > 0) & (found < 1)).all()
+    if variant == "lab RF":
+        assert found[prepared().labels[TEST] == 1].min() > found[prepared().labels[TEST] == 0].max()
+    if variant in ("lab RF", "late average"):
+        with pytest.raises(Refused, match="comparison only"):
+            estimator.save_bundle(tmp_path / "bundle", RELEASE)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, np.ndarray]:
+    folder = tmp_path_factory.mktemp("prrt")
+    estimator = recipe("prrt_pfs").estimator(TINY, FUSED).fit(prepared(), PARTS, conditions(folder))
+    digest = estimator.save_bundle(folder / "bundle", RELEASE)
+    assert load_bundle(folder / "bundle").digest == digest
+    return Model.load(folder / "bundle", device="cpu", threads=1, warm=True), estimator.predict_proba(prepared(), TEST)
+
+
+def test_the_served_probability_is_the_evaluated_one(served: tuple[Model, np.ndarray]) -> None:
+    model, evaluated = served
+    assert not model.needs_region
+    for row, expected in zip(TEST, evaluated, strict=True):
+        look = model.look(*bodies()[row], None, SSTR, prepared().values_of(int(row)))
+        assert look.prediction.probability == pytest.approx(expected, abs=1e-5)
+        assert look.saliency is not None
+        said = [caution.text for caution in look.cautions if caution.code == "value-filled"]
+        assert bool(said) is bool(row % 7 == 0)
+        assert not said or "hromogranin" in said[0]
+
+
+def test_without_any_value_it_speaks_and_says_what_was_filled(served: tuple[Model, np.ndarray]) -> None:
+    model, _ = served
+    look = model.look(*bodies()[0], None, SSTR)
+    (caution,) = [caution for caution in look.cautions if caution.code == "value-filled"]
+    assert "LDH" in caution.text
+    assert look.prediction.probability is not None
+
+
+def test_another_tracer_is_not_looked_at(served: tuple[Model, np.ndarray]) -> None:
+    model, _ = served
+    look = model.look(*bodies()[0], None, replace(SSTR, tracer=Tracer("fdg", "F-18")))
+    assert look.prediction.status == "withheld"
+    assert "dotatoc" in look.prediction.applicability_reasons[0]
+
+
+def test_a_study_without_a_body_keeps_its_measures(served: tuple[Model, np.ndarray]) -> None:
+    model, _ = served
+    suv, ct = bodies()[0]
+    look = model.look(suv, Volume(np.full_like(ct.array, -1000), ct.affine, ct.frame_of_reference_uid), None, SSTR)
+    assert look.prediction.status == "withheld"
+    assert "No body" in look.prediction.applicability_reasons[0]
+
+
+def test_lost_subjects_are_left_out_or_made_up_for_by_weights(tmp_path: Path) -> None:
+    data = prepared()
+    months, events = data.months.copy(), data.events.copy()
+    months[:4], events[:4] = 8.0, 0
+    lost = recipe("prrt_pfs").relabelled(TINY, replace(data, months=months, events=events))
+    assert lost.labels[:4].tolist() == [-1] * 4
+    parts = Parts(np.arange(4, 22), PARTS.validation)
+    found = [
+        recipe("prrt_pfs")
+        .estimator(TINY.model_copy(update={"censored": how}), FUSED)
+        .fit(lost, parts, conditions(tmp_path / how))
+        .predict_proba(lost, TEST)
+        for how in ("left out", "weighted")
+    ]
+    assert not np.array_equal(*found)
+
+
+def test_cycles_are_never_offered() -> None:
+    assert "cycles" in recipe("prrt_pfs").never
+    assert not set(recipe("prrt_pfs").values) & set(recipe("prrt_pfs").never)
+
+
+def test_the_full_size_has_the_published_kind_of_network() -> None:
+    settings = PrrtSettings.model_validate({"size": "full", "members": 2})
+    assert (settings.widths, look_of(settings).shape, settings.members) == ((64, 128, 256, 512), (256, 128, 128), 2)

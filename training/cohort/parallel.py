@@ -1,0 +1,60 @@
+"""The same function on many items, in processes of their own, in order; stopped between items when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from inference.facts import Refused
+from training.recipe import Stopped
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(
+    function: Callable[[T], R], items: Sequence[T], processes: int, stop: Callable[[], bool] = lambda: False
+) -> Iterator[R]:
+    """``function`` of each item, in the order of ``items``; both must be picklable where ``processes`` is above 1.
+
+    Raises ``Stopped`` when ``stop`` says so, ``Refused`` ``cohort-interrupted`` where a process was killed.
+    """
+    workers = min(processes, len(items))
+    if workers <= 1:
+        with threadpool_limits(1):
+            for item in items:
+                _ask(stop)
+                yield function(item)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        waiting = [pool.submit(function, item) for item in items]
+        try:
+            for future in waiting:
+                _ask(stop)
+                yield future.result()
+        except (BrokenProcessPool, MemoryError):
+            raise Refused(
+                "cohort-interrupted",
+                f"One of {workers} processes that read images was killed, as when memory runs out. What was done is "
+                "kept; start again with fewer processes.",
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ask(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Stopped
+
+
+def _one_thread() -> None:
+    """One thread a process: several of each would stand in each other's way."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    threadpool_limits(1)

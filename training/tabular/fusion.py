@@ -1,0 +1,58 @@
+"""The image's score and the clinical values in one logistic regression (methods A2, A4).
+
+The image's logit comes out of inner folds while the fusion is fitted, so that it is as good, and as bad, as for a new
+patient.  Published [P] is that a combined model was built (A4: by logistic regression); the rest is ours [R].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+PENALTY = 0.1  # C of the ridge, on columns of standard deviation 1
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Logit = ``intercept`` + ``weights`` · [image logit, values]; ``image``: whether the first is there."""
+
+    weights: tuple[float, ...]
+    intercept: float
+    image: bool
+
+    def scores(self, image: Array | None, vectors: npt.NDArray[np.float32]) -> Array:
+        """Logits (n,) of image logits (n,) and encoded values (n, k)."""
+        columns = _columns(image if self.image else None, vectors)
+        return np.asarray(columns @ np.array(self.weights) + self.intercept)
+
+
+def fit_linear(image: Array | None, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> Linear:
+    """On out-of-fold image logits (n,), None for values alone, encoded values (n, k) and labels 0/1."""
+    from sklearn.linear_model import LogisticRegression
+
+    columns = _columns(image, vectors)
+    sd = columns.std(axis=0)
+    scale = np.where(sd > 1e-9, sd, 1.0)
+    fitted = LogisticRegression(C=PENALTY, max_iter=1000).fit(columns / scale, labels)
+    weights = fitted.coef_[0] / scale
+    return Linear(tuple(float(w) for w in weights), float(fitted.intercept_[0]), image is not None)
+
+
+def out_of_fold_linear(
+    image: Array | None, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int8], folds: npt.NDArray[np.int64]
+) -> Array:
+    """Logit (n,) of each subject from a fusion fitted on the other ``folds`` (n,)."""
+    scores = np.zeros(len(labels))
+    for fold in np.unique(folds):
+        rest, here = folds != fold, folds == fold
+        linear = fit_linear(None if image is None else image[rest], vectors[rest], labels[rest])
+        scores[here] = linear.scores(None if image is None else image[here], vectors[here])
+    return scores
+
+
+def _columns(image: Array | None, vectors: npt.NDArray[np.float32]) -> Array:
+    wide = vectors.astype(float)
+    return wide if image is None else np.column_stack([image, wide])
