@@ -26,6 +26,7 @@ SAID: Mapping[OccasionKind, str] = {
     "software": "the node's version is another now",
     "segmenter": "the segmenter is another now",
     "settings": "settings that change results are others now",
+    "values": "clinical or laboratory values are others now",
     "unsuccessful": "the run before was refused or failed",
     "asked": "it was asked for",
 }

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from dicom_node.rules import MOST_RULES, Route, allowed_keys
-from dicom_node.sections import Assemble, Database, Deliver, Infer, Node, Receive, Report, is_loopback
+from dicom_node.sections import Assemble, Database, Deliver, Infer, Node, Receive, Report, Values, is_loopback
 
 ENVIRONMENT_PREFIX = "PETCT_NODE__"
 MOST_BUNDLES = 8  # every one is kept warm in the analysing process
@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     receive: Receive = Receive()
     assemble: Assemble = Assemble()
     infer: Infer = Infer()
+    values: Values = Values()
     report: Report = Report()
     database: Database = Database()
     deliver: Deliver = Deliver()
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
         names = [rule.name for rule in self.route]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"route: name used twice: {', '.join(twice)}")
+        if self.infer.bundles and "bundle" in self.infer.model_fields_set:
+            raise ValueError("infer: give bundle, or bundles where there are several, and not both")
         if len(self.bundles) > MOST_BUNDLES:
             raise ValueError(
                 f"route: {len(self.bundles)} different bundles, all kept in memory: at most {MOST_BUNDLES} may be "

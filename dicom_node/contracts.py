@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dicom_node.config import Settings
-from inference.facts import Kind
+from inference.facts import Kind, Refused
 
 if TYPE_CHECKING:
     from inference.model.served import Served
@@ -25,12 +26,14 @@ class Contracts:
 
     @classmethod
     def read(cls, settings: Settings, names: Sequence[str] = ()) -> Contracts:
-        """Of ``names``, else of all bundles of the configuration.  Raises ``Refused`` as ``bundle.read_contract``."""
+        """Of ``names``, else of all bundles of the configuration; those that cannot be read are left out."""
         from inference.model.bundle import find_bundle, read_contract
 
-        folders = {name: find_bundle(name, search=[settings.bundles_dir]) for name in names or settings.bundles}
-        read = {name: read_contract(folder) for name, folder in folders.items()}
-        return cls({name: served for name, (served, _) in read.items()}, {n: digest for n, (_, digest) in read.items()})
+        by_name, digests = {}, {}
+        for name in names or settings.bundles:
+            with suppress(Refused):  # whoever loads it says why
+                by_name[name], digests[name] = read_contract(find_bundle(name, search=[settings.bundles_dir]))
+        return cls(by_name, digests)
 
     @classmethod
     def of_json(cls, checked: Mapping[str, tuple[str, str]]) -> Contracts:

@@ -22,9 +22,7 @@ from dicom_node.assemble import (
     not_before,
     with_ct_of_other_studies,
 )
-from dicom_node.assemble.kinds import kinds_of
-from dicom_node.assemble.regions import drawn_on, is_region
-from dicom_node.assemble.routing import NO_CONTRACTS, Router
+from dicom_node.assemble.routing import NO_CONTRACTS
 from dicom_node.assemble.series import CT_CLASSES, PET_CLASSES, is_ours
 from dicom_node.config import Settings
 from dicom_node.contracts import Contracts
@@ -32,6 +30,7 @@ from dicom_node.deliver import is_answered
 from dicom_node.identity import Basis
 from dicom_node.index import Index
 from dicom_node.ledger import Ledger
+from dicom_node.runs import Runs
 from dicom_node.work.job import Work
 from dicom_node.workflow import WorkQueue
 from inference.facts import Instance, Pair
@@ -83,9 +82,8 @@ class Coordinator:
     ) -> None:
         """``bundle_digests``: of every bundle that may be asked for (``Settings.bundles``), by its name there."""
         self._settings = settings
-        self._bundle_digests = bundle_digests
         self._bundle_digest = bundle_digests[settings.bundles[0]]  # a refusal is no model's, but is filed under one
-        self._router = Router.of(settings, contracts)
+        self._runs = Runs(settings, bundle_digests, contracts)
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._queue = WorkQueue(settings)
@@ -237,7 +235,7 @@ class Coordinator:
 
     def _judge(self, seen: _Seen, now: float, before: Before) -> Verdict:
         set_aside = [fault for study in seen.studies for fault in self._index.study_set_aside(study)]
-        kinds = kinds_of(seen.candidates, self._router.kinds, self._router.kinds_by_name)
+        kinds = self._runs.kinds(seen.candidates)
         return judge(seen.candidates, seen.traffic, now, self._settings.assemble, set_aside, before, kinds)
 
     def _withdraw(self, study: str, pairs: Sequence[Pair], now: float) -> None:
@@ -249,8 +247,9 @@ class Coordinator:
         """Register the runs of a pair, or of a refusal somebody waits for; ``tick`` then queues them."""
         study, last = seen.study, seen.last
         if isinstance(verdict, Complete):
-            works, told = self._routed(verdict.pairs, seen)
-            bases = {work.run_id: Basis.of(self._settings, self._bundle_digests[work.bundle]) for work in works}
+            senders = [sender for one in seen.studies for sender in self._index.senders(one)]
+            works, told = self._runs.works(verdict.pairs, senders)
+            bases = {work.run_id: self._runs.basis(work, seen.candidates) for work in works}
             event, why = "pair-complete", verdict.why
             if len(self._settings.bundles) > 1 or self._settings.route:
                 why = " ".join([f"{why}.", *told])
@@ -260,7 +259,7 @@ class Coordinator:
             why = f"{verdict.refused.code}: {verdict.refused.reason}"
             images = [i for i in seen.instances if i.sop_class_uid in PET_CLASSES or i.sop_class_uid in CT_CLASSES]
             event, works, bases = "refused", [], {}
-            if images and self._is_answered(study, verdict.refused.code, images):
+            if images and self._is_answered(seen, verdict.refused.code, images):
                 works = [Work.of_refusal(images, verdict.refused, self._bundle_digest)]
                 bases = {work.run_id: Basis.of(self._settings, "") for work in works}
             elif not self._is_used_elsewhere(study):
@@ -278,29 +277,10 @@ class Coordinator:
                 self._ledger.tell(other, USED_ELSEWHERE, run_id=run_id, at=now, text=text)
         self._unqueued[study] = _Unqueued(decision.runs, seen.arrived)
 
-    def _routed(self, pairs: Sequence[Pair], seen: _Seen) -> tuple[list[Work], list[str]]:
-        """One run for each bundle that looks at one of the pairs, and why it does or does not."""
-        senders = [sender for one in seen.studies for sender in self._index.senders(one)]
-        works: list[Work] = []
-        told: list[str] = []
-        for pair in pairs:
-            routed = self._router.models(pair, senders)
-            bundles = {self._bundle_digests[name]: name for name in reversed(routed.bundles)}  # one bundle, two names
-            works += [Work.of_pair(pair, digest, name) for digest, name in reversed(bundles.items())]
-            told += routed.why
-        return works, told
-
-    def _is_answered(self, study: str, code: str, images: list[Instance]) -> bool:
+    def _is_answered(self, seen: _Seen, code: str, images: list[Instance]) -> bool:
         """Whether somebody should know; whoever got an earlier answer should in any case."""
-        has_pet = any(i.sop_class_uid in PET_CLASSES for i in images) or self._is_drawn_on(study)
-        return is_answered(code, self._settings.deliver, has_pet=has_pet) or bool(self._ledger.history(study))
-
-    def _is_drawn_on(self, study: str) -> bool:
-        """Whether a person drew a region for a model that needs no PET: they wait for its answer as for a PET's."""
-        if set(self._router.kinds) <= {"PET/CT"}:
-            return False
-        frames, _ = drawn_on([i for i in self._index.study_instances(study) if is_region(i) and not is_ours(i)])
-        return bool(frames)
+        waited_for = any(i.sop_class_uid in PET_CLASSES for i in images) or self._runs.is_drawn_on(seen.candidates)
+        return is_answered(code, self._settings.deliver, has_pet=waited_for) or bool(self._ledger.history(seen.study))
 
     def _is_used_elsewhere(self, study: str) -> bool:
         return any(event.event == USED_ELSEWHERE for event in self._ledger.timeline(study))

@@ -25,6 +25,7 @@ CONVERT = "Convert the instance with a DICOM tool, then send it again."
 REGION = "Draw or export the region again on this PET or CT."
 BUNDLE = "Install the model bundle again, or name another in infer.bundle."
 SEGMENTER = "Mend or update the segmenter's package, or empty infer.segmenter."
+VALUES = "Correct the table of values, then ask again with `petct-node again`."
 SETTINGS = "Check the configuration with `petct-node doctor`."
 DISK = "Check the node's disk with `petct-node doctor`."
 SPOOL = "Find out what changed the files, restore them (on a node: its data folder), then analyse again."
@@ -200,7 +201,7 @@ _STUDY = {
     "segmentation-too-large": (613, "Segmentation larger than allowed", REGION),
     "segmentation-geometry": (614, "Segmentation without a regular grid", REGION),
     "segmentation-kind": (615, "Segmentation Type not supported", REGION),
-    "region-needed": (1170, "No person's region on the CT or iodine map", "Draw the lesion on these images and send it."),
+    "region-needed": (1170, "No person's region on the CT or iodine map", REGION),
     "nothing-to-answer-to": (701, "No image to attach a report to", WHOLE),
     "source-identity-invalid": (
         705,
@@ -236,6 +237,11 @@ _OPERATOR = {
     "association-rejected": (905, "Peer rejected the association", "Check the AE titles on both sides."),
     "nothing-accepted": (906, "Peer accepts none of the objects", "Check which SOP classes the peer accepts."),
 }
+_VALUES = {
+    "values-unreadable": (1174, "File of values cannot be read", VALUES),
+    "values-ambiguous": (1175, "Several rows of values for one study", VALUES),
+    "values-other-patient": (1176, "Values of another study or patient", VALUES),
+}
 _COMMAND = {
     "nothing-stored": (923, "No node has stored anything here", COMMAND),
     "study-unknown": (924, "Study unknown to the node", "Take a UID that `petct-node explain` lists."),
@@ -267,6 +273,26 @@ _PHANTOM = {
     "phantom-folder": (1121, "Folder holds something else than this cohort", "Name a new or an empty folder."),
     "phantom-no-space": (1122, "Disk too small for the phantom cohort", "Write fewer subjects, or to another disk."),
 }
+_RECIPE = {
+    "recipe-unknown": (1150, "Recipe unknown", COMMAND),
+    "recipe-variant-not-served": (1151, "Model is for comparison only", "Write the bundle of the recipe's first model."),
+    "recipe-values-missing": (1152, "Table lacks the values of the model", TABLE),
+    "label-contradicts-time": (1153, "Label is not what time and event say", TABLE),
+    "value-missing": (1156, "Value that the model needs is not given", VALUES),
+    "value-not-usable": (1157, "Value is not what the model takes", VALUES),
+    "input-without-body": (1154, "No body seen on PET and CT", "Check the series; the whole-body model needs axial CT."),
+    "input-without-pet": (1155, "Model needs a PET and there is none", "Use a model for CT alone."),
+}
+_TRAINING = {
+    "training-one-class": (1130, "One class only to learn from", "Label cases of both classes, or use fewer folds."),
+    "training-loss-not-finite": (1131, "Loss of the training is no number", "Look at the rows named in the message."),
+    "training-out-of-memory": (1132, "Training does not fit into memory", "Lower the setting named in the message."),
+    "backbone-file": (1141, "Weights of the image network cannot be read", "Name a safetensors file."),
+    "backbone-weights": (1142, "Weights are of another image network", "Set depth, width and stem to theirs."),
+    "features-constant": (1143, "All image features the same", "Look at images and weights named in the message."),
+    "classifier-none": (1144, "No classifier that may be kept", "Name another, or allow it in the settings."),
+    "values-mixed": (1145, "Column of values mixes numbers and words", TABLE),
+}
 _RUN = {
     "run-folder-used": (1201, "Folder holds another run or other files", "Name a new or an empty folder."),
     "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
@@ -279,6 +305,7 @@ _DEVELOPER = {
     "input-not-finite": (953, "Network input not finite", REPORT),
     "input-region-empty": (954, "Network input without region", REPORT),
     "input-region-without-uptake": (955, "Region without uptake", REGION),
+    "radiomics-region": (1133, "Region too thin for its features", REGION),
     "report-place-differs": (956, "Report geometry differs from its source", REPORT),
     "report-slices-differ": (957, "Report slices differ from their source", REPORT),
 }
@@ -289,9 +316,12 @@ ROWS: dict[str, Row] = (
     | _table("operator", OUT_OF_RESOURCES, 507, _NO_ROOM)
     | _table("sender", SUCCESS, 422, _STUDY)
     | _table("operator", SUCCESS, 503, _OPERATOR)
+    | _table("operator", SUCCESS, 400, _VALUES)
     | _table("operator", SUCCESS, 400, _COMMAND)
     | _table("operator", SUCCESS, 400, _COHORT)
     | _table("operator", SUCCESS, 400, _PHANTOM)
+    | _table("operator", SUCCESS, 400, _RECIPE)
+    | _table("operator", SUCCESS, 400, _TRAINING)
     | _table("operator", SUCCESS, 400, _RUN)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )

@@ -57,10 +57,12 @@ def settings_digest(
     segmenter: str = "",
     language: str = "en",
     also: Sequence[str] = (),
+    values: str = "",
 ) -> str:
     """SHA-256 of what, beside input and model, changes the results.
 
-    ``segmenter``: name and version of a user's, "" where lesions are our own proposal.
+    ``segmenter``: name and version of a user's, "" where lesions are our own proposal.  ``values``: digest of clinical
+    and laboratory values that were given (``Given.digest``), "" where none were.
     """
     settings: dict[str, object] = {"result_format": RESULT_FORMAT, "use_given_region": use_given_region}
     if names_model:  # absent else, so that a node with one model keeps its UIDs
@@ -75,6 +77,8 @@ def settings_digest(
         settings["language"] = language
     if also:  # the main report names every object of its set
         settings["also"] = sorted(set(also))
+    if values:
+        settings["values"] = values
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -92,11 +96,12 @@ def make_run(
     segmenter: Segmenter | None = None,
     occasions: tuple[Occasion, ...] = (),
     bundle: str = "",
+    values: str = "",
 ) -> Run:
     """The record of a run that began at ``started_at`` (DICOM DT with offset).
 
     ``bundle``: as the configuration names it, "" where it is no one model's run.  Its place there is the run's block of
-    series numbers; one that is named no more comes after the others.
+    series numbers; one that is named no more comes after the others.  ``values``: as ``settings_digest``.
     """
     block = (*settings.bundles, bundle).index(bundle) if bundle else 0
     return Run(
@@ -108,6 +113,7 @@ def make_run(
             settings,
             use_given_region=use_given_region,
             segmenter=f"{segmenter.name} {segmenter.version}" if segmenter else "",
+            values=values,
         ),
         predecessors=predecessors,
         names_model=_names_model(settings),
@@ -122,7 +128,9 @@ def _names_model(settings: Settings) -> bool:
     return len(settings.bundles) > 1
 
 
-def _digest_of(settings: Settings, *, use_given_region: bool = True, segmenter: str = "") -> str:
+def _digest_of(
+    settings: Settings, *, use_given_region: bool = True, segmenter: str = "", values: str = ""
+) -> str:
     return settings_digest(
         use_given_region=use_given_region,
         names_model=_names_model(settings),
@@ -131,6 +139,7 @@ def _digest_of(settings: Settings, *, use_given_region: bool = True, segmenter: 
         segmenter=segmenter,
         language=settings.report.language,
         also=settings.report.also,
+        values=values,
     )
 
 
@@ -139,23 +148,25 @@ class Basis:
     """What a run is made with, beside its images: where all of it is the same, so are the results.
 
     ``software``: the node's version; ``model``: SHA-256 of the bundle's manifest, "" for a refusal before any model;
-    ``segmenter``: name and installed version of the user's, "" without one; ``settings``: digest of the others.
+    ``segmenter``: name and installed version of the user's, "" without one; ``settings``: digest of the others;
+    ``values``: digest of the clinical and laboratory values given for the study, "" where none were.
     """
 
     software: str
     model: str
     segmenter: str
     settings: str
+    values: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, model_digest: str) -> Basis:
+    def of(cls, settings: Settings, model_digest: str, values: str = "") -> Basis:
         """What a run of this node would be made with now."""
         release = ""
         if settings.infer.segmenter:
             from inference.lesions.segmenter import installed_release
 
             release = installed_release(settings.infer.segmenter)
-        return cls(NODE_VERSION, model_digest, release, _digest_of(settings))
+        return cls(NODE_VERSION, model_digest, release, _digest_of(settings), values)
 
     @classmethod
     def from_json(cls, text: str) -> Basis | None:
@@ -168,6 +179,6 @@ class Basis:
 
     def changes(self, before: Basis) -> tuple[OccasionKind, ...]:
         """What is another now than it was; of a refusal before any model nobody can say so of the model."""
-        kinds: tuple[OccasionKind, ...] = ("software", "model", "segmenter", "settings")
+        kinds: tuple[OccasionKind, ...] = ("software", "model", "segmenter", "settings", "values")
         differ = tuple(kind for kind in kinds if getattr(self, kind) != getattr(before, kind))
         return differ if self.model and before.model else tuple(kind for kind in differ if kind != "model")

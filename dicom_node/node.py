@@ -44,6 +44,10 @@ STEADY_S = 10.0  # a process that lived so long has not died of its start
 LONGEST_PAUSE_S = 30.0
 
 
+_Checked = dict[str, tuple[str, str]]
+"""Each bundle's digest, and what it says of itself as JSON: the supervisor itself stays without any model's code."""
+
+
 @dataclass(slots=True)
 class _Post:
     """One process to keep running."""
@@ -105,10 +109,6 @@ def _lock(path: Path) -> TextIO:
                 log.warning("waiting for another node on this folder to end", path=str(path), limit_s=LOCK_LIMIT_S)
             waited = True
             time.sleep(0.1)
-
-
-_Checked = dict[str, tuple[str, str]]
-"""Each bundle's digest, and what it says of itself as JSON: the supervisor itself stays without any model's code."""
 
 
 def _prepare(settings: Settings) -> _Checked:

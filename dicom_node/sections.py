@@ -141,6 +141,22 @@ class Infer(Section):
     attempts: int = Field(3, ge=1, le=10, description="tries of an analysis that crashed before it is set aside")
 
 
+class Values(Section):
+    """Clinical and laboratory values that models take beside the images."""
+
+    table: Path | None = Field(
+        None,
+        description="CSV whose columns study_instance_uid, accession_number, or patient_id and study_date say whose "
+        "row it is; read again when it changes",
+    )
+
+    @model_validator(mode="after")
+    def _expand(self) -> Values:
+        if self.table is not None:
+            object.__setattr__(self, "table", self.table.expanduser().absolute())
+        return self
+
+
 OptionalObject = Literal["label_map", "parametric_map", "rtstruct", "captures", "mip", "pdf", "ko"]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,9 @@ from inference.model.value_names import SEXES, is_missing, number_text, slug, va
 MOST_BYTES = 16 * 2**20
 MOST_ROWS, MOST_COLUMNS, LONGEST_CELL = 200_000, 500, 256
 KEYS = ("study_instance_uid", "accession_number", "patient_id", "study_date")
-_SAME_KEY = {"study_uid": "study_instance_uid", "accession": "accession_number", "accession_no": "accession_number"}
+# By the header without spaces and underscores
+_KEYS = {key.replace("_", ""): key for key in KEYS}
+_KEYS |= {"studyuid": KEYS[0], "accession": KEYS[1], "accessionno": KEYS[1]}
 _ENCODINGS = ("utf-8-sig", "cp1252")
 _LISTED = 4  # rows that a message names
 
@@ -32,7 +33,7 @@ Keys = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``number``: as a spreadsheet shows it.  ``keys``: those it has.  ``fault``: why it cannot be used, "" if it can."""
+    """``number``: as a spreadsheet shows it.  ``keys``: those it has.  ``fault``: why it cannot be used, or ""."""
 
     number: int
     keys: Keys
@@ -90,7 +91,27 @@ class ValueTable:
             self._read = None
             return Given(fault=unreadable(self._path.name, "the file is not there or may not be read"))
         table = self._read[1]
+        if isinstance(table, Table) and not table.keyed:
+            table = unreadable(table.name, f"no column says whose row it is: {', '.join(KEYS)}")
         return Given(fault=table) if isinstance(table, Refused) else table.of(keys_of(images))
+
+
+def values_of_file(path: Path, images: Sequence[Instance]) -> Given:
+    """The values in a file that a person names for the study of these images; a file without a row of it is a fault.
+
+    Raises ``Refused`` (values-unreadable, no-such-folder).
+    """
+    if not path.is_file():
+        raise Refused("no-such-folder", f"There is no file {path.name} of values. Check the path.")
+    try:
+        table = read_table(path)
+    except OSError:
+        raise unreadable(path.name, "the file may not be read") from None
+    found = table.of(keys_of(images))
+    if found is NOTHING_GIVEN:
+        why = f"{path.name}: no row is of this study; name the right file."
+        return Given(fault=Refused("values-other-patient", why))
+    return found
 
 
 def keys_of(images: Sequence[Instance]) -> Keys:
@@ -171,7 +192,7 @@ def _decoded(name: str, data: bytes) -> str:
 def _table(
     name: str, header: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]], *, decimal_comma: bool
 ) -> Table:
-    keys = [key if (key := _SAME_KEY.get(slug(title), slug(title))) in KEYS else "" for title in header]
+    keys = [_KEYS.get(slug(title).replace("_", ""), "") for title in header]
     names = [key or value_name(title) for key, title in zip(keys, header, strict=True)]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise unreadable(name, f"the column {twice[0]} is there twice")

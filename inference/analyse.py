@@ -19,6 +19,7 @@ from inference.lesions.reference import reference_uptake
 from inference.lesions.segmenter import Segmenter, segmented
 from inference.load import load_ct, load_iodine, load_pet
 from inference.model.contract import IN_WORDS, Subject, subject_of
+from inference.model.given import NOTHING_GIVEN, Given, Taken, taken_values
 from inference.reading.instance import reading_cautions
 from inference.regions.region import GivenRegion, given_lesions
 from inference.regions.region_names import TUMOUR_NAMES
@@ -42,20 +43,21 @@ def analyse(
     also_suv: Sequence[str] = (),
     segmenter: Segmenter | None = None,
     region_names: Sequence[str] = TUMOUR_NAMES,
+    given: Given = NOTHING_GIVEN,
 ) -> Analysis:
     """Compute SUV, find or take the lesions, measure them, and let the model look at the first.
 
     ``progress`` is told each stage as it begins.  ``also_suv``: other kinds of SUV to give (``body_size.OFFERS``).
     Where no person drew a region, ``segmenter`` finds the lesions in place of our own proposal.  ``region_names``:
-    which of a person's regions are lesions (``region_names.lesions_among``).  A study without a lesion is a result:
-    no lesions, prediction "none".
+    which of a person's regions are lesions (``region_names.lesions_among``).  ``given``: clinical and laboratory
+    values.  A study without a lesion is a result: no lesions, prediction "none".
     Raises ``Refused`` as the steps do.
     """
     clock = _Clock(progress)
     with clock.stage("geometry"):
         pet_stack, ct_stack = stacks(pair)
     if pet_stack is None:
-        return _without_pet(pair, ct_stack, model, clock, region_names)
+        return _without_pet(pair, ct_stack, model, clock, region_names, given)
     with clock.stage("SUV rule"):
         rule = suv_rule(pet_stack.instances)
         scales, scale_cautions = suv_scales(also_suv, pet_stack.instances)
@@ -78,7 +80,8 @@ def analyse(
         measured = [measure(n, r, chosen.source, suv, ct, on_ct) for n, (r, on_ct) in enumerate(chosen.regions, 1)]
         lesions = _in_order(measured)
     with clock.stage("model"):
-        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, suv, ct)
+        taken = taken_values(model.values, given, pair, lesions[0] if lesions else None)
+        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, (suv, ct), taken)
     cautions = (
         *pair.cautions,
         *reading_cautions(pair.images),
@@ -107,10 +110,13 @@ def analyse(
         references=references,
         also_suv=scales,
         timings_s=clock.seconds,
+        values=taken.told,
     )
 
 
-def _without_pet(pair: Pair, stacked: Stack, model: Model, clock: _Clock, region_names: Sequence[str]) -> Analysis:
+def _without_pet(
+    pair: Pair, stacked: Stack, model: Model, clock: _Clock, region_names: Sequence[str], given: Given
+) -> Analysis:
     """A CT or an iodine map alone: nothing is proposed there, a person must have drawn the lesion.
 
     Raises ``Refused``: region-needed, and as the steps do.
@@ -119,7 +125,7 @@ def _without_pet(pair: Pair, stacked: Stack, model: Model, clock: _Clock, region
         image = load_iodine(stacked) if pair.kind == "iodine map" else load_ct(stacked)
     with clock.stage("regions"):
         if pair.region is None:
-            raise region_needed(pair.kind)
+            raise _region_needed(pair.kind)
         present = frozenset(i.sop_instance_uid for i in stacked.instances)
         take = partial(given_lesions, grid=image, present=present, names=region_names)
         chosen = _regions(pair.region, take, _nothing_proposed)
@@ -130,7 +136,8 @@ def _without_pet(pair: Pair, stacked: Stack, model: Model, clock: _Clock, region
         ]
         lesions = _in_order(measured)
     with clock.stage("model"):
-        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, None, image)
+        taken = taken_values(model.values, given, pair, lesions[0] if lesions else None)
+        look, prediction = _verdict(model, subject_of(pair), chosen, lesions, (None, image), taken)
     cautions = (
         *pair.cautions,
         *reading_cautions(pair.images),
@@ -149,10 +156,11 @@ def _without_pet(pair: Pair, stacked: Stack, model: Model, clock: _Clock, region
         model=model.facts,
         cautions=tuple(dict.fromkeys(cautions)),
         timings_s=clock.seconds,
+        values=taken.told,
     )
 
 
-def region_needed(kind: Kind) -> Refused:
+def _region_needed(kind: Kind) -> Refused:
     """Why a CT or an iodine map without a region is not analysed."""
     return Refused(
         "region-needed",
@@ -176,15 +184,25 @@ def _sorted(pair: Pair, pet: Stack | None, ct: Stack) -> Pair:
 
 
 def _verdict(
-    model: Model, subject: Subject, chosen: _Chosen, lesions: Sequence[Lesion], suv: Volume | None, ct: Volume
+    model: Model,
+    subject: Subject,
+    chosen: _Chosen,
+    lesions: Sequence[Lesion],
+    images: tuple[Volume | None, Volume],
+    taken: Taken,
 ) -> tuple[Look | None, Prediction]:
-    """What the model says of the first lesion; it is not asked about what may well be an organ's own uptake."""
-    if chosen.unsure:
-        reasons = (*model.admits(subject), *chosen.unsure)
+    """What the model says of the first lesion, or of the whole body.
+
+    It is not asked about what may well be an organ's own uptake, nor with values that may be of another study.
+    """
+    unsure = chosen.unsure if model.needs_region else ()
+    if unsure or taken.why_not:
+        reasons = (*model.admits(subject), *unsure, *taken.why_not)
         return None, Prediction("withheld", None, None, None, "outside", reasons)
-    if not lesions:
+    if model.needs_region and not lesions:
         return None, NOTHING_TO_LOOK_AT
-    look = model.look(suv, ct, lesions[0].region, subject)
+    suv, ct = images
+    look = model.look(suv, ct, lesions[0].region if model.needs_region else None, subject, taken.values)
     return look, look.prediction
 
 

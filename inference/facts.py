@@ -376,8 +376,8 @@ class Prediction:
 class Saliency:
     """Head-only Grad-CAM on the reference grid, scaled to 0..1 over its box; zero outside it.
 
-    ``array``: float32 (slice, row, column), the box at ``start`` in the reference grid.  ``cell_mm``: edge of one cell of
-    the network's last block: nothing finer than that may be read from it.  ``raw_max``: maximum before scaling.
+    ``array``: float32 (slice, row, column), the box at ``start`` in the reference grid.  ``cell_mm``: edge of one cell
+    of the network's last block: nothing finer than that may be read from it.  ``raw_max``: maximum before scaling.
     """
 
     start: tuple[int, int, int]
@@ -459,7 +459,9 @@ class Predecessor:
     model: str = ""
 
 
-OccasionKind = Literal["content", "choice", "model", "software", "segmenter", "settings", "unsuccessful", "asked"]
+OccasionKind = Literal[
+    "content", "choice", "model", "software", "segmenter", "settings", "values", "unsuccessful", "asked"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,8 +469,8 @@ class Occasion:
     """One reason why a run replaces another.
 
     ``kind``: "content" (more of the study has come), "choice" (other images or another region are chosen now), "model",
-    "software", "segmenter", "settings" (each another now), "unsuccessful" (the run before was refused or failed),
-    "asked" (a person asked for it, in the words of ``text``; "" where they gave no reason).
+    "software", "segmenter", "settings", "values" (each another now), "unsuccessful" (the run before was refused or
+    failed), "asked" (a person asked for it, in the words of ``text``; "" where they gave no reason).
     """
 
     kind: OccasionKind

@@ -263,13 +263,20 @@ IODINE_SCALE = 100  # stored values of an iodine map, one mg/ml
 
 
 def without_pet(
-    folder: Path, kind: Kind, *, prediction: Prediction = INSIDE, saliency: bool = False, source: str = "RTSTRUCT"
+    folder: Path,
+    kind: Kind,
+    *,
+    prediction: Prediction = INSIDE,
+    saliency: bool = False,
+    header: dict[str, object] | None = None,
 ) -> Analysis:
     """A CT alone (a body of 40 HU) or an iodine map (of 0.3 mg/ml) with one lesion that a person drew, and a verdict.
 
     The model takes three values beside the images, of which one is missing.
     """
-    with_pet = make_analysis(folder, size=(20, 60, 64), spacing_mm=(5.0, 5.0, 5.0), prediction=prediction)
+    with_pet = make_analysis(folder, size=(20, 60, 64), spacing_mm=(5.0, 5.0, 5.0))
+    made = with_pet.saliency
+    assert made is not None
     grid, region = with_pet.pet, with_pet.lesions[0].region
     body = grid.array > 0.5
     iodine = kind == "iodine map"
@@ -277,12 +284,12 @@ def without_pet(
     array[region.slices][region.mask] = 2.1 if iodine else 75
     image = replace(grid, array=array)
     stored = replace(image, array=array * IODINE_SCALE) if iodine else image
-    series = write_series(folder / "alone", "CT", stored, {**PATIENT, "SeriesDescription": kind})
+    series = write_series(folder / "alone", "CT", stored, {**PATIENT, **(header or {}), "SeriesDescription": kind})
     voxels = np.argwhere(region.full(array.shape))
     lesion = Lesion(
         number=1,
         tracking_name="Lesion 1",
-        source=source,
+        source="RTSTRUCT",
         region=region,
         volume_ml=float(region.mask.sum() * image.voxel_ml),
         mean_hu=None if iodine else 75.0,
@@ -297,7 +304,7 @@ def without_pet(
         rule=None,
         lesions=(lesion,),
         prediction=prediction,
-        saliency=with_pet.saliency if saliency else None,
+        saliency=replace(made, start=region.start) if saliency else None,
         model=MODEL,
         cautions=(),
         values=VALUES,

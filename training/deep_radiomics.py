@@ -56,7 +56,9 @@ class DeepRadiomicsSettings(BaseModel):
     )
     depth: Literal[18, 50] = Field(18, description="of the ResNet; [P] 50")
     width: int = Field(16, ge=4, le=64, description="[R] maps of the first stage; ResNet-50 has 64")
-    stem: Literal["imagenet", "small"] = Field("small", description="[R] small: one 3² kernel, for small slices")
+    stem: Literal["imagenet", "small"] = Field(
+        "imagenet", description="[P] as in ResNet-50; small [R]: one 3² kernel, for small slices"
+    )
     weights: Path | None = Field(
         None,
         description="safetensors with torchvision's names, or of `petct-node train backbone`; none: random weights, "

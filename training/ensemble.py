@@ -6,28 +6,50 @@ members differ by their seed alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import JsonValue
+from safetensors.numpy import load_file, save_file
 
+from inference.facts import Refused
 from inference.model.applicability import FeatureStatistics
 from inference.model.bundle import save_bundle
-from inference.model.inputs import InputSettings, settings_digest
-from inference.model.network import NetworkSettings, restore
+from inference.model.inputs import CanonicalRoi, FixedCrop, InputSettings, settings_digest
+from inference.model.network import Network, NetworkSettings, restore
 from inference.model.served import Range, Served
 from inference.model.values import ValueSpec
+from inference.model.whole_body import WholeBody
 from training.calibrate import Calibration, calibrate, feature_statistics, ranges
-from training.fit import FitSettings, Learnt, answers, fit
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Progress, Release
+from training.semi_supervised.augment import Channels
+from training.semi_supervised.loop import fit
+from training.semi_supervised.methods import method as method_named
+from training.semi_supervised.problem import Problem
+from training.semi_supervised.settings import LoopSettings
 from training.values import encode_rows
 
+FORWARD_BATCH = 32
+
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A trained network: ``weights`` of step ``chosen`` of ``steps``; ``input_seconds``: of ``seconds``, for batches."""
+
+    weights: Mapping[str, Array]
+    steps: int
+    chosen: int
+    seconds: float
+    input_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +59,7 @@ class Ensemble:
     look: str
     network: NetworkSettings
     specs: tuple[ValueSpec, ...]
-    members: tuple[Learnt, ...]
+    members: tuple[Member, ...]
     calibration: Calibration
     statistics: FeatureStatistics | None
     ranges: Mapping[str, Range]
@@ -54,10 +76,7 @@ class Ensemble:
         """For the run's record."""
         return {
             **self.calibration.facts(),
-            "members": [
-                {"best_step": one.best_step, "steps": one.steps, "validation_auc": one.validation_auc}
-                for one in self.members
-            ],
+            "members": [{"step": one.chosen, "of_steps": one.steps} for one in self.members],
             "values": [spec.name for spec in self.specs],
         }
 
@@ -101,28 +120,52 @@ def fit_ensemble(
     conditions: Conditions,
     *,
     look: str,
+    seen: CanonicalRoi | FixedCrop | WholeBody,
     network: NetworkSettings,
     specs: Sequence[ValueSpec],
-    how: FitSettings,
+    loop: LoopSettings,
     members: int,
     weights: npt.NDArray[np.float32] | None = None,
+    method: str = "supervised",
+    targets: npt.NDArray[np.float32] | None = None,
 ) -> Ensemble:
     """Train ``members`` networks on ``parts.train``, each with a seed of its own, and calibrate on the validation rows.
 
-    ``weights``: of each training row in the loss, None for all alike.  Each member has a folder of ``conditions`` for
-    its checkpoints.  Raises as ``training.fit.fit``.
+    ``method``: of ``training.semi_supervised.methods``, which also learns from ``parts.unlabelled``; ``targets``: a
+    teacher's probability for each row of the cohort, for the method that takes one.
+
+    ``look``: name of the input, whose settings are ``seen``.  ``weights``: of each training row in the loss, None for
+    all alike.  Each member has a folder of ``conditions``; one that is done is read from there.
+    Raises ``Refused`` as ``training.semi_supervised.loop.fit``, ``training-one-class`` for the validation rows as well.
     """
+    _both_classes(data, parts)
     specs, learnt = tuple(specs), []
     rows = np.concatenate([parts.train, parts.validation])
-    vectors = _vectors(data, rows, specs)
-    for member in range(members):
+    problem = Problem(
+        inputs=data.inputs[look],
+        labels=data.labels,
+        centres=data.centres,
+        train=parts.train,
+        validation=parts.validation,
+        unlabelled=parts.unlabelled,
+        targets=targets,
+        values=_spread(data, rows, encode_rows(data, rows, specs)) if specs else None,
+        weights=None if weights is None else _spread(data, parts.train, weights),
+    )
+    for number in range(members):
+        folder = conditions.folder / f"member_{number}"
         here = replace(
             conditions,
-            seed=1000 * conditions.seed + member,
-            folder=conditions.folder / f"member_{member}",
-            tell=_of_all(conditions, member, members),
+            seed=1000 * conditions.seed + number,
+            folder=folder,
+            tell=_of_all(conditions, number, members),
         )
-        learnt.append(fit(data.inputs[look], vectors, data.labels, parts, network, how, here, weights=weights))
+        member = _kept(folder)
+        if member is None:
+            found = fit(problem, method_named(method), network, loop, Channels.of(seen), here)
+            member = Member(found.weights, found.steps, found.chosen, found.seconds, found.input_seconds)
+            _keep(folder, member)
+        learnt.append(member)
     scores, features = _all_answers(learnt, network, data, look, rows, specs)
     count = len(parts.train)
     return Ensemble(
@@ -136,8 +179,27 @@ def fit_ensemble(
     )
 
 
+def answers(
+    network: Network, inputs: npt.NDArray[np.float32], rows: Rows, values: npt.NDArray[np.float32] | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Scores (len(rows),) and penultimate features (len(rows), n) of a network in evaluation mode, on the CPU.
+
+    ``values``: (len(rows), n), in the order of ``rows``.
+    """
+    scores, embeddings = [], []
+    with torch.no_grad():
+        for start in range(0, len(rows), FORWARD_BATCH):
+            part = slice(start, start + FORWARD_BATCH)
+            features = network.features(torch.from_numpy(np.ascontiguousarray(inputs[rows[part]])))
+            beside = None if values is None else torch.from_numpy(values[part])
+            logits = network.head(features, beside)
+            scores.append((logits[:, 1] - logits[:, 0]).numpy())
+            embeddings.append(network.embedding(features, beside).numpy())
+    return np.concatenate(scores), np.concatenate(embeddings)
+
+
 def _all_answers(
-    members: Sequence[Learnt],
+    members: Sequence[Member],
     network: NetworkSettings,
     data: Prepared,
     look: str,
@@ -151,18 +213,39 @@ def _all_answers(
     return np.asarray(scores), np.concatenate([features for _, features in found], axis=1)
 
 
-def _vectors(data: Prepared, rows: Rows, specs: Sequence[ValueSpec]) -> npt.NDArray[np.float32] | None:
-    """(len(data), n), filled for ``rows`` only: no other row may refuse the training."""
-    if not specs:
-        return None
-    encoded = encode_rows(data, rows, specs)
-    vectors = np.zeros((len(data), encoded.shape[1]), np.float32)
-    vectors[rows] = encoded
-    return vectors
+def _both_classes(data: Prepared, parts: Parts) -> None:
+    for name, rows in (("training", parts.train), ("validation", parts.validation)):
+        if set(np.unique(data.labels[rows]).tolist()) != {0, 1}:
+            raise Refused(
+                "training-one-class",
+                f"The {len(rows)} {name} studies must be of both classes; label more studies, or use fewer folds.",
+            )
 
 
-def _of_all(conditions: Conditions, member: int, members: int) -> Any:
+def _spread(data: Prepared, rows: Rows, of_rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(len(data), …), 0 but for ``rows``: no other row takes part, nor may it refuse the training."""
+    spread = np.zeros((len(data), *of_rows.shape[1:]), np.float32)
+    spread[rows] = of_rows
+    return spread
+
+
+def _of_all(conditions: Conditions, member: int, members: int) -> Callable[[Progress], None]:
     """Progress of one member as part of all."""
     return lambda one: conditions.tell(
         Progress(member * one.total + one.done, members * one.total, f"member {member + 1} of {members}")
     )
+
+
+def _keep(folder: Path, member: Member) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(member.weights), folder / "member.safetensors")
+    about = {name: value for name, value in asdict(member).items() if name != "weights"}
+    partial = folder / "member.json.partial"
+    partial.write_text(json.dumps(about))
+    partial.replace(folder / "member.json")
+
+
+def _kept(folder: Path) -> Member | None:
+    if not (folder / "member.json").is_file():
+        return None
+    return Member(load_file(folder / "member.safetensors"), **json.loads((folder / "member.json").read_text()))

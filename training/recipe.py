@@ -94,6 +94,7 @@ class Recipe:
     ``estimator``: (settings, variant) → a fresh estimator.  ``values``: columns of the table that are used where
     present; ``never``: columns that must not be (known only after baseline), with the reason.
     ``published``: the paper's table, rows of (model, quantity, value), only what is published.
+    ``sources``: variant → the sources of a phantom cohort that it may use, as its truth file names them ("ct+pet").
     ``relabelled``: (settings, data) → the data with the labels that the system is about, where the table's may not
     simply be taken (a label that follows from a time); before any split.  Raises ``Refused``.
     """
@@ -109,4 +110,5 @@ class Recipe:
     values: tuple[str, ...] = ()
     never: Mapping[str, str] = field(default_factory=dict)
     published: tuple[tuple[str, str, str], ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
     relabelled: Callable[[Any, Prepared], Prepared] = lambda _, data: data

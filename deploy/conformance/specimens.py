@@ -23,6 +23,7 @@ from inference.facts import (
     Analysis,
     Caution,
     Code,
+    Kind,
     Occasion,
     Predecessor,
     Prediction,
@@ -31,9 +32,20 @@ from inference.facts import (
     Result,
     Run,
     SuvScale,
+    TakenValue,
     Tracer,
 )
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis, oblique
+from tests.report_case import (
+    MODEL,
+    NO_LESION,
+    REPORTED,
+    RUN,
+    VALUES,
+    WITHHELD,
+    make_analysis,
+    oblique,
+    without_pet,
+)
 
 GRID = {"size": (8, 24, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 OTHER_GRID: dict[str, Any] = {  # its lesions lie in slices side by side, as the others' do
@@ -115,6 +127,12 @@ OTHER_MODEL = replace(
     probability_code=Code("OTHER-PROB", "99OTHER", "Predicted probability of other label"),
     preprocessing_digest="d" * 64,
 )
+KINDS_WITHOUT_PET: tuple[Kind, ...] = ("CT", "iodine map")
+OTHER_VALUES = (
+    TakenValue("other_age", "Other age", "a", 41.5, "table"),
+    TakenValue("other_cga", "Other protein", "g/l", None, "measured"),
+    TakenValue("other_grade", "Other grade", "", "G3", "header"),
+)
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 EARLIER = Predecessor("2.25.871", "2.25.661", SR_CLASS, "2.25.662", "sr", "2026-02-28T10:00:00", "demo 0.9")
 EARLIER_FOR_VIEWERS = replace(EARLIER, series_instance_uid="2.25.665", sop_instance_uid="2.25.666", kind="sr_viewer")
@@ -195,6 +213,9 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     none = _made(folder / "none", UNPAIRED_HEADER, balls=(), prediction=NO_LESION)
     yield _write(folder, none, header=UNPAIRED_HEADER)
     yield _write(folder, base, run=RUN, also=())
+    for kind in KINDS_WITHOUT_PET:
+        alone = without_pet(folder / kind, kind, saliency=True, header=dict(BASE_HEADER))
+        yield _write(folder, replace(alone, values=()))
 
 
 def _made(folder: Path, header: Mapping[str, Any] = BASE_HEADER, **more: Any) -> Analysis:
@@ -204,6 +225,7 @@ def _made(folder: Path, header: Mapping[str, Any] = BASE_HEADER, **more: Any) ->
         tracer=Tracer("fdg", "F-18", "FDG"),
         references=(ReferenceUptake("liver", 2.1, 0.2, 14.1, (1.0, 2.0, 3.0)),),
         also_suv=ALSO_SUV,
+        values=VALUES,
     )
 
 
@@ -246,10 +268,9 @@ def _other_analysis(analysis: Analysis) -> Analysis:
         cautions=(Caution("dose-in-mbq", "Another warning."),),
         tracer=Tracer("dotatoc", "Ga-68", "other"),
         references=(ReferenceUptake("blood pool", 1.4, 0.1, 3.0, (4.0, 5.0, 6.0)),),
+        values=OTHER_VALUES,
         rule=analysis.rule
-        and replace(
-            analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"
-        ),
+        and replace(analysis.rule, rule="another rule", inputs={"another_input": 1.0}, reference_time="20260301000000"),
     )
 
 

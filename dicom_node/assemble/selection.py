@@ -218,9 +218,7 @@ def _one_of_equals(equals: list[_Group], record: Record) -> _Group:
 # ----------------------------------------------------------------------------------------------------------------- CT
 
 
-def _choose_ct(
-    cts: Sequence[_Group], pet: _Group, record: Record, maps: Sequence[_Group]
-) -> tuple[_Group, str]:
+def _choose_ct(cts: Sequence[_Group], pet: _Group, record: Record, maps: Sequence[_Group]) -> tuple[_Group, str]:
     frame = frame_of_reference(pet)
     if not frame:
         raise Refused(

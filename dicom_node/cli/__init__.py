@@ -13,7 +13,9 @@ from dicom_node import NODE_VERSION
 from dicom_node.cli import cohort, node, phantom, recipes, study, train
 from dicom_node.cli.shared import DONE, FAILED, REFUSED, USAGE, app, out
 
-__all__ = ["DONE", "FAILED", "REFUSED", "USAGE", "app", "cohort", "main", "node", "phantom", "recipes", "study", "train"]
+__all__ = [
+    "DONE", "FAILED", "REFUSED", "USAGE", "app", "cohort", "main", "node", "phantom", "recipes", "study", "train",
+]  # fmt: skip
 
 
 def _version(asked: bool) -> None:

@@ -30,7 +30,7 @@ def analyse(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the result files.")],
     bundle: Annotated[
         str | None,
-        typer.Option(help="A bundle's name or folder; without it the routing rules choose, or infer.bundle."),
+        typer.Option(help="A bundle's name or folder; without it the routing rules choose, or infer.bundle(s)."),
     ] = None,
     aet: Annotated[
         str | None, typer.Option(help="The sender's AE title, for rules that ask for it.", callback=maybe_ae_title)
@@ -40,6 +40,12 @@ def analyse(
     ] = "given",
     segmenter: Annotated[
         str | None, typer.Option(help="Name of an installed segmenter; overrides infer.segmenter.")
+    ] = None,
+    values: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="CSV or JSON of clinical and laboratory values; overrides values.table."
+        ),
     ] = None,
     config: ConfigFile = None,
     json_: JsonFlag = False,
@@ -62,6 +68,7 @@ def analyse(
                 bundle=bundle,
                 calling_ae_title=aet or "",
                 use_given_region=region == "given",
+                values=values,
                 debug=debug,
             )
         print_json(answer) if json_ else _print_analysis(answer)

@@ -13,7 +13,8 @@ from inference.facts import Analysis, Lesion, Pair, Result, Series, SuvRule, Suv
 def blank_answer() -> dict[str, Any]:
     """Every key that the object has, before anything is known."""
     empty: dict[str, Any] = dict.fromkeys(("kind", "pet", "ct", "suv", "tracer", "prediction", "model"))
-    lists: dict[str, Any] = {"warnings": [], "story": [], "references": [], "lesions": [], "results": []}
+    lists: dict[str, Any] = {"warnings": [], "story": [], "references": [], "lesions": [], "values": []}
+    lists["results"] = []
     return {"status": "failed", "reason_code": None, "reason": None} | empty | lists
 
 
@@ -47,6 +48,7 @@ def describe_analysis(analysis: Analysis, answer: dict[str, Any]) -> None:
         "applicability": prediction.applicability,
         "applicability_reasons": list(prediction.applicability_reasons),
     }
+    answer["values"] = [asdict(value) for value in analysis.values]
     keys = ("name", "version", "digest", "backend", "precision", "demonstration", "statement")
     answer["model"] = {key: getattr(model, key) for key in keys}
 

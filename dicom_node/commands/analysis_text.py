@@ -36,16 +36,24 @@ def _print_one(answer: dict[str, Any], console: Console) -> None:
 
 def _print_done(answer: dict[str, Any], console: Console) -> None:
     prediction, model = answer["prediction"], answer["model"]
-    console.print(f"SUV: {answer['suv']['rule']}", highlight=False, markup=False)
+    columns = {"lesion": "tracking_name", "source": "source"}
+    if answer["suv"]:
+        console.print(f"SUV: {answer['suv']['rule']}", highlight=False, markup=False)
+        columns |= {"SUVmax": "suv_max", "SUVmean": "suv_mean"}
+        columns |= {"SUVpeak": "suv_peak", "volume ml": "volume_ml", "MTV ml": "mtv_ml", "TLG g": "tlg"}
+    else:
+        console.print(f"{answer['kind']}, without PET", highlight=False, markup=False)
+        columns |= {"volume ml": "volume_ml"}
+        columns |= {"iodine mg/ml": "mean_iodine"} if answer["kind"] == "iodine map" else {"mean HU": "mean_hu"}
     table = Table(box=None, pad_edge=False)
-    columns = {"lesion": "tracking_name", "source": "source", "SUVmax": "suv_max", "SUVmean": "suv_mean"}
-    columns |= {"SUVpeak": "suv_peak", "volume ml": "volume_ml", "MTV ml": "mtv_ml", "TLG g": "tlg"}
     for heading in columns:
         table.add_column(heading, justify="left" if heading in ("lesion", "source") else "right")
     for lesion in answer["lesions"]:
         values = (lesion[key] for key in columns.values())
         table.add_row(*(v if isinstance(v, str) else f"{v:.2f}" for v in values))
     console.print(table if answer["lesions"] else "no lesion found")
+    if missing := [value["title"] for value in answer["values"] if value["value"] is None]:
+        console.print(f"values not given: {', '.join(missing)}", highlight=False, markup=False)
     if prediction["probability"] is None:
         console.print(f"{prediction['target']}: {prediction['status']}", highlight=False, markup=False)
         for reason in prediction["applicability_reasons"]:

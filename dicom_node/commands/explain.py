@@ -15,9 +15,12 @@ from typing import Any, TypeVar
 
 from dicom_node import again
 from dicom_node.assemble import Traffic, Wait, judge
+from dicom_node.assemble.kinds import kinds_of
+from dicom_node.assemble.routing import Router
 from dicom_node.assemble.series import is_ours
 from dicom_node.chronicle import Chronicle, KnownStudy
 from dicom_node.config import Settings
+from dicom_node.contracts import Contracts
 from dicom_node.errors import ROWS, row
 from dicom_node.index import Index
 from dicom_node.ledger import Event, Ledger
@@ -133,7 +136,9 @@ def _waits(study: str, settings: Settings, index: Index) -> str:
         return "nothing: all that came of it this node wrote itself"
     arrivals = {uid: index.arrivals(uid) for uid in {i.series_instance_uid for i in instances}}
     traffic = Traffic(index.last_arrival(study), arrivals, index.open_associations(study))
-    verdict = judge(instances, traffic, time.time(), settings.assemble, set_aside)
+    router = Router.of(settings, Contracts.read(settings))
+    kinds = kinds_of(instances, router.kinds, router.kinds_by_name)
+    verdict = judge(instances, traffic, time.time(), settings.assemble, set_aside, kinds=kinds)
     if isinstance(verdict, Wait):
         return f"{verdict.why}; decided by {_time(verdict.until)} if nothing more comes"
     return "it is ready to be decided: the coordinator does so within a second while the node runs"
@@ -170,17 +175,20 @@ def _subject(work: Work) -> dict[str, Any]:
     if work.is_refusal:
         refused = work.refusal()
         told = {"code": refused.code, "reason": refused.reason}
-        return {"refusal": told | _to_do(refused.code), "pet": None, "ct": None, "region": None, **_choices(content)}
-    series = {
-        name: {
-            "study_instance_uid": content[name].get("study_instance_uid", work.study_instance_uid),
-            "series_instance_uid": content[name]["series_instance_uid"],
-            "instances": len(set(map(json.dumps, content[name]["instances"]))),
-            "why": content[name]["why"],
-        }
-        for name in ("pet", "ct")
+        nothing = dict.fromkeys(("kind", "pet", "ct", "region"))
+        return {"refusal": told | _to_do(refused.code), **nothing, **_choices(content)}
+    series = {name: _series(content[name], work) if content[name] else None for name in ("pet", "ct")}
+    kind = content.get("kind", "PET/CT")
+    return {"refusal": None, "kind": kind, **series, "region": content["region"], **_choices(content)}
+
+
+def _series(series: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    return {
+        "study_instance_uid": series.get("study_instance_uid", work.study_instance_uid),
+        "series_instance_uid": series["series_instance_uid"],
+        "instances": len(set(map(json.dumps, series["instances"]))),
+        "why": series["why"],
     }
-    return {"refusal": None, **series, "region": content["region"], **_choices(content)}
 
 
 def _choices(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from dicom_node.commands.analysis_json import blank_answer, describe_analysis, d
 from dicom_node.config import Settings
 from dicom_node.identity import make_run, now_dt
 from inference.facts import Instance, ModelFacts, Pair, Refused, Run
+from inference.model.given import NOTHING_GIVEN, Given
 
 if TYPE_CHECKING:
+    from dicom_node.assemble.routing import Router
     from inference.lesions.segmenter import Segmenter
     from inference.model.predict import Model
 
@@ -51,12 +53,14 @@ class _Asked:
     settings: Settings
     use_given_region: bool
     debug: bool
+    values: Path | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One model's look at the pair: the bundle's name, and the folder of its results."""
+    """One model's look: at what of the study, the bundle's name, and the folder of its results."""
 
+    pair: Pair
     bundle: str
     out: Path
 
@@ -69,30 +73,32 @@ def analyse_folder(
     bundle: str | None = None,
     calling_ae_title: str = "",
     use_given_region: bool = True,
+    values: Path | None = None,
     debug: bool = False,
 ) -> dict[str, Any]:
     """Analyse the one study in ``folder`` and write its results into ``out``.
 
-    Without ``bundle`` the configuration says which model looks: ``infer.bundle``, or the routing rules, to which
-    ``calling_ae_title`` is who sent the study.  Where several look, each writes into a folder of its own in ``out``.
+    Without ``bundle`` the configuration says which model looks: ``infer.bundle``, those of ``infer.bundles`` that admit
+    the study, or the routing rules, to which ``calling_ae_title`` is who sent the study.  Where several look, each
+    writes into a folder of its own in ``out``.  ``values``: file of clinical and laboratory values, in place of the
+    site's table.
 
     Returns the object of `analyse --json` (design, section 9): a refusal is status "refused" with its code and reason
     and, where a PET or CT could be read, a refusal report among the results; anything unexpected is "failed".
     ``further`` holds the same object of each further model.
     """
-    asked = _Asked(settings, use_given_region, debug)
+    asked = _Asked(settings, use_given_region, debug, values)
     looks: list[_Look] = []
     answer, stages = blank_answer(), _Stages()
     with _told(answer, stages, debug):
-        pair, segmenter, model = _begin(folder, out, asked, bundle, stages, answer)
-        looks = _looks(pair, settings, bundle, calling_ae_title, out)
-        _look(pair, looks[0], model, segmenter, asked, stages, answer)
+        begun = _begin(folder, out, asked, bundle, stages, answer)
+        looks = _looks(begun, calling_ae_title, out)
+        _look(looks[0], begun.model, begun.segmenter, asked, stages, answer)
     further = []
     for look in looks[1:]:
         another, its_stages = blank_answer(), _Stages()
         with _told(another, its_stages, debug):
-            describe_pair(pair, another)
-            _look(pair, look, None, segmenter, asked, its_stages, another)
+            _look(look, begun.model, begun.segmenter, asked, its_stages, another)
         further.append(another)
     return answer | {"further": further}
 
@@ -114,16 +120,25 @@ def _told(answer: dict[str, Any], stages: _Stages, debug: bool) -> Iterator[None
     answer["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What comes before any model looks.  ``model``: the only one that may look; None where several may."""
+
+    pairs: tuple[Pair, ...]
+    router: Router
+    segmenter: Segmenter | None
+    model: Model | None
+
+
 def _begin(
     folder: Path, out: Path, asked: _Asked, bundle: str | None, stages: _Stages, answer: dict[str, Any]
-) -> tuple[Pair, Segmenter | None, Model | None]:
-    """What comes before any model looks; a study that has no pair is answered here.
+) -> _Begun:
+    """A study that has no pair is answered here.
 
-    The model: the only one that may look, loaded before the study is judged, since a bundle that fails is not the
-    patient's affair; None where routing rules choose.
+    The only model is loaded before the study is judged, since a bundle that fails is not the patient's affair.
     """
     from dicom_node.commands import out_folder
-    from dicom_node.commands.study_folder import one_study, pair_of
+    from dicom_node.commands.study_folder import one_study, pairs_of
     from inference.lesions.segmenter import load_segmenter
     from inference.reading.instance import scan_folder
 
@@ -135,38 +150,47 @@ def _begin(
         segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
         only = bundle or (settings.bundles[0] if len(settings.bundles) == 1 else None)
         model = _load_model(only, settings) if only else None
+        router = _router(settings, bundle)
     instances: Sequence[Instance] = ()
     try:
         with stages("assemble"):
             instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
-            pair = pair_of(instances, scan, settings)
+            pairs = pairs_of(instances, scan, settings, router)
     except Refused as refused:
         answer["results"] = _refusal_results(instances, refused, model.facts if model else None, asked, out)
         raise
     if not asked.use_given_region:
-        pair = replace(pair, region=None)
-    describe_pair(pair, answer)
-    return pair, segmenter, model
+        pairs = tuple(replace(pair, region=None) for pair in pairs)
+    describe_pair(pairs[0], answer)
+    return _Begun(pairs, router, segmenter, model)
 
 
-def _looks(pair: Pair, settings: Settings, bundle: str | None, calling_ae_title: str, out: Path) -> list[_Look]:
-    """Who looks at the pair.  Raises ``Refused``: not-routed."""
+def _router(settings: Settings, bundle: str | None) -> Router:
+    """Of the configuration, or to the one bundle that is named."""
     from dicom_node.assemble.routing import Router
+    from dicom_node.contracts import Contracts
 
     if bundle:
-        return [_Look(bundle, out)]
-    routed = Router.of(settings).models(pair, [(calling_ae_title, "")] if calling_ae_title else [])
-    if not routed.bundles:
-        reason = f"No routing rule wants this study: {' '.join(routed.why)} Name a model by --bundle."
-        raise Refused("not-routed", reason)
-    if len(routed.bundles) == 1:
-        return [_Look(routed.bundles[0], out)]
-    names = [re.sub(r"[^A-Za-z0-9_.-]", "_", Path(name).name) for name in routed.bundles]
-    return [_Look(b, out / f"{n}-{name}") for n, (b, name) in enumerate(zip(routed.bundles, names, strict=True), 1)]
+        return Router([], [bundle], Contracts.read(settings, [bundle]))
+    return Router.of(settings, Contracts.read(settings))
+
+
+def _looks(begun: _Begun, calling_ae_title: str, out: Path) -> list[_Look]:
+    """Who looks at what of the study.  Raises ``Refused``: not-routed."""
+    senders = [(calling_ae_title, "")] if calling_ae_title else []
+    routed = [(pair, begun.router.models(pair, senders)) for pair in begun.pairs]
+    chosen = [(pair, bundle) for pair, found in routed for bundle in found.bundles]
+    if not chosen:
+        why = " ".join(text for _, found in routed for text in found.why)
+        raise Refused("not-routed", f"No routing rule wants this study: {why} Name a model by --bundle.")
+    if len(chosen) == 1:
+        pair, bundle = chosen[0]
+        return [_Look(pair, bundle, out)]
+    names = [re.sub(r"[^A-Za-z0-9_.-]", "_", Path(bundle).name) for _, bundle in chosen]
+    return [_Look(p, b, out / f"{n}-{name}") for n, ((p, b), name) in enumerate(zip(chosen, names, strict=True), 1)]
 
 
 def _look(
-    pair: Pair,
     look: _Look,
     model: Model | None,
     segmenter: Segmenter | None,
@@ -179,11 +203,14 @@ def _look(
     from dicom_node.report import write_results
     from inference.analyse import analyse
 
+    pair = look.pair
+    describe_pair(pair, answer)
     out_folder.prepare_for_results(look.out)
     settings = asked.settings
     if model is None:
         with stages("load model"):
             model = _load_model(look.bundle, settings)
+    given = _given(pair, asked) if model.values else NOTHING_GIVEN
     try:
         analysis = analyse(
             pair,
@@ -191,6 +218,7 @@ def _look(
             also_suv=settings.infer.also_suv,
             segmenter=segmenter,
             region_names=settings.assemble.region_names,
+            given=given,
         )
     except Refused as refused:
         answer["results"] = _refusal_results(pair.images, refused, model.facts, asked, look.out)
@@ -198,10 +226,20 @@ def _look(
     stages.seconds |= analysis.timings_s
     describe_analysis(analysis, answer)
     with stages("report"):
-        subject = f"{pair.digest} {model.facts.digest}"
-        answer["results"] = describe_results(
-            write_results(analysis, _run_of(look.out, asked, subject, segmenter), look.out)
-        )
+        values = given.digest(model.values, pair.reference.study_instance_uid)
+        subject = " ".join(part for part in (pair.digest, model.facts.digest, values) if part)
+        run = _run_of(look.out, asked, subject, segmenter, values)
+        answer["results"] = describe_results(write_results(analysis, run, look.out))
+
+
+def _given(pair: Pair, asked: _Asked) -> Given:
+    """The study's clinical and laboratory values, of the file that was named or of the site's table."""
+    from dicom_node.values import ValueTable, values_of_file
+
+    images = pair.reference.instances
+    if asked.values is not None:
+        return values_of_file(asked.values, images)
+    return ValueTable(asked.settings.values.table).of(images)
 
 
 def _load_model(bundle: str, settings: Settings) -> Model:
@@ -212,7 +250,7 @@ def _load_model(bundle: str, settings: Settings) -> Model:
     return Model.load(path, device=settings.infer.device, threads=settings.infer.threads)
 
 
-def _run_of(out: Path, asked: _Asked, subject: str, segmenter: Segmenter | None = None) -> Run:
+def _run_of(out: Path, asked: _Asked, subject: str, segmenter: Segmenter | None = None, values: str = "") -> Run:
     """The run's start, recorded in ``out`` once: a repeat of the same pair and model writes the same bytes."""
     run_file = out / RUN_FILE
     try:
@@ -223,7 +261,11 @@ def _run_of(out: Path, asked: _Asked, subject: str, segmenter: Segmenter | None 
         recorded = {"subject": subject, "started_at": now_dt()}
         run_file.write_text(json.dumps(recorded, indent=1) + "\n")
     return make_run(
-        asked.settings, recorded["started_at"], use_given_region=asked.use_given_region, segmenter=segmenter
+        asked.settings,
+        recorded["started_at"],
+        use_given_region=asked.use_given_region,
+        segmenter=segmenter,
+        values=values,
     )
 
 

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from dicom_node.assemble.routing import Router, seen_of
 from dicom_node.commands.analysis_json import describe_series
-from dicom_node.commands.study_folder import one_study, pair_of
+from dicom_node.commands.study_folder import one_study, pairs_of
 from dicom_node.config import Settings
+from dicom_node.contracts import Contracts
 from dicom_node.errors import row
 from inference.facts import Instance, Pair, Refused
 from inference.model.contract import Subject, breaches, subject_of
@@ -28,23 +29,35 @@ def route_folder(folder: Path, settings: Settings, *, calling_ae_title: str = ""
 
     ``status``: "would-run", "no-rule" (no rule matches), or "refused" with code, reason and what to do, as far as
     headers tell: pixels are not read.  ``rules``: each rule's answer.  ``models``: the bundles that would look at the
-    pair, with ``admitted`` and ``reasons`` by their input contract.  Raises ``Refused`` as reading the folder does.
+    pair, with ``admitted`` and ``reasons`` by their input contract.  ``further``: the same object for what else the
+    study is looked at as (a CT alone beside a PET/CT, say).  Raises ``Refused`` as reading the folder does.
     """
     scan = scan_folder(folder)
     answer: dict[str, Any] = {"status": REFUSED, "reason_code": None, "reason": None, "advice": None}
-    answer |= {"study_instance_uid": None, "kind": None, "pet": None, "ct": None, "region": None, "story": [], "warnings": []}
-    answer |= {"suv": None, "tracer": None, "seen": None, "rules": [], "models": []}
+    answer |= {"study_instance_uid": None, "kind": None, "pet": None, "ct": None, "region": None, "story": []}
+    answer |= {"warnings": [], "suv": None, "tracer": None, "seen": None, "rules": [], "models": []}
+    further: list[dict[str, Any]] = []
     try:
         instances = one_study(scan.instances, two_studies=settings.assemble.two_studies)
         answer["study_instance_uid"] = instances[0].study_instance_uid
-        pair = pair_of(instances, scan, settings)
+        router = Router.of(settings, Contracts.read(settings))
+        pairs = pairs_of(instances, scan, settings, router)
     except Refused as refused:
         _refuse(refused, answer)
         answer["story"] = _choices(refused)
     else:
-        _describe(pair, settings, calling_ae_title, answer)
-        if answer["status"] == WOULD_RUN:
-            _foretell(pair, answer)
+        found = [_of_pair(pair, router, settings, calling_ae_title, dict(answer)) for pair in pairs]
+        found.sort(key=lambda one: one["status"] != WOULD_RUN)  # else a kind that no rule wants would stand for all
+        answer, *further = found
+    return answer | {"further": further}
+
+
+def _of_pair(
+    pair: Pair, router: Router, settings: Settings, calling_ae_title: str, answer: dict[str, Any]
+) -> dict[str, Any]:
+    _describe(pair, router, settings, calling_ae_title, answer)
+    if answer["status"] == WOULD_RUN:
+        _foretell(pair, answer)
     return answer
 
 
@@ -71,9 +84,8 @@ def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
     return None
 
 
-def _describe(pair: Pair, settings: Settings, calling_ae_title: str, answer: dict[str, Any]) -> None:
+def _describe(pair: Pair, router: Router, settings: Settings, calling_ae_title: str, answer: dict[str, Any]) -> None:
     senders = [(calling_ae_title, "")] if calling_ae_title else []
-    router = Router.of(settings)
     subject, seen = subject_of(pair), seen_of(pair, senders)
     cautions = (*pair.cautions, *(tracer_cautions(pair.pet.instances) if pair.pet else ()))
     names = router.models(pair, senders).bundles
@@ -124,6 +136,11 @@ def print_route(answer: dict[str, Any], console: Console) -> None:
     def say(text: str, style: str = "") -> None:
         console.print(Text(text, style), soft_wrap=True)
 
+    for one in (answer, *answer["further"]):
+        _say_one(one, say)
+
+
+def _say_one(answer: dict[str, Any], say: Callable[..., None]) -> None:
     if answer["study_instance_uid"]:
         say(f"study {answer['study_instance_uid']}", "bold")
     for sentence in answer["story"]:

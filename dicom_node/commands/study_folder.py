@@ -1,10 +1,12 @@
-"""The one study in a folder, and its pair as the node would choose it."""
+"""The one study in a folder, and what of it is looked at, as the node would choose it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dicom_node.assemble import assemble, join_studies
+from dicom_node.assemble.kinds import kinds_of
+from dicom_node.assemble.routing import Router
 from dicom_node.config import Settings
 from inference.facts import Instance, Pair, Refused
 from inference.reading.instance import Scan
@@ -36,13 +38,28 @@ def one_study(instances: Sequence[Instance], *, two_studies: bool) -> list[Insta
     return [i for i in instances if i.study_instance_uid == studies[0]]
 
 
-def pair_of(instances: Sequence[Instance], scan: Scan, settings: Settings) -> Pair:
-    """The pair of the study with these ``instances`` of the folder.  Raises ``Refused`` as ``assemble`` does."""
+def pairs_of(instances: Sequence[Instance], scan: Scan, settings: Settings, router: Router) -> tuple[Pair, ...]:
+    """What the study with these ``instances`` of the folder is looked at as, one pair for each kind.
+
+    Raises ``Refused`` as ``assemble`` does, where it is none at all.
+    """
     rules = settings.assemble
-    return assemble(
-        instances,
-        scan.set_aside,
-        margin_mm=rules.margin_mm,
-        two_studies=rules.two_studies,
-        region_names=rules.region_names,
-    )
+    found: list[Pair] = []
+    refusals: list[Refused] = []
+    for kind in kinds_of(instances, router.kinds, router.kinds_by_name):
+        try:
+            pair = assemble(
+                instances,
+                scan.set_aside,
+                kind=kind,
+                margin_mm=rules.margin_mm,
+                two_studies=rules.two_studies,
+                region_names=rules.region_names,
+            )
+        except Refused as refused:
+            refusals.append(refused)
+        else:
+            found.append(pair)
+    if not found:
+        raise refusals[0]
+    return tuple(found)

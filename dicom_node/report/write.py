@@ -78,7 +78,8 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
         pixels = drawn.key_image(analysis, evidence.say_in_pictures, replaces=replaces)
         writers: Mapping[str, Writer] = {**OPTIONAL, "pdf": partial(pdf.printed_report, key_image=pixels)}
         without = _without_basis(analysis)
-        extra = _Extra(cautions=list({c: None for kind, c in without.items() if kind in (*DEFAULT, *run.also)}))
+        missed = (c for kind, said in without.items() if kind in (*DEFAULT, *run.also) for c in said)
+        extra = _Extra(cautions=list(dict.fromkeys(missed)))
         for kind in (kind for kind in writers if kind in run.also and kind not in without):
             extra.add(kind, partial(writers[kind], analysis, evidence, parts), evidence, folder)
         analysis = replace(analysis, cautions=(*analysis.cautions, *extra.cautions))
@@ -101,19 +102,22 @@ def results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     return written
 
 
-def _without_basis(analysis: Analysis) -> dict[str, Caution]:
-    """The kinds of objects that show what such images have not, and what to say of it.
+def _without_basis(analysis: Analysis) -> dict[str, tuple[Caution, ...]]:
+    """The kinds of objects that show what these images or this model have not, and what is still to be said of it.
 
-    Of a PET/CT all are made: the heatmap is worth reading without saliency too.
+    Of a PET/CT all are made, unless its model never shows where it looked: the heatmap is worth reading without
+    saliency too, where that is withheld or there is no lesion.
     """
-    if analysis.pair.pet is not None:
-        return {}
-    without_pet = "The rotating projection is left out: it shows a PET, and there is none."
-    found = {"mip": Caution("left-out-without-pet", without_pet)}
-    if verdict.shown_saliency(analysis) is None:
+    without_pet = analysis.pair.pet is None
+    told = any(caution.code == "no-heatmap" for caution in analysis.cautions)
+    found: dict[str, tuple[Caution, ...]] = {}
+    if without_pet:
+        text = "The rotating projection is left out: it shows a PET, and there is none."
+        found["mip"] = (Caution("left-out-without-pet", text),)
+    if told or (without_pet and verdict.shown_saliency(analysis) is None):
         text = "Heatmap and saliency map are left out: the model gives no saliency for this study, or it is withheld."
-        without_saliency = Caution("left-out-without-saliency", text)
-        found |= dict.fromkeys(("heatmap", "captures", "parametric_map"), without_saliency)
+        saying = () if told else (Caution("left-out-without-saliency", text),)
+        found |= dict.fromkeys(("heatmap", "captures", "parametric_map"), saying)
     return found
 
 

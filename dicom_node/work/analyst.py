@@ -29,6 +29,7 @@ from inference.reading.decoded import with_decoded
 
 if TYPE_CHECKING:
     from dicom_node.work.job import Work
+    from inference.model.given import Given
     from inference.model.predict import Model
 
 log = structlog.get_logger(__name__)
@@ -202,12 +203,14 @@ class _Desk:
             import_module(module)
         from dicom_node.index import Index
         from dicom_node.ledger import Ledger
+        from dicom_node.values import ValueTable
         from inference.lesions.segmenter import load_segmenter
 
         self._settings = settings
         self._index = Index(settings.index_file)
         self._ledger = Ledger(settings.index_file)
         self._models = {name: self._load(name) for name in settings.bundles}
+        self._values = ValueTable(settings.values.table)
         self._segmenter = load_segmenter(settings.infer.segmenter) if settings.infer.segmenter else None
 
     def _load(self, name: str) -> Model:
@@ -220,7 +223,7 @@ class _Desk:
 
     def _model_of(self, work: Work) -> Model:
         """The one that was asked for when the run was made, even if the configuration no longer names it."""
-        name = work.bundle or self._settings.infer.bundle
+        name = work.bundle or self._settings.bundles[0]
         return self._models[name] if name in self._models else self._load(name)
 
     def _facts_of(self, work: Work) -> ModelFacts | None:
@@ -231,6 +234,7 @@ class _Desk:
     def write(self, run_id: str, started_at: str, set_aside: str) -> None:
         """Write the result set of a run, unless it is there."""
         from dicom_node.identity import Basis, make_run
+        from inference.model.given import NOTHING_GIVEN
 
         folder = self._settings.results_dir / run_id
         if read_set(folder) is not None:
@@ -240,6 +244,9 @@ class _Desk:
         instances = [with_decoded(instance, self._settings.decoded_dir) for instance in stored]
         replaced = [reports(self._settings.results_dir / name) for name in self._ledger.replaces(run_id)]
         predecessors = tuple(report for found in replaced for report in found)
+        model = None if work.is_refusal else self._models.get(work.bundle or self._settings.bundles[0])
+        given = self._values.of(work.reference_images(instances)) if model and model.values else NOTHING_GIVEN
+        values = given.digest(model.values, work.study_instance_uid) if model else ""
         run = make_run(
             self._settings,
             started_at,
@@ -247,14 +254,22 @@ class _Desk:
             segmenter=self._segmenter,
             occasions=self._ledger.occasions(run_id),
             bundle=work.bundle,
+            values=values,
         )
         temporary = temporary_folder(self._settings.results_dir, run_id)
-        found = self._answer(work, instances, run, temporary, set_aside)
-        model = None if work.is_refusal else self._models.get(work.bundle or self._settings.infer.bundle)
-        basis = Basis.of(self._settings, model.facts.digest if model else "")
+        found = self._answer(work, instances, run, temporary, set_aside, given)
+        basis = Basis.of(self._settings, model.facts.digest if model else "", values)
         publish(temporary, folder, replace(found, made_with=basis.as_json()))
 
-    def _answer(self, work: Work, instances: list[Instance], run: Run, folder: Path, set_aside: str) -> ResultSet:
+    def _answer(
+        self,
+        work: Work,
+        instances: list[Instance],
+        run: Run,
+        folder: Path,
+        set_aside: str,
+        given: Given | None = None,
+    ) -> ResultSet:
         if work.is_refusal:
             return self._refuse(work.images(instances), work.refusal(), "refused", self._facts_of(work), run, folder)
         pair = work.pair(instances)
@@ -266,6 +281,7 @@ class _Desk:
         try:
             from dicom_node.report import write_results
             from inference.analyse import analyse
+            from inference.model.given import NOTHING_GIVEN
 
             model = self._model_of(work)
             infer = self._settings.infer
@@ -275,6 +291,7 @@ class _Desk:
                 also_suv=infer.also_suv,
                 segmenter=self._segmenter,
                 region_names=self._settings.assemble.region_names,
+                given=given or NOTHING_GIVEN,
             )
             results = write_results(analysis, run, folder)
         except Refused as refused:

@@ -18,8 +18,8 @@ RUN_ID_HEX = (40, 16)  # of the content's digest and of the bundle's: short enou
 class Work:
     """What one run is about.  ``run_id`` names it everywhere: ledger, workflow, result folder.
 
-    ``content`` is plain JSON.  A pair: series with their SOP Instance UIDs (and frames, from 0) in order, region,
-    cautions, story, digest, and the name of the bundle that looks at it.
+    ``content`` is plain JSON.  A pair: its kind, series with their SOP Instance UIDs (and frames, from 0) in order
+    (``pet`` null without one), region, cautions, story, digest, and the name of the bundle that looks at it.
     ``images_digest`` is the pair's without its region, ``studies`` where PET and CT come from.
     A refusal: code, reason, story, and the SOP Instance UIDs of the images it is about.
     """
@@ -97,6 +97,11 @@ class Work:
         if pair.digest != content["digest"]:
             raise _changed()
         return pair
+
+    def reference_images(self, instances: Iterable[Instance]) -> list[Instance]:
+        """Those of the series whose header speaks for the study: the PET's, without one the CT's or iodine map's."""
+        reference = self.content["pet"] or self.content["ct"]
+        return [i for i in instances if i.series_instance_uid == reference["series_instance_uid"]]
 
     def refusal(self) -> Refused:
         """The reason, as it was given."""

@@ -26,7 +26,7 @@ def resample(
     import SimpleITK as sitk  # noqa: N813 - the name the field uses
 
     kind = np.dtype(np.float32) if order == 1 else volume.array.dtype
-    box = _box_needed(volume, onto_affine, shape)
+    box = box_needed(volume, onto_affine, shape)
     if any(s.stop <= s.start for s in box):
         return np.full(shape, fill, kind)
     cropped = np.ascontiguousarray(volume.array[box])
@@ -46,7 +46,7 @@ def resample(
     return sampled
 
 
-def _box_needed(volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+def box_needed(volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
     """The part of the volume that the new grid can touch: a grid's image under an affine lies within its corners."""
     corners = np.array([[k, r, c] for k in (0, shape[0] - 1) for r in (0, shape[1] - 1) for c in (0, shape[2] - 1)])
     index = volume.to_index(corners @ onto_affine[:3, :3].T + onto_affine[:3, 3])

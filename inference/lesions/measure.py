@@ -28,7 +28,7 @@ CHUNK = 1024
 
 
 def measure(number: int, region: Region, source: str, suv: Volume, ct: Volume, on_ct: Region | None = None) -> Lesion:
-    """Measure one lesion of a PET/CT; ``suv`` is SUVbw (g/ml), ``ct`` HU on its own grid of the same Frame of Reference.
+    """Measure one lesion of a PET/CT; ``suv``: SUVbw (g/ml), ``ct``: HU on its own grid, same Frame of Reference.
 
     ``on_ct``: the region on the CT's grid where one was drawn there; else the CT voxels in the PET's voxels are taken.
     See ``facts.Lesion`` for what each number is of.  Raises ``Refused`` where the region is empty or lies outside the

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Subject:
     """What the headers of a pair say of who and what was imaged.
 
-    ``kind``: what is looked at, as ``Pair.kind``.  ``age_years``: None where unknown.  ``body_parts``, ``units``: all values of Body Part Examined (0018,0015; the
-    PET's, where it has none the CT's) and of the PET's Units (0054,1001), in upper case.
+    ``age_years``: None where unknown.  ``body_parts``, ``units``: all values of Body Part Examined (0018,0015; the
+    PET's, where it has none the CT's) and of the PET's Units (0054,1001), in upper case.  ``kind``: as ``Pair.kind``.
     """
 
     tracer: Tracer

@@ -1,4 +1,4 @@
-"""The values a model takes beside the images, each from where its bundle says: the site's table, the header, the lesion.
+"""The values a model takes beside the images, each from where its bundle says: table, header, or the lesion itself.
 
 What is not given is missing, and handled as in training.  What cannot be trusted (two rows for one study, another
 patient's sex or age) is worse than missing: then the model is not asked at all.
@@ -45,14 +45,14 @@ NOTHING_GIVEN = Given()
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """``values``: for ``Model.look``; ``told``: for the report; ``why_not``: why the model is not asked, as sentences."""
+    """``values``: for ``Model.look``; ``told``: for the report; ``why_not``: sentences, why the model is not asked."""
 
     values: Mapping[str, Value | None]
     told: tuple[TakenValue, ...]
     why_not: tuple[str, ...] = ()
 
 
-def take(specs: Sequence[ValueSpec], given: Given, pair: Pair, lesion: Lesion | None) -> Taken:
+def taken_values(specs: Sequence[ValueSpec], given: Given, pair: Pair, lesion: Lesion | None) -> Taken:
     """The values of ``specs`` for this study and its index lesion (None where there is none)."""
     if not specs:
         return Taken({}, ())
@@ -108,4 +108,5 @@ def _of_another(given: Mapping[str, Value | None], header: Mapping[str, Value | 
     text = None if age is None else number_text(str(age), decimal_comma=False)
     if text is not None and stated is not None and abs(float(text) - float(stated)) > SAME_AGE_YEARS:
         differing.append("age")
-    return [f"the patient's {' and '.join(differing)} in the given values is not the image header's"] if differing else []
+    told = f"the patient's {' and '.join(differing)} in the given values is not the image header's"
+    return [told] if differing else []

@@ -18,13 +18,15 @@ from inference.model.contract import NOBODY, Subject, breaches
 from inference.model.explain import saliency_cautions, saliency_on_pet
 from inference.model.inputs import WITHOUT_UPTAKE
 from inference.model.look import needs_region, see
+from inference.model.radiomics import TOO_THIN, radiomics
 from inference.model.served import Served
-from inference.model.values import Value, encode, out_of_training_range, width
+from inference.model.values import Value, ValueSpec, encode, out_of_training_range, width
 from inference.model.whole_body import WITHOUT_BODY
 
 # No reason to lose the measures: only the probability is withheld.
-WITHHELD_FOR = (WITHOUT_UPTAKE, WITHOUT_BODY, "value-missing", "value-not-usable")
+WITHHELD_FOR = (WITHOUT_UPTAKE, WITHOUT_BODY, TOO_THIN, "value-missing", "value-not-usable")
 NO_HEATMAP = Caution("no-heatmap", "There is no heatmap: this kind of model does not show where it looked.")
+NETWORK_ALONE = Caution("heatmap-of-network", "The heatmap shows the network's part of the answer, not the features'.")
 NO_VALUES: Mapping[str, Value | None] = {}
 INTERVAL_SD = 1.96  # half width of the interval in standard deviations between members, on the logit
 
@@ -94,6 +96,11 @@ class Model:
         return cls(bundle, backend)
 
     @property
+    def values(self) -> tuple[ValueSpec, ...]:
+        """The clinical and laboratory values it takes, in order."""
+        return self._served.values
+
+    @property
     def needs_region(self) -> bool:
         """Does it look at one lesion?  Else it looks at the whole body."""
         return needs_region(self._served.input)
@@ -123,6 +130,7 @@ class Model:
         try:
             seen = see(suv, ct, region, served.input, values)
             encoded = encode(values, served.values)
+            features = radiomics(seen) if served.radiomics else {}
         except Refused as refusal:
             if refusal.code not in WITHHELD_FOR:
                 raise
@@ -135,13 +143,17 @@ class Model:
         members = self._backend.forward(seen.array, encoded.vector if served.values else None)
         embedding = np.concatenate([member.embedding for member in members])
         verdict = _beside(judge(found, served.ranges, self._statistics, embedding), strange)
-        prediction = predict([member.score for member in members], verdict, served)
+        scores = [member.score for member in members]
+        if served.radiomics:
+            scores = [served.radiomics.score(features, score) for score in scores]
+        prediction = predict(scores, verdict, served)
         if prediction.probability is None:
             return Look(prediction, None, said)
         label = int(prediction.probability >= served.threshold)
         cells = [c for member in members if (c := member.activation(label)) is not None]
-        if len(cells) < len(members):
+        if len(cells) < len(members) or (served.radiomics and served.radiomics.network_weight == 0.0):
             return Look(prediction, None, (*said, *_cautions(verdict), NO_HEATMAP))
+        said = (*said, NETWORK_ALONE) if served.radiomics else said
         saliency = saliency_on_pet(np.stack(cells).mean(axis=0), seen, self._backend.cell_voxels, on)
         return Look(prediction, saliency, (*said, *_cautions(verdict), *saliency_cautions(saliency)))
 

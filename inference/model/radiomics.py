@@ -30,6 +30,7 @@ FINE_SIGMA = 1.0  # voxels of the cube; what is smoother than this is no fine te
 FREE_OF_RIM, CT_FREE_OF_RIM = 0.3, 0.4  # relative depth; nearer the surface the images are mixed with what surrounds
 CORE, SHELL = 0.6, 0.55  # relative depth: the core is deeper than the first, the shell from the rim to the second
 FEWEST_VOXELS = 27
+TOO_THIN = "radiomics-region"
 
 FIRST_ORDER = (
     "pet_suv_max_log", "pet_suv_mean_log", "pet_variation", "pet_skewness", "pet_kurtosis", "pet_p10", "pet_entropy",
@@ -101,7 +102,7 @@ def radiomics(seen: NetworkInput) -> dict[str, float]:
     weight = seen.inside.astype(float)
     inside = weight > 0.5
     if inside.sum() < FEWEST_VOXELS:
-        raise Refused("radiomics-region", "The region is too thin for its features to be computed; check the region.")
+        raise Refused(TOO_THIN, "The region is too thin for its features to be computed; check the region.")
     # the input falls off at the rim with the mask's weight; the features are of the images themselves
     full = np.where(inside, 1.0 / np.where(inside, weight, 1.0), 0.0)
     relative, tissue, absolute = seen.array.astype(float) * full

@@ -11,12 +11,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from inference.facts import Code
 from inference.model.inputs import InputSettings
+from inference.model.radiomics import LinearHead
 from inference.model.values import ValueSpec
 from inference.suv.tracer import NAMES, tracer_named
 
 Range = tuple[float, float]
 ShortText = Annotated[str, Field(min_length=1, max_length=16)]  # a CS (PS3.5 6.2)
-CONTRACT = ("tracers", "body_parts", "units", "age_years", "images", "values", "heads")
+CONTRACT = ("tracers", "body_parts", "units", "age_years", "images", "values", "heads", "radiomics")
 Images = Literal["PET/CT", "CT", "iodine map"]
 
 
@@ -79,6 +80,7 @@ class Served(Frozen):
     ``images``: what a study must hold for the model: PET with its CT, a CT alone, or an iodine map alone.
     ``values``: clinical and laboratory values it takes, in this order.  ``heads``: how many ONNX files
     (``models/head_0.onnx`` …) turn the network's features (and values) into the probability; 0: the network does.
+    ``radiomics``: a linear model of hand-made features that speaks beside the network, None where it speaks alone.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
@@ -109,6 +111,7 @@ class Served(Frozen):
     images: Images = "PET/CT"
     values: tuple[ValueSpec, ...] = ()
     heads: int = Field(0, ge=0, le=32)
+    radiomics: LinearHead | None = None
 
     @property
     def admitted_tracers(self) -> tuple[str, ...]:

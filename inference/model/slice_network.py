@@ -102,5 +102,5 @@ def from_torchvision(settings: SliceResNet, tensors: Mapping[str, npt.NDArray[An
             )
         if not np.isfinite(array).all():
             raise Refused("backbone-weights", f"'{plain}' of the weights holds values that are no numbers.")
-        weights[name] = np.ascontiguousarray(array, np.int64 if plain.endswith("tracked") else np.float32)
+        weights[name] = np.array(array, np.int64 if plain.endswith("tracked") else np.float32, order="C")
     return weights

@@ -12,7 +12,7 @@ LONGEST_NAME = 32
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "-", "--", "?", "missing", "unknown", "#n/a"])
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
 SAME_NAME = {"age_years": "age", "gender": "sex", "patient_age": "age", "patient_sex": "sex"}
-_UNIT = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
+_UNIT = re.compile(r"\s*[(\[]([^()\[\]]{0,24})[)\]]\s*$")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?")
 
@@ -33,7 +33,7 @@ def value_name(header: str) -> str:
 def unit_in(header: str) -> str:
     """The unit in brackets at the end of a header, "" where there is none."""
     found = _UNIT.search(header)
-    return found.group(1).strip() if found else ""
+    return found.group(1).strip()[:16] if found else ""
 
 
 def is_missing(text: str) -> bool:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inference.facts import Caution, FloatArray, Refused, Volume
+from inference.geometry.coarsen import coarsened
 from inference.geometry.resample import resample
 from inference.lesions.body import Body, body_of
 from inference.lesions.measure import share_without_ct
@@ -69,8 +70,8 @@ def whole_body_input(suv: Volume, ct: Volume, settings: WholeBody) -> NetworkInp
         raise Refused(WITHOUT_BODY, "No body is seen on the axial CT within the PET's field of view; check the series.")
     centre = (points_mm.min(axis=0) + points_mm.max(axis=0)) / 2.0
     grid = upright_grid(centre, settings.spacing_mm, settings.shape)
-    pet = np.asarray(resample(suv, grid, settings.shape, 1, 0.0), np.float32)
-    hu = np.asarray(resample(ct, grid, settings.shape, 1, CT_AIR_HU), np.float32)
+    pet = _onto(suv, grid, settings.shape, 0.0)
+    hu = _onto(ct, grid, settings.shape, CT_AIR_HU)
     if not (np.isfinite(pet).all() and np.isfinite(hu).all()):
         raise Refused("input-not-finite", "PET or CT holds values that are no numbers in the body; send it again.")
     lost = 1.0 - inside_fraction(points_mm, grid, settings.shape)
@@ -83,6 +84,11 @@ def whole_body_input(suv: Volume, ct: Volume, settings: WholeBody) -> NetworkInp
         suv_max=float(pet.max()),
         cautions=_cropped(lost),
     )
+
+
+def _onto(volume: Volume, grid: FloatArray, shape: tuple[int, int, int], fill: float) -> npt.NDArray[np.float32]:
+    """Means of blocks where the grid is coarser, then linear between them: no small lesion is stepped over."""
+    return np.asarray(resample(coarsened(volume, grid, shape), grid, shape, 1, fill), np.float32)
 
 
 def _within_pet(body: Body, suv: Volume) -> FloatArray:

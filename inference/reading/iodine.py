@@ -1,8 +1,9 @@
-"""Iodine maps of a dual-energy CT among CT images, by their headers: never taken for HU, and never by a guess for mg/ml.
+"""Iodine maps of a dual-energy CT among CT images, by their headers: never taken for HU, nor by a guess for mg/ml.
 
-PS3.3 C.8.2.1.1.1 (Image Type value 4 of multi-energy CT: MAT_SPECIFIC …), C.11.1.1.2 (Rescale Type MGML), C.7.6.16.2.11
-(Real World Value Mapping, with the unit and, PS3.16 CID 300, the material); PS3.17 annex KKKK shows such images.  Makers
-without these attributes name the material in the Series Description ("Iodine Density", "Iodine(Water)").
+PS3.3 C.8.2.1.1.1 (Image Type value 4 of multi-energy CT: MAT_SPECIFIC …), C.11.1.1.2 (Rescale Type MGML),
+C.7.6.16.2.11 (Real World Value Mapping, with the unit and, PS3.16 CID 300, the material); PS3.17 annex KKKK shows
+such images.  Makers without these attributes name the material in the Series Description ("Iodine Density",
+"Iodine(Water)").
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pytest
 
 from dicom_node.report import write_refusal, write_results
 from inference.facts import Predecessor, Refused, Result, Run, SuvScale
-from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis
+from tests.report_case import MODEL, NO_LESION, REPORTED, RUN, WITHHELD, make_analysis, without_pet
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -97,6 +97,8 @@ def reports(folder: Path) -> dict[str, Path]:
         "withheld": results("withheld", prediction=WITHHELD, model=outside, saliency=None),
         "indeterminate": results("indeterminate", prediction=replace(REPORTED, status="indeterminate", label=None)),
         "none": write_results(none, RUN, folder / "none"),
+        "ct": write_results(without_pet(folder / "ct in", "CT"), RUN, folder / "ct"),
+        "iodine": write_results(without_pet(folder / "iodine in", "iodine map"), RUN, folder / "iodine"),
         "refusal": write_refusal(analysis.pair.pet.instances, refused, MODEL, again, folder / "refusal"),
     }
     return {
@@ -112,6 +114,9 @@ CASES = {
     "withheld sr_viewer": "TID_1500",
     "indeterminate sr": "TID_1500",
     "none sr": "TID_1500",
+    "ct sr": "TID_1500",
+    "iodine sr": "TID_1500",
+    "iodine sr_viewer": "TID_1500",
     "refusal sr": "TID_1500",
 }
 BROKEN = "language in the wrong relationship"

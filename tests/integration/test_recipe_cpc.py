@@ -22,7 +22,9 @@ from training.recipes import recipe
 from training.recipes.cpc import LOOK, CpcSettings, look_of
 
 COUNT = 48
-TINY = CpcSettings(steps=6, batch=8, members=2, evaluate_every=3, widths=(4, 4, 8, 8), cube=12, values=("age", "sex", "cea"))
+TINY = CpcSettings(
+    steps=6, batch=8, members=2, evaluate_every=3, widths=(4, 4, 8, 8), cube=12, values=("age", "sex", "cea")
+)
 PARTS = Parts(np.arange(32), np.arange(32, 44))
 TEST = np.arange(44, COUNT)
 FDG = Subject(Tracer("fdg", "F-18"), 60.0, frozenset(), frozenset({"BQML"}))

@@ -51,6 +51,8 @@ def assert_of_one_study(paths: Iterable[Path]) -> None:
     assert not errors, errors[:5]
 
 
+KB, MB = 1 << 10, 1 << 20
+BOUNDS = {"sr": 256 * KB, "sr_viewer": 256 * KB, "seg": 5 * MB, "key_image": 1 * MB, "heatmap": 30 * MB}
 HEADERS = {
     "plain": {},
     "no body part": {"BodyPartExamined": ""},
@@ -140,6 +142,7 @@ def test_a_real_patient(shared_data: Path, tmp_path: Path) -> None:
     lesion = analysis.lesions[0]
     assert lesion.on_pet.suv_max == pytest.approx(expected["suvmax"], rel=1e-4)
     assert sum(r.path.stat().st_size for r in results.values()) < 40_000_000
+    assert {kind for kind, most in BOUNDS.items() if results[kind].path.stat().st_size > most} == set()
     heatmap = pydicom.dcmread(results["heatmap"].path)
     assert heatmap.NumberOfFrames == 59
 

@@ -36,7 +36,7 @@ def warnings(cohort: Cohort) -> dict[str, str]:
 
 def test_a_plain_table(tmp_path: Path) -> None:
     rows = "patient,centre,label,ct,age,stage,months,event,set\n" + "".join(
-        f"P{i},{'AB'[i % 2]},{i % 2},a.nii,{50 + 5 * i},{'I' if i % 3 else 'II'},{i + 0.5},{i % 2},{'external' if i > 4 else ''}\n"
+        f"P{i},{'AB'[i % 2]},{i % 2},a.nii,{50 + 5 * i},{'I' * (1 + i % 2)},{i + 0.5},{i % 2},{'external' * (i > 4)}\n"
         for i in range(6)
     )
     cohort = read_cohort(table(tmp_path, rows))
@@ -59,11 +59,19 @@ def test_a_plain_table(tmp_path: Path) -> None:
 
 def test_a_spreadsheet_of_another_country(tmp_path: Path) -> None:
     """Semicolons, decimal commas, a byte order mark, umlauts, blank lines, quotes round a separator."""
-    text = 'Patient;Label;CT;Alter (a);CEA [µg/l];Befund\r\n\r\nMüller;1;a.nii;63,5;1,5;"x; y"\r\n;;;;;\r\nß;0;a.nii;70;;k\r\n'
+    lines = [
+        "Patient;Label;CT;Alter (a);CEA [µg/l];Befund",
+        "",
+        'Müller;1;a.nii;63,5;1,5;"x; y"',
+        ";;;;;",
+        "ß;0;a.nii;70;;k",
+    ]
+    text = "\r\n".join(lines)
     cohort = read_cohort(table(tmp_path, text, roles='[names]\nAlter = "age"\n', encoding="utf-8-sig"))
     assert [s.patient for s in cohort.studies] == ["Müller", "ß"]
     assert [s.row for s in cohort.studies] == [3, 5]
-    assert [(c.name, c.unit, c.values) for c in cohort.columns if c.kind == "number"][0] == ("age", "a", (63.5, 70.0))
+    age = cohort.columns[0]
+    assert (age.name, age.unit, age.kind, age.values) == ("age", "a", "number", (63.5, 70.0))
     assert cohort.set_aside["CEA [µg/l]"] == "it is the same in every row"
 
 
@@ -135,7 +143,8 @@ def test_what_is_known_after_the_scan_is_offered_to_no_model(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "leaks"),
     [
-        ("cycles", True), ("n_cycles", True), ("follow_up_days", True), ("followup_days", True), ("best_response", True),
+        ("cycles", True), ("n_cycles", True), ("follow_up_days", True), ("followup_days", True),
+        ("best_response", True),
         ("os_months", True), ("pfs", True), ("status", True), ("vital_status", True), ("time_to_progression", True),
         ("smoking_status", False), ("performance_status", False), ("cost", False), ("post_code", True), ("age", False),
         ("cga", False), ("pfsx", False), ("position", False),
@@ -206,8 +215,8 @@ def test_what_is_no_table(tmp_path: Path, name: str, content: bytes, said: str) 
 
 def test_a_spreadsheet_that_would_fill_the_memory(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
-        for i in range(6):
-            archive.writestr(f"xl/sheet{i}.xml", b"\0" * (100 * 2**20))
+        archive.writestr("xl/sheet1.xml", b"<x/>")
+        archive.infolist()[0].file_size = 2**30
     with pytest.raises(Refused) as refused:
         read_cohort(tmp_path / "bomb.xlsx")
     assert refused.value.code == "cohort-too-large"
@@ -232,7 +241,7 @@ def test_faults_of_the_description(tmp_path: Path, text: str, said: str) -> None
 
 def test_headers() -> None:
     assert [slug(h) for h in ("γ-GT (U/l)", "Patient ID", " CEA [ng/mL] ", "3D size", "Größe")] == [
-        "gamma_gt", "patient_id", "cea", "v_3d_size", "gro_e",
+        "gamma_gt", "patient_id", "cea", "v_3d_size", "grosse",
     ]  # fmt: skip
     assert [unit_in(h) for h in ("γ-GT (U/l)", "CEA [ng/mL]", "age")] == ["U/l", "ng/mL", ""]
 

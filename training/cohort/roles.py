@@ -156,7 +156,7 @@ def is_positive(text: str, value: float | None, rule: str | tuple[str, ...]) -> 
 
 
 def _plain(letter: str) -> str:
-    if letter.isascii():
-        return letter
+    if letter.casefold().isascii():  # "ß" is "ss"
+        return letter.casefold()
     name = unicodedata.name(letter, "")
     return name.rsplit(" ", 1)[-1] if name.startswith("GREEK SMALL LETTER") else ""

@@ -80,12 +80,12 @@ def leave_centre_out(prepared: Prepared, seed: int) -> list[Fold]:
     names = sorted(set(centres[rows].tolist()))
     if len(names) < 2:
         raise without_class("All labelled rows are of one centre; there is none to leave out. Use folds by patient.")
+    for name in names:
+        both_classes(prepared, rows[centres[rows] == name], f"Centre {name}")
     found = []
     for number, name in enumerate(names):
         test = rows[centres[rows] == name]
-        gone = _patients(prepared, test)
-        train = _without(prepared, rows, gone)
-        both_classes(prepared, test, f"Centre {name}")
+        train = _without(prepared, rows, _patients(prepared, test))
         parts = _parts(prepared, train, test, _seed(seed, 0, number))
         found.append(Fold(0, number, parts, test, name))
     check_folds(prepared, found)

@@ -14,6 +14,7 @@ import numpy as np
 
 from inference.facts import Caution, Refused, Volume
 from inference.load import AIR_HU, MOST_AT_LIMIT, MOST_HU, MOST_IODINE_MG_PER_ML
+from training.cohort.nifti import what_is_wrong
 
 ENDINGS = (".nii", ".nii.gz", ".mha")
 MOST_VOXELS = 2**28  # a gigabyte as float32
@@ -32,6 +33,8 @@ def read_volume(path: Path, frame_of_reference_uid: str) -> Volume:
     import SimpleITK as sitk
 
     _check_detached(path)
+    if not path.name.lower().endswith(".mha") and (why := what_is_wrong(path)):
+        raise _refused(path, why)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -100,9 +100,8 @@ def _event_weights(months: Months, events: Labels) -> npt.NDArray[np.float64]:
 
 
 def _uncensored(months: Months, events: Labels, times: Months, side: str) -> npt.NDArray[np.float64]:
-    """G: share not yet censored at each time, or just before it."""
-    from training.evaluate.survival import kaplan_meier
-
-    curve = kaplan_meier(months, ~events)
-    index = np.searchsorted(curve.months, times, side="right" if side == "at" else "left") - 1
-    return np.where(index < 0, 1.0, curve.survival[np.maximum(index, 0)])
+    """G: share not yet censored at each time, or just before it (Kaplan–Meier; a bootstrap asks thousands of times)."""
+    ends, censored = np.unique(months[~events], return_counts=True)
+    at_risk = len(months) - np.searchsorted(np.sort(months), ends)
+    left = np.concatenate([[1.0], np.cumprod(1.0 - censored / at_risk)])
+    return np.asarray(left[np.searchsorted(ends, times, side="right" if side == "at" else "left")])

@@ -24,7 +24,8 @@ class Number:
     """A column of numbers: ``middle`` + ``width`` × x, or ``middle`` × exp(``width`` × x) with ``log``.
 
     x is standard normal; ``share``: how much of the clinical score lies in it (the squares of all shares of a preset
-    add up to 1, 0 is a distractor).  ``missing``: share of the rows without it, at random.  ``digits``: rounded to.
+    add up to 1, 0 is a distractor).  ``of_lesion``: x is no chance but the lesion's size: its diameter, with an error
+    of ``width`` × a normal number.  ``missing``: share of the rows without it, at random.  ``digits``: rounded to.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Number:
     log: bool = False
     missing: float = 0.0
     digits: int = 3
+    of_lesion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,11 @@ DLR = Preset(
     columns=(
         Number("age", "Age", "a", 64.0, 9.0, share=0.48, digits=1),
         SEX,
-        Number("pack_years", "Smoking", "{pack_years}", 25.0, 0.5, share=0.6, log=True),
+        Levels("smoking", "Smoking", ("never", "former", "current"), (0.2, 0.45, 0.35)),
+        Number("pack_years", "Pack years", "{pack_years}", 25.0, 0.5, share=0.6, log=True),
         Levels("histology", "Histology", ("adenocarcinoma", "squamous", "other"), (0.6, 0.3, 0.1)),
         STAGE,
+        Number("tumour_size", "Tumour size", "mm", 0.0, 0.05, digits=1, of_lesion=True),
         Number("cea", "Carcinoembryonic antigen", "ng/ml", 5.0, 0.9, share=0.64, log=True, missing=MISSING_LAB),
     ),
 )
@@ -165,6 +169,9 @@ DFSIGM = Preset(
         Number("ca199", "CA 19-9", "[U]/ml", 15.0, 1.0, share=0.6, log=True, missing=MISSING_LAB),
         Levels("t_stage", "T stage", ("T1", "T2", "T3", "T4"), (0.1, 0.15, 0.35, 0.4)),
         Levels("n_stage", "N stage", ("N0", "N1", "N2", "N3"), (0.3, 0.2, 0.25, 0.25)),
+        Levels("m_stage", "M stage", ("M0", "M1"), (0.8, 0.2)),
+        Levels("location", "Location", ("cardia", "body", "antrum"), (0.25, 0.35, 0.4)),
+        Levels("differentiation", "Differentiation", ("good", "moderate", "poor"), (0.1, 0.4, 0.5)),
         Levels("lauren", "Lauren type", ("intestinal", "diffuse", "mixed"), (0.5, 0.3, 0.2)),
         # what is measured in the aorta of the same map: a distractor, for the normalised iodine concentration
         Number("aorta_iodine", "Iodine in the aorta", "mg/ml", 4.0, 0.6),

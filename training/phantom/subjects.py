@@ -15,7 +15,7 @@ import numpy as np
 from inference.model.values import Value
 from training.phantom.latents import Array, distance_of_auc, spread
 from training.phantom.lesion import PlantedLesion, core_fraction, texture_sd_hu
-from training.phantom.presets import Column, Levels, Part, Preset
+from training.phantom.presets import Column, Levels, Number, Part, Preset
 from training.phantom.scene import Scene, draw_scene
 from training.phantom.settings import KINDS, Kind, PhantomSettings
 from training.phantom.sstr import draw_metastases
@@ -101,12 +101,12 @@ def _subject(settings: PhantomSettings, number: int, kind: Kind, *, unlabelled: 
         centre = _leaked(part, label, choice, coin)
     scores = {source: float(score[0]) for source, score in drawn.scores.items()}
     months, event, known = _followed(preset, scores, label, rng)
-    values = {column.name: None if unlabelled else v for column, v in _values(settings, scores, rng)}
+    scene, metastases = _appearance(settings, number, kind, scores, centre - 1, origin)
+    values = {c.name: None if unlabelled else v for c, v in _values(settings, scores, scene, rng)}
     if preset.outcome == "progression":
         cycles = float(np.clip(round(rng.normal(*CYCLES[label])), 1, 6))
         values["cycles"] = None if unlabelled else cycles
     training = part.name == "train" and not unlabelled
-    scene, metastases = _appearance(settings, number, kind, scores, centre - 1, origin)
     return PhantomSubject(
         number=number,
         kind=kind,
@@ -162,7 +162,7 @@ def _outlier(preset: Preset, at: float, share: float) -> Outlier:
 
 
 def _values(
-    settings: PhantomSettings, scores: Mapping[str, float], rng: np.random.Generator
+    settings: PhantomSettings, scores: Mapping[str, float], scene: Scene | None, rng: np.random.Generator
 ) -> Iterator[tuple[Column, Value | None]]:
     """The clinical score, spread over the informative columns, among distractors."""
     preset = settings.of
@@ -173,10 +173,15 @@ def _values(
         if isinstance(column, Levels):
             yield column, None if gone < column.missing else str(rng.choice(column.levels, p=column.odds))
             continue
-        x = float(next(shown)) if column.share else float(rng.standard_normal())
-        value = column.middle * math.exp(column.width * x) if column.log else column.middle + column.width * x
+        value = _number(column, float(next(shown)) if column.share else float(rng.standard_normal()), scene)
         rate = column.missing if settings.missing is None or not column.share else settings.missing
         yield column, None if gone < rate else round(value, column.digits)
+
+
+def _number(column: Number, x: float, scene: Scene | None) -> float:
+    if column.of_lesion and scene is not None:
+        return 2.0 * scene.lesion.radius_mm * (1.0 + column.width * x)
+    return column.middle * math.exp(column.width * x) if column.log else column.middle + column.width * x
 
 
 def _followed(

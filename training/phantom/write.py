@@ -174,13 +174,8 @@ def _write_table(file: Path, subjects: Sequence[PhantomSubject], settings: Phant
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(header)
         for s in subjects:
-            row = [
-                s.patient,
-                f"{s.patient}-1",
-                f"centre {s.centre + 1}",
-                None if s.given is None else int(s.given),
-                s.part,
-            ]
+            row: list[object] = [s.patient, f"{s.patient}-1", f"centre {s.centre + 1}"]
+            row += [None if s.given is None else int(s.given), s.part]
             row += [f"{IMAGES}/{s.patient}/{role}.nii" for role in roles]
             row += [s.values[column] for column in columns]
             table.writerow(row + ([s.months, s.event] if followed else []))

@@ -28,10 +28,10 @@ from inference.model.value_network import FULL
 from inference.model.values import ValueSpec, width
 from training.calibrate import Calibration, calibrate
 from training.ensemble import Ensemble, fit_ensemble
-from training.fit import FitSettings
 from training.model_card import model_card, statement
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
+from training.semi_supervised.settings import LoopSettings
 from training.values import encode_rows, fit_specs
 
 LOOK = "lesion"
@@ -144,9 +144,10 @@ class Cpc:
             parts,
             conditions,
             look=LOOK,
+            seen=look_of(self.settings),
             network=self._network(width(specs)),
             specs=specs,
-            how=self._how(),
+            loop=self._loop(),
             members=self.settings.members,
         )
         self.facts, self.costs = self._ensemble.facts(), self._ensemble.costs()
@@ -207,9 +208,17 @@ class Cpc:
             pooling=self.settings.pooling,
         )
 
-    def _how(self) -> FitSettings:
-        names = ("steps", "batch", "learning_rate", "weight_decay", "evaluate_every", "patience")
-        return FitSettings(**{name: getattr(self.settings, name) for name in names}, look=look_of(self.settings))
+    def _loop(self) -> LoopSettings:
+        chosen = self.settings
+        return LoopSettings(
+            steps=chosen.steps,
+            batch=chosen.batch,
+            learning_rate=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            check_every=chosen.evaluate_every,
+            choose_by="AUC",
+            patience=chosen.patience,
+        )
 
 
 class _Clinical:

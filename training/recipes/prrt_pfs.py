@@ -30,11 +30,11 @@ from inference.model.values import ValueSpec, width
 from inference.model.whole_body import WholeBody
 from training.calibrate import Calibration, calibrate
 from training.ensemble import Ensemble, fit_ensemble
-from training.fit import FitSettings
 from training.model_card import model_card, statement
 from training.pfs import censoring_weights, with_pfs_labels
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
+from training.semi_supervised.settings import LoopSettings
 from training.values import encode_rows, fit_specs
 
 LOOK = "whole body"
@@ -155,9 +155,10 @@ class PrrtPfs:
             parts,
             conditions,
             look=LOOK,
+            seen=look_of(self.settings),
             network=self._network(width(specs)),
             specs=specs,
-            how=self._how(),
+            loop=self._loop(),
             members=self.settings.members,
             weights=weights,
         )
@@ -198,9 +199,17 @@ class PrrtPfs:
         chosen = {name: getattr(self.settings, name) for name in names}
         return TwoBranch(branches=BRANCHES[self.variant], values=values, **chosen)
 
-    def _how(self) -> FitSettings:
-        names = ("steps", "batch", "learning_rate", "weight_decay", "evaluate_every", "patience")
-        return FitSettings(look=look_of(self.settings), **{name: getattr(self.settings, name) for name in names})
+    def _loop(self) -> LoopSettings:
+        chosen = self.settings
+        return LoopSettings(
+            steps=chosen.steps,
+            batch=chosen.batch,
+            learning_rate=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            check_every=chosen.evaluate_every,
+            choose_by="AUC",
+            patience=chosen.patience,
+        )
 
 
 class Forest:

@@ -59,9 +59,9 @@ def _styled(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 @_styled
-def roc_figure(curves: Curves, aucs: Mapping[str, str]) -> str:
+def roc_figure(curves: Curves, aucs: Mapping[str, str], kind: str) -> str:
     """ROC of each variant, the first with its 95 % band; ``aucs``: what the legend says of them."""
-    figure, axes = _square("ROC, out of fold", "1 − specificity", "Sensitivity")
+    figure, axes = _square(f"ROC, {kind}", "1 − specificity", "Sensitivity")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for number, (name, curve) in enumerate(curves.items()):
         if number == 0:

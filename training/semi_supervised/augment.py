@@ -81,9 +81,11 @@ class Augment:
         """Mirrored and moved along one axis after another; where nothing moves in, the edge is repeated."""
         for axis, size in enumerate(x.shape[2:]):
             place = torch.arange(size, device=x.device).expand(len(x), -1)
-            turned = torch.randint(2, (len(x), 1), generator=generator, device=x.device) * (axis in self._channels.mirrored)
+            turned = torch.randint(2, (len(x), 1), generator=generator, device=x.device) > 0
+            if axis in self._channels.mirrored:
+                place = torch.where(turned, size - 1 - place, place)
             move = torch.randint(-1, 2, (len(x), 1), generator=generator, device=x.device) * self._channels.shift
-            index = (torch.where(turned > 0, size - 1 - place, place) + move).clamp(0, size - 1)
+            index = (place + move).clamp(0, size - 1)
             along = [len(x), *(size if a == axis + 1 else 1 for a in range(4))]
             x = x.gather(axis + 2, index.view(along).expand_as(x))
         return x

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from inference.model.radiomics import REVISION, SHAPE, LinearHead
+from training.calibrate import fit_temperature
 from training.prepared import Rows
 from training.semi_supervised.graph import in_domain
 
@@ -30,6 +31,7 @@ RIDGE = 0.05  # added to the covariances of standardised features
 DIRECTIONS = 4
 OWN_SCALE = 0.3  # of the features beside the directions
 CLIP = 5.0
+FEWEST_STACKED = 40
 FEWEST_UNLABELLED = 100  # in-domain rows below which agreement is not looked for
 
 Array = npt.NDArray[np.float64]
@@ -65,6 +67,7 @@ class Scale:
 
 def logistic(features: Features, labels: npt.NDArray[np.int8], train: Rows, penalty: float = PENALTY) -> LinearHead:
     """The radiomics baseline: L2-penalised logistic regression on standardised features of the ``train`` rows."""
+    train = _known(features, train)
     scale = Scale.of(features.values[train])
     weights, intercept = _regression(scale(features.values[train]), labels[train], penalty)
     return _head(features.names, scale, weights, intercept)
@@ -77,6 +80,7 @@ def agreement(
 
     ``gate``: leave out unlabelled rows that lie farther from the labelled than those from each other (B2).
     """
+    train, unlabelled = _known(features, train), _known(features, unlabelled)
     kept = _similar(features, train, unlabelled) if gate and len(unlabelled) else unlabelled
     if len(kept) < FEWEST_UNLABELLED:
         return logistic(features, labels, train)
@@ -89,10 +93,43 @@ def agreement(
 
 
 def scores(head: LinearHead, features: Features, rows: Rows) -> Array:
-    """The logit of the label (len(rows),), the network's part left out."""
+    """The logit of the label (len(rows),), the network's part left out; an unknown feature counts as the mean."""
     values = features.chosen(head.names).values[rows]
+    values = np.where(np.isnan(values), np.array(head.means), values)
     standard = np.clip((values - np.array(head.means)) / np.array(head.sds), -head.clip, head.clip)
     return np.asarray(standard @ np.array(head.weights) + head.intercept)
+
+
+def probability(head: LinearHead, features: Features, rows: Rows) -> Array:
+    """Of the label, (len(rows),); NaN where a feature is unknown."""
+    unknown = np.isnan(features.chosen(head.names).values[rows]).any(1)
+    found = 1.0 / (1.0 + np.exp(-scores(head, features, rows)))
+    return np.where(unknown, np.nan, found)
+
+
+def joined(
+    head: LinearHead, network: Array, hand_made: Array, labels: npt.NDArray[np.int8], *, stacked: bool
+) -> LinearHead:
+    """The features' model and the network as one score, from both logits (n,) of the validation rows.
+
+    Each logit is divided by its own temperature and the two are averaged; ``stacked``: a logistic regression on them
+    weighs them instead (never below 0, and only with 40 rows or more).
+    """
+    positive = labels == 1
+    scales = [1.0 / fit_temperature(logits, positive) for logits in (network, hand_made)]
+    shares, intercept = np.array([0.5, 0.5]), 0.0
+    if stacked and len(labels) >= FEWEST_STACKED:
+        both = np.stack([network * scales[0], hand_made * scales[1]], axis=1)
+        weights, intercept = _regression(both, labels, 1.0)
+        shares = np.maximum(weights, 0.0)
+    a, b = (float(share * scale) for share, scale in zip(shares, scales, strict=True))
+    return head.model_copy(
+        update={
+            "network_weight": a,
+            "weights": tuple(b * weight for weight in head.weights),
+            "intercept": b * head.intercept + intercept,
+        }
+    )
 
 
 def _directions(values: Array, centres: Sequence[str], names: Sequence[str]) -> Array:
@@ -117,12 +154,17 @@ def _directions(values: Array, centres: Sequence[str], names: Sequence[str]) -> 
     mixing[pet] = a @ left[:, :k]
     mixing[ct] += b @ right.T[:, :k]
     mixing[shape] -= taken_out @ mixing
-    return mixing * np.minimum(correlations[:k], 1.0)
+    return np.asarray(mixing * np.minimum(correlations[:k], 1.0))
 
 
 def _whitening(values: Array) -> Array:
     covariance = values.T @ values / len(values) + RIDGE * np.eye(values.shape[1])
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)).T)
+
+
+def _known(features: Features, rows: Rows) -> Rows:
+    """Rows whose region was large enough for its features."""
+    return rows[np.isfinite(features.values[rows]).all(1)]
 
 
 def _similar(features: Features, train: Rows, unlabelled: Rows) -> Rows:

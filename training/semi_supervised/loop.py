@@ -40,7 +40,8 @@ Weights = dict[str, npt.NDArray[Any]]
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """``weights``: of the teacher, as a bundle keeps them.  ``steps``: supervised steps taken; ``chosen``: the one that
-    the weights are of.  ``losses``: mean of each ten supervised steps.  ``validation``: (step, log loss, or 1 − AUC) of each look.
+    the weights are of.  ``losses``: mean of each ten supervised steps.  ``validation``: (step, log loss or 1 − AUC) of
+    each look.
     ``seconds``, ``input_seconds``: of this process's part of the fit, and of it for images and augmentation.
     """
 
@@ -277,7 +278,8 @@ class _Fit:
 def positive(student: Student, images: Images, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """P(label) (len(rows),) of a network in evaluation mode."""
     parts = [rows[i : i + FORWARD_BATCH] for i in range(0, len(rows), FORWARD_BATCH)]
-    return np.concatenate([probabilities(student, images.of(part), images.values(part)).double().cpu().numpy() for part in parts])
+    found = [probabilities(student, images.of(part), images.values(part)) for part in parts]
+    return np.concatenate([one.double().cpu().numpy() for one in found])
 
 
 def _prepare_torch(device: torch.device, threads: int) -> None:

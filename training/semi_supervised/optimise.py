@@ -38,9 +38,12 @@ class Optimiser:
 
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
         """Put a state back."""
+        ordered = [p for group in self._adam.param_groups for p in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in saved.items():
             index, key = name.split(".", 1)
+            if value.ndim:  # laid out as its parameter is: the fused step goes through both in the order of memory
+                value = torch.empty_like(ordered[int(index)]).copy_(value)
             state.setdefault(int(index), {})[key] = value
         self._adam.load_state_dict({**self._adam.state_dict(), "state": state})
 

@@ -47,7 +47,8 @@ def teacher_of(student: Student) -> Student:
 def follow(teacher: Student, student: Student, step: int, limit: float) -> None:
     """Move the teacher towards the student (EMA, decay min(limit, (t+1)/(t+10))); batch statistics are copied."""
     decay = min(limit, (step + 1) / (step + 10))
-    ours, theirs = list(teacher.parameters()), [p.detach() for p in student.parameters()]
+    ours: list[Tensor] = list(teacher.parameters())
+    theirs = [p.detach() for p in student.parameters()]
     torch._foreach_mul_(ours, decay)
     torch._foreach_add_(ours, theirs, alpha=1.0 - decay)
     for kept, now in zip(teacher.buffers(), student.buffers(), strict=True):

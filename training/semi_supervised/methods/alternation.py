@@ -7,9 +7,10 @@ one from a quarter of the run on, same head, no propagation, no rotation.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -164,12 +165,12 @@ class Alternation(Plain):
 @torch.no_grad()
 def _answers(bench: Bench, rows: Tensor) -> tuple[Tensor, Tensor]:
     """The teacher's probabilities (n,) and features (n, d) of images as they are."""
-    answers = [bench.teacher(bench.pictures(part)) for part in rows.split(64)]
+    answers = [bench.teacher(bench.pictures(part)) for part in torch.split(rows, 64)]
     logits, features = (torch.cat(column) for column in zip(*answers, strict=True))
     return logits.softmax(1)[:, 1], features
 
 
-def _without_own(features: np.ndarray, labels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _without_own(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Share of positives among the ten nearest labelled images, the image itself left out."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -178,5 +179,5 @@ def _without_own(features: np.ndarray, labels: np.ndarray) -> np.ndarray:  # typ
     return np.asarray(labels[near].mean(1))
 
 
-def _tensor(values: np.ndarray, bench: Bench) -> Tensor:  # type: ignore[type-arg]
+def _tensor(values: npt.NDArray[Any], bench: Bench) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(bench.device)
