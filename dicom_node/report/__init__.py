@@ -27,10 +27,12 @@ __all__ = [
 def write_results(analysis: Analysis, run: Run, folder: Path) -> tuple[Result, ...]:
     """Write the default set into ``folder`` (made if missing), ``kind.dcm`` each, and ``key_image.png`` beside it.
 
-    seg, sr, sr_viewer, key_image, heatmap; without a lesion no seg and no sr_viewer, since they would be empty.  The
-    same analysis and run write the same bytes.  Raises ``Refused`` where the volume does not lie on its source images
-    ("report-slices-differ", "report-place-differs"), a source file is not what it was ("source-changed",
-    "source-unreadable") or its patient cannot be named in valid DICOM ("source-identity-invalid").
+    seg, sr, sr_viewer, key_image, heatmap; without a lesion no seg and no sr_viewer, since they would be empty, and no
+    heatmap where there is neither PET nor saliency.  The same analysis and run write the same bytes.
+
+    Raises ``Refused`` where the volume does not lie on its source images ("report-slices-differ",
+    "report-place-differs"), a source file is not what it was ("source-changed", "source-unreadable") or its patient
+    cannot be named in valid DICOM ("source-identity-invalid").
     """
     from dicom_node.report import write
 

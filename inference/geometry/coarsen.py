@@ -13,13 +13,14 @@ def coarsened(volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...]) -
 
     ``onto_affine``: 4×4, (slice, row, column, 1) → LPS mm; ``shape``: (slices, rows, columns).  A block is as many
     voxels along each axis as fit into the grid's smallest spacing; where that is one everywhere, the volume is given
-    back as it is.  Voxels beyond the last whole block (less than the grid's spacing) make a smaller one.
+    back as it is.  At the border of the image a last block may be of fewer voxels; its mean stands in the middle of a
+    whole one, so less than half of the grid's spacing too far out.
     """
     spacing_mm = float(np.linalg.norm(onto_affine[:3, :3], axis=0).min())
     edges = [max(1, int(spacing_mm / own + 1e-3)) for own in volume.spacing_mm]
     if edges == [1, 1, 1]:
         return volume
-    box = box_needed(volume, onto_affine, shape)
+    box = box_needed(volume, onto_affine, shape, 2 * max(edges))
     if any(side.stop <= side.start for side in box):
         return volume
     means = volume.array[box]

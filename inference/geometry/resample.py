@@ -46,12 +46,17 @@ def resample(
     return sampled
 
 
-def box_needed(volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
-    """The part of the volume that the new grid can touch: a grid's image under an affine lies within its corners."""
+def box_needed(
+    volume: Volume, onto_affine: FloatArray, shape: tuple[int, ...], margin: int = MARGIN
+) -> tuple[slice, slice, slice]:
+    """The part of the volume that the new grid can touch, and ``margin`` voxels round it.
+
+    A grid's image under an affine lies within that of its corners.
+    """
     corners = np.array([[k, r, c] for k in (0, shape[0] - 1) for r in (0, shape[1] - 1) for c in (0, shape[2] - 1)])
     index = volume.to_index(corners @ onto_affine[:3, :3].T + onto_affine[:3, 3])
     bounds = zip(index.min(axis=0), index.max(axis=0), volume.array.shape, strict=True)
-    k, r, c = (slice(max(0, math.floor(low) - MARGIN), min(n, math.ceil(high) + MARGIN + 1)) for low, high, n in bounds)
+    k, r, c = (slice(max(0, math.floor(low) - margin), min(n, math.ceil(high) + margin + 1)) for low, high, n in bounds)
     return k, r, c
 
 

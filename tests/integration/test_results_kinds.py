@@ -15,7 +15,7 @@ from dicom_node.report import codes, read_result, write, write_refusal, write_re
 from dicom_node.report.pictures import colours
 from dicom_node.report.pictures.cuts import SOFT_TISSUE
 from dicom_node.report.words.phrases import LANGUAGES, Phrases
-from inference.facts import Analysis, Caution, Kind, Refused, Result, Run, TakenValue
+from inference.facts import Analysis, Caution, Kind, Refused, Result, Run, Saliency, TakenValue
 from tests.integration.test_results_peers import assert_of_one_study, assert_valid
 from tests.integration.test_results_sr import items, named_as, texts, written
 from tests.report_case import INSIDE, MODEL, RUN, VALUES, WITHHELD, make_analysis, without_pet
@@ -238,6 +238,18 @@ def test_what_is_said_of_the_whole_study_stands_beside_no_lesion(tmp_path: Path,
             assert any(text.startswith(sentence) for text in texts(report)) == is_whole
     one, other = (written(results, "key_image").PixelData for results in (of_lesion, of_study))
     assert one != other
+
+
+def test_a_model_of_the_whole_body_speaks_without_a_lesion(tmp_path: Path) -> None:
+    analysis = make_analysis(tmp_path / "in", size=(8, 24, 24), balls=(), prediction=INSIDE)
+    heat = np.linspace(0, 1, 4 * 6 * 6, dtype=np.float32).reshape(4, 6, 6)
+    whole = replace(analysis, model=replace(MODEL, whole_body=True), saliency=Saliency((2, 8, 8), heat, 32.0, 0.1))
+    results = write_results(whole, replace(RUN, also=("pdf", "captures", "parametric_map")), tmp_path / "out")
+    assert kinds(results) == {"key_image", "heatmap", "sr", "pdf", "captures", "parametric_map"}
+    report = written(results, "sr")
+    assert len(named_as(report, "DEMO-PROB")) == 1
+    assert any(text.startswith("The prediction is of the whole study") for text in texts(report))
+    assert read_result(path_of(results, "sr")).lesion_count == 0
 
 
 def test_a_withheld_verdict_of_a_ct_alone_has_no_saliency(tmp_path: Path) -> None:

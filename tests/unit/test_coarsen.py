@@ -13,8 +13,9 @@ GRID = np.diag([8.0, 8.0, 8.0, 1.0])
 
 
 def volume(array: np.ndarray, spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)) -> Volume:
+    """Larger than the grid by some blocks on every side."""
     affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [-20.0, -20.0, -20.0]
+    affine[:3, 3] = [-25.0, -30.0, -29.0]
     return Volume(array, affine, "2.25.1")
 
 

@@ -94,6 +94,9 @@ def _caution_codes() -> set[str]:
             for target in node.targets
             if isinstance(target, ast.Name)
         }
+        written = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node) == "Caution"]
+        firsts = [call.args[0] for call in written if call.args]
+        codes |= {str(first.value) for first in firsts if isinstance(first, ast.Constant)}  # of constants as well
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
             for call in [n for n in ast.walk(function) if isinstance(n, ast.Call) and _name(n) == "Caution" and n.args]:
                 code = call.args[0]

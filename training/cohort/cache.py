@@ -85,7 +85,7 @@ def write_entry(path: Path, entry: Entry) -> None:
 def read_entry(path: Path) -> Entry | None:
     """None where there is none, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             array, text = stored["array"], stored["facts"]
         facts = Facts.model_validate_json(text.tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ValidationError):

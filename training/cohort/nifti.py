@@ -16,6 +16,7 @@ import numpy as np
 
 HEADER_BYTES = 544  # of NIfTI-2, which is the longer
 BLOCK_BYTES = 2**20
+MOST_BYTES = 2**31
 FLOATS = {16: "f4", 64: "f8"}  # datatype codes
 
 
@@ -34,6 +35,8 @@ def what_is_wrong(path: Path) -> str:
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
             layout = _layout(file.read(HEADER_BYTES))
+            if layout.length > MOST_BYTES:
+                return f"its header claims {layout.length} bytes of voxels; at most {MOST_BYTES} are read"
             file.seek(layout.offset)
             has, finite = 0, True
             while block := file.read(min(BLOCK_BYTES, layout.length - has)):

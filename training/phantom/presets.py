@@ -117,7 +117,7 @@ DLR = Preset(
     label_model=GaussianSources({"ct": 1.466, "clinical": 0.954}),
     prevalence=0.483,
     subjects=352,
-    parts=(Part("train", 1.0, (1, 2, 3, 4)),),
+    parts=(Part("train", 1.0, (1, 2)),),
     columns=(
         Number("age", "Age", "a", 64.0, 9.0, share=0.48, digits=1),
         SEX,

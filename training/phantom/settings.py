@@ -16,7 +16,7 @@ Size = Literal["reduced", "full"]
 Kind = Literal["in-domain", "other-scanner", "other-tracer", "wrong-organ", "noise"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 EXTENT_MM = {
-    ("lesion", "reduced"): 64.0,
+    ("lesion", "reduced"): 96.0,  # smaller lesions hide too much of the scores from any reader
     ("lesion", "full"): 128.0,
     ("iodine lesion", "reduced"): 96.0,  # the aorta must find room beside the tumour
     ("iodine lesion", "full"): 128.0,
@@ -39,7 +39,7 @@ class PhantomSettings:
     """One cohort; equal settings give equal subjects and voxels.
 
     ``subjects``: labelled ones, None for the preset's own number.  ``unlabelled``: kind → how many more without a
-    label, None for the preset's own.  ``size``: "reduced" for quick runs (lesions of 8–13 mm, 8 mm voxels in the whole
+    label, None for the preset's own.  ``size``: "reduced" for quick runs (lesions of 8–19 mm radius, 8 mm voxels in the whole
     body), "full" as methods A0.  ``label_model``, ``prevalence``: instead of the preset's.  ``leak``: the centre
     follows the label, as a badly collected cohort's would.  ``flip_labels``: share of the training labels that are
     turned round; more flips contain the fewer.  ``image_outliers``: share of the training images that are spoilt.

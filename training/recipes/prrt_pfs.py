@@ -102,7 +102,7 @@ class PrrtSettings(BaseModel):
     value_width: int = Field(32, ge=1, le=256, description="of the laboratory values' embedding")
     dropout: float = Field(0.3, ge=0, lt=1, description="before the last layer")
     modality_dropout: float = Field(0.2, ge=0, lt=1, description="how often a branch is left out in training")
-    steps: int = Field(300, ge=1, description="of a batch each")
+    steps: int = Field(200, ge=1, description="of a batch each; a run of all models ends within 20 minutes")
     batch: int = Field(8, ge=2, le=512, description="subjects a step")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="of AdamW, narrow networks (B2); full 3e-4")
     weight_decay: float = Field(1e-3, ge=0, description="not on norms and biases (B2)")

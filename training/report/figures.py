@@ -61,12 +61,12 @@ def _styled(draw: Callable[P, str]) -> Callable[P, str]:
 @_styled
 def roc_figure(curves: Curves, aucs: Mapping[str, str], kind: str) -> str:
     """ROC of each variant, the first with its 95 % band; ``aucs``: what the legend says of them."""
-    figure, axes = _square(f"ROC, {kind}", "1 − specificity", "Sensitivity")
+    figure, axes = _square(f"ROC, {kind}", "1 − specificity", "Sensitivity", len(curves))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for number, (name, curve) in enumerate(curves.items()):
         if number == 0:
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=COLOURS[0], alpha=0.18, linewidth=0)
-        axes.plot(curve["x"], curve["y"], label=f"{name}: {aucs[name]}", **_line(number))
+        axes.step(curve["x"], curve["y"], where="post", label=f"{name}: {aucs[name]}", **_line(number))
     _legend(axes, len(curves))
     return data_uri(figure)
 
@@ -74,7 +74,7 @@ def roc_figure(curves: Curves, aucs: Mapping[str, str], kind: str) -> str:
 @_styled
 def precision_recall_figure(curves: Curves, precisions: Mapping[str, str], prevalence: float) -> str:
     """Precision over recall with the prevalence as the line of chance."""
-    figure, axes = _square("Precision and recall", "Recall (sensitivity)", "Precision (PPV)")
+    figure, axes = _square("Precision and recall", "Recall (sensitivity)", "Precision (PPV)", len(curves))
     axes.axhline(prevalence, color=GREY, linewidth=0.8, linestyle=":")
     axes.annotate(
         f"prevalence {prevalence:.2f}", (0.02, prevalence), (0, 2), textcoords="offset points", fontsize=8, color=GREY
@@ -177,7 +177,7 @@ def survival_figure(low: SurvivalCurve, high: SurvivalCurve, sentence: str) -> s
             table.text(tick, 1 - row, str(_at_risk(curve, float(tick))), ha="center", va="center", fontsize=8)
     axes.set(ylim=(0, 1.02), ylabel="Survival", title=f"Kaplan–Meier by risk group ({sentence})")
     _legend(axes, 2)
-    table.set(ylim=(-0.5, 1.5), yticks=[1, 0], yticklabels=["low", "high"], xlabel="Months (below: at risk)")
+    table.set(ylim=(-0.5, 1.5), yticks=[1, 0], yticklabels=["low", "high"], xlabel="Months", ylabel="At risk")
     table.set_xticks(ticks)
     table.tick_params(length=0)
     for spine in table.spines.values():
@@ -199,8 +199,9 @@ def _axes(title: str, x: str, y: str, height: float = 3.4) -> tuple[Figure, Axes
     return figure, axes
 
 
-def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure, axes = _axes(title, x, y, height=4.1)
+def _square(title: str, x: str, y: str, entries: int = 0) -> tuple[Figure, Axes]:
+    """``entries``: of the legend; more than three stand below the axes."""
+    figure, axes = _axes(title, x, y, height=4.1 + (0.17 * entries + 0.1 if entries > 3 else 0.0))
     axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal")
     return figure, axes
 
@@ -226,7 +227,7 @@ def _forest(rows: Sequence[tuple[str, float, float, float, bool]], title: str, x
         axes.plot([low, high], [row, row], color=colour, linewidth=1.4)
         axes.plot([value], [row], marker="D" if summary else "s", color=colour, markersize=5)
         axes.annotate(
-            f"{value:.3f} ({low:.3f} to {high:.3f})",
+            f"{value:.3f} ({low:.3f} to {high:.3f})".replace("-", "−"),
             (1.01, row),
             xycoords=("axes fraction", "data"),
             fontsize=8,

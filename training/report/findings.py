@@ -185,7 +185,7 @@ def _notes(record: RunRecord, primary: Sequence[Tested], groups: Mapping[str, Su
         if group.learnt_the_group and group.within is not None:
             within, pooled = group.within, group.pooled
             notes.append(
-                f"The pooled AUC ({pooled:.3f}) lies above that within {column} ({within.value:.3f}, 95 % interval up to "
+                f"The pooled AUC ({pooled:.3f}) lies above that within {column} ({within.value:.3f}, 95 % limit "
                 f"{within.high:.3f}): the model may have learnt the {column} in place of the label."
             )
     missing = [variant for variant in record.variants if variant not in {one.variant for one in primary}]

@@ -129,11 +129,11 @@ def _interval(value: Estimate | Difference, digits: int = 3) -> str:
     if not math.isfinite(value.low) or not math.isfinite(value.high):
         return f"{value.value:.{digits}f}"
     joint = " to " if value.low < 0 else "–"
-    return f"{value.value:.{digits}f} ({value.low:.{digits}f}{joint}{value.high:.{digits}f})"
+    return f"{value.value:.{digits}f} ({value.low:.{digits}f}{joint}{value.high:.{digits}f})".replace("-", "−")
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _p(value: float | None) -> str:

@@ -106,7 +106,7 @@ def extent(volume: Volume) -> tuple[FloatArray, FloatArray]:
 
 
 def key_slice(analysis: Analysis) -> int:
-    """PET slice of the index lesion's maximum; the middle one where there is no lesion."""
+    """Slice of the reference grid that pictures of the index lesion go through; without a lesion the middle one."""
     slices = int(analysis.grid.array.shape[0])
     if not analysis.lesions:
         return slices // 2
@@ -115,7 +115,7 @@ def key_slice(analysis: Analysis) -> int:
 
 
 def image_number(analysis: Analysis, k: int) -> str:
-    """The number by which a viewer shows PET slice ``k``: its Instance Number, where it has one."""
+    """The number by which a viewer shows slice ``k`` of the reference: its Instance Number, where it has one."""
     number = analysis.pair.reference.instances[k].get("InstanceNumber")
     return str(k + 1 if number is None else number)
 
