@@ -275,12 +275,20 @@ _PHANTOM = {
 }
 _RECIPE = {
     "recipe-unknown": (1150, "Recipe unknown", COMMAND),
-    "recipe-variant-not-served": (1151, "Model is for comparison only", "Write the bundle of the recipe's first model."),
+    "recipe-variant-not-served": (
+        1151,
+        "Model is for comparison only",
+        "Write the bundle of the recipe's first model.",
+    ),
     "recipe-values-missing": (1152, "Table lacks the values of the model", TABLE),
     "label-contradicts-time": (1153, "Label is not what time and event say", TABLE),
     "value-missing": (1156, "Value that the model needs is not given", VALUES),
     "value-not-usable": (1157, "Value is not what the model takes", VALUES),
-    "input-without-body": (1154, "No body seen on PET and CT", "Check the series; the whole-body model needs axial CT."),
+    "input-without-body": (
+        1154,
+        "No body seen on PET and CT",
+        "Check the series; the whole-body model needs axial CT.",
+    ),
     "input-without-pet": (1155, "Model needs a PET and there is none", "Use a model for CT alone."),
 }
 _TRAINING = {
@@ -298,6 +306,17 @@ _RUN = {
     "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
     "settings-wrong": (1203, "Settings of the recipe wrong", "Correct the settings named in the message."),
     "device-unknown": (1204, "Device unknown", COMMAND),
+}
+_EVALUATE = {
+    "evaluate-on-training": (1160, "No studies that the model has not learnt from", "Give another cohort."),
+    "compare-cohorts": (1161, "Runs of different cohorts", "Run both on one cohort."),
+    "compare-labels": (1162, "Runs with different labels", "Compare runs of the same question."),
+    "compare-too-few": (1163, "Runs with too few common studies", "Compare runs of the same studies."),
+    "compare-one-run": (1164, "One run where two are compared", COMMAND),
+    "run-unreadable": (1165, "Files of a run cannot be read", COMMAND),
+    "report-nothing-tested": (1166, "Nothing tested to report on", "Let the run go on, or label more studies."),
+    "checklist-unreadable": (1167, "Checklist of a run cannot be read", "Mend checklist.toml of the run."),
+    "harmonise-centre": (1168, "Centre effect unknown to ComBat", "Leave ComBat off, or keep the centre out."),
 }
 _DEVELOPER = {
     "analysis-failed": (951, "The analysis failed", REPORT),
@@ -323,6 +342,7 @@ ROWS: dict[str, Row] = (
     | _table("operator", SUCCESS, 400, _RECIPE)
     | _table("operator", SUCCESS, 400, _TRAINING)
     | _table("operator", SUCCESS, 400, _RUN)
+    | _table("operator", SUCCESS, 400, _EVALUATE)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )
 """Every refusal anywhere, by its code."""

@@ -28,6 +28,7 @@ def simulated_run(
     seed: int = 0,
     prefix: str = "p",
     cohort_digest: str = "c" * 64,
+    recipe: str = "simulated",
 ) -> RunRecord:
     """Write run.json and predictions.jsonl; the same arguments give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,14 +71,20 @@ def simulated_run(
             add(variant, "final", "train", 0, range(studies), labels, own + 1.5 * (labels - 0.5))
         for number in range(permutations if variant == variants[0] else 0):
             add(
-                variant, f"permuted-{number}", "test", 0, range(studies), rng.permutation(labels), rng.normal(size=studies)
+                variant,
+                f"permuted-{number}",
+                "test",
+                0,
+                range(studies),
+                rng.permutation(labels),
+                rng.normal(size=studies),
             )
     if external:
         y = rng.random(external + studies) < 0.45
         score = 0.9 * QUALITY[variants[0]] * (y - 0.5) + rng.normal(size=len(y))
         add(variants[0], "final", "external", 0, range(studies, studies + external), y, score)
     append_predictions(folder, rows)
-    record = _record(folder, studies, labels, variants, repeats, folds, truth, seed, cohort_digest)
+    record = _record(folder, studies, labels, variants, repeats, folds, truth, seed, cohort_digest, recipe)
     write_record(folder, record)
     return record
 
@@ -100,13 +107,22 @@ def _record(
     truth: bool,
     seed: int,
     cohort_digest: str,
+    recipe: str,
 ) -> RunRecord:
-    costs = {name: {f"cv 0.{k}": {"seconds_an_epoch": 1.2 + 0.1 * k, "input_share": 0.11} for k in range(folds)} for name in variants}
+    costs = {
+        name: {f"cv 0.{k}": {"seconds_an_epoch": 1.2 + 0.1 * k, "input_share": 0.11} for k in range(folds)}
+        for name in variants
+    }
     return RunRecord(
-        recipe="cpc",
+        recipe=recipe,
         title="CPC: PD-L1 from PET, CT and clinical values, a reconstruction",
         command="petct-node train cpc --cohort cohort.csv --out run --folds 3 --repeats 2",
-        settings={"steps": 300, "learning_rate": 1e-4, "seeds": [1, 2, 3], "input": {"preset": "canonical-roi", "size": 16}},
+        settings={
+            "steps": 300,
+            "learning_rate": 1e-4,
+            "seeds": [1, 2, 3],
+            "input": {"preset": "canonical-roi", "size": 16},
+        },
         settings_digest="5" * 64,
         cohort="cohort.csv",
         cohort_digest=cohort_digest,

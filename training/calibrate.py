@@ -104,10 +104,14 @@ def feature_statistics(
 
 
 def ranges(data: Prepared, rows: Rows) -> Mapping[str, Range]:
-    """Lowest and highest value of each quantity among ``rows``: the bundle's input contract."""
+    """Lowest and highest value of each quantity among ``rows``: the bundle's input contract.
+
+    What is lost to the network may always be less than it was in training.
+    """
     found: dict[str, Range] = {}
     for name, column in data.quantities.items():
         known = column[rows][np.isfinite(column[rows])]
         if known.size:
-            found[name] = (round(float(known.min()), 4), round(float(known.max()), 4))
+            low = 0.0 if name.endswith("_percent") else round(float(known.min()), 4)
+            found[name] = (low, round(float(known.max()), 4))
     return found

@@ -52,7 +52,7 @@ class DeepRadiomicsSettings(BaseModel):
     slices: int = Field(3, ge=1, le=16, description="[R] axial slices of largest area")
     margin_mm: float = Field(5.0, ge=0, le=50, description="[R] around the region, in the slice")
     pixels: int = Field(
-        64, ge=32, le=512, description="[R] edge of a slice; paper-like 224, as ImageNet's networks take"
+        96, ge=32, le=512, description="[R] edge of a slice; paper-like 224, as ImageNet's networks take"
     )
     depth: Literal[18, 50] = Field(18, description="of the ResNet; [P] 50")
     width: int = Field(16, ge=4, le=64, description="[R] maps of the first stage; ResNet-50 has 64")

@@ -43,7 +43,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A trained network: ``weights`` of step ``chosen`` of ``steps``; ``input_seconds``: of ``seconds``, for batches."""
+    """``weights`` of step ``chosen`` of ``steps``.  ``input_seconds``: of all ``seconds``, those for images."""
 
     weights: Mapping[str, Array]
     steps: int
@@ -54,7 +54,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Trained members and what is known of them.  ``specs``: the values they take; ``look``: name of their input."""
+    """Trained members and what is known of them.
+
+    ``specs``: the values they take; ``look``: name of their input; ``device``: where they answer.
+    """
 
     look: str
     network: NetworkSettings
@@ -63,10 +66,11 @@ class Ensemble:
     calibration: Calibration
     statistics: FeatureStatistics | None
     ranges: Mapping[str, Range]
+    device: str = "cpu"
 
     def scores(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
         """Mean logit of the members, not calibrated, (len(rows),)."""
-        return _all_answers(self.members, self.network, data, self.look, rows, self.specs)[0]
+        return _all_answers(self.members, self.network, data, self.look, rows, self.specs, self.device)[0]
 
     def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
         """Calibrated probability, (len(rows),)."""
@@ -166,7 +170,7 @@ def fit_ensemble(
             member = Member(found.weights, found.steps, found.chosen, found.seconds, found.input_seconds)
             _keep(folder, member)
         learnt.append(member)
-    scores, features = _all_answers(learnt, network, data, look, rows, specs)
+    scores, features = _all_answers(learnt, network, data, look, rows, specs, conditions.device)
     count = len(parts.train)
     return Ensemble(
         look=look,
@@ -176,25 +180,28 @@ def fit_ensemble(
         calibration=calibrate(scores[count:], data.labels[parts.validation]),
         statistics=feature_statistics(features[:count], data.labels[parts.train], features[count:]),
         ranges=ranges(data, parts.train),
+        device=conditions.device,
     )
 
 
 def answers(
     network: Network, inputs: npt.NDArray[np.float32], rows: Rows, values: npt.NDArray[np.float32] | None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Scores (len(rows),) and penultimate features (len(rows), n) of a network in evaluation mode, on the CPU.
+    """Scores (len(rows),) and penultimate features (len(rows), n) of a network in evaluation mode, where it is.
 
-    ``values``: (len(rows), n), in the order of ``rows``.
+    ``values``: (len(rows), n), in the order of ``rows``.  In full precision, as it is served.
     """
+    torch.backends.cudnn.allow_tf32 = False
+    device = next(network.parameters()).device
     scores, embeddings = [], []
     with torch.no_grad():
         for start in range(0, len(rows), FORWARD_BATCH):
             part = slice(start, start + FORWARD_BATCH)
-            features = network.features(torch.from_numpy(np.ascontiguousarray(inputs[rows[part]])))
-            beside = None if values is None else torch.from_numpy(values[part])
+            features = network.features(torch.from_numpy(np.ascontiguousarray(inputs[rows[part]])).to(device))
+            beside = None if values is None else torch.from_numpy(values[part]).to(device)
             logits = network.head(features, beside)
-            scores.append((logits[:, 1] - logits[:, 0]).numpy())
-            embeddings.append(network.embedding(features, beside).numpy())
+            scores.append((logits[:, 1] - logits[:, 0]).cpu().numpy())
+            embeddings.append(network.embedding(features, beside).cpu().numpy())
     return np.concatenate(scores), np.concatenate(embeddings)
 
 
@@ -205,10 +212,12 @@ def _all_answers(
     look: str,
     rows: Rows,
     specs: Sequence[ValueSpec],
+    device: str,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Mean score (len(rows),) and all members' penultimate features side by side."""
     vectors = encode_rows(data, rows, specs) if specs else None
-    found = [answers(restore(network, one.weights), data.inputs[look], rows, vectors) for one in members]
+    networks = (restore(network, one.weights).to(device) for one in members)
+    found = [answers(one, data.inputs[look], rows, vectors) for one in networks]
     scores = np.mean([score for score, _ in found], axis=0, dtype=float)
     return np.asarray(scores), np.concatenate([features for _, features in found], axis=1)
 

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from dicom_node import NODE_VERSION
-from dicom_node.cli import cohort, node, phantom, recipes, study, train
+from dicom_node.cli import cohort, evaluate, node, phantom, recipes, study, train
 from dicom_node.cli.shared import DONE, FAILED, REFUSED, USAGE, app, out
 
 __all__ = [
-    "DONE", "FAILED", "REFUSED", "USAGE", "app", "cohort", "main", "node", "phantom", "recipes", "study", "train",
+    "DONE", "FAILED", "REFUSED", "USAGE", "app", "cohort", "evaluate", "main", "node", "phantom", "recipes", "study",
+    "train",
 ]  # fmt: skip
 
 

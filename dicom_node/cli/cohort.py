@@ -53,7 +53,7 @@ def _print(found: CohortCheck) -> None:
         table = Table("value", "unit", "kind", "missing", "used", title="values", title_justify="left", box=None)
         for c in found.columns:
             used = "" if c.used is None else "yes" if c.used else "no"
-            table.add_row(Text(c.name), Text(c.unit), c.kind, f"{c.missing} of {found.rows}", used)
+            table.add_row(Text(c.name), Text(c.unit), c.kind, f"{c.missing} of {found.labelled}", used)
         out.print(table, "")
     told = {finding.column for finding in found.findings}
     for header, why in found.set_aside.items():

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.cli.progress import bar, interruptible
 from dicom_node.cli.shared import (
     FAILED,
     ConfigFile,
@@ -20,6 +21,8 @@ from dicom_node.cli.shared import (
     print_json,
     train_app,
 )
+
+STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 
 
 @train_app.command("demo")
@@ -68,6 +71,37 @@ def train_bench(
         folder = out_dir or read_settings(config).bundles_dir / NAME
         _keep(folder, overwrite)
         out.print(f"{folder}: {write_bench_bundle(folder)}", highlight=False, soft_wrap=True)
+
+
+@train_app.command("backbone")
+def train_backbone(
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the weights.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of phantoms and network.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Phantoms at a time.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json_: JsonFlag = False,
+) -> None:
+    """Pretrain the image network of dlr and dfsigm on phantoms, where no ImageNet weights are at hand."""
+    with answers():
+        from training.recipe import Conditions, Stopped
+        from training.recipes.backbone import BackboneSettings
+        from training.recipes.backbone import train_backbone as train
+        from training.run.start import read_settings
+
+        settings = BackboneSettings.model_validate(read_settings(BackboneSettings, None, set_ or []))
+        asked: list[bool] = []
+        with bar() as tell, interruptible(lambda: asked.append(True), "stopping; nothing is kept …"):
+            conditions = Conditions(seed, out_dir, device, tell=tell, stop=lambda: bool(asked))
+            try:
+                report = train(out_dir, settings, conditions, processes=processes)
+            except Stopped:
+                err.print("stopped; the same command begins again")
+                raise typer.Exit(STOPPED) from None
+        answer = asdict(report) | {"file": str(report.file)}
+        print_json(answer) if json_ else print_fields(answer)
 
 
 def _keep(folder: Path, overwrite: bool) -> None:

@@ -30,6 +30,7 @@ from pydantic import Field, ValidationError
 from inference.facts import Refused
 from inference.model.head import check_head
 from inference.model.inputs import settings_digest
+from inference.model.look import needs_region
 from inference.model.served import CONTRACT, Frozen, Served
 
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -236,10 +237,11 @@ def _tensors(content: bytes, name: str) -> Weights:
 def _metadata(served: Served) -> dict[str, Any]:
     """MONAI Bundle's metadata fields, with ours under ``petct_node``."""
     channels = dict(enumerate(served.input.channels))
+    of_what = "one lesion" if needs_region(served.input) else "the whole body"
     image = {
         "type": "image",
-        "format": "PET/CT region",
-        "modality": "PT, CT",
+        "format": f"{served.images} {'region' if needs_region(served.input) else 'whole body'}",
+        "modality": "PT, CT" if served.images == "PET/CT" else "CT",
         "num_channels": len(channels),
         "spatial_shape": list(served.input.shape),
         "dtype": "float32",
@@ -265,7 +267,7 @@ def _metadata(served: Served) -> dict[str, Any]:
         "numpy_version": installed_version("numpy"),
         "required_packages_version": {"safetensors": installed_version("safetensors")},
         "name": served.name,
-        "task": f"{served.target} from the PET/CT of one lesion",
+        "task": f"{served.target} from the {served.images} of {of_what}",
         "description": served.statement,
         "authors": "petct-node",
         "copyright": "Apache-2.0",

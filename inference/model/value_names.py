@@ -51,7 +51,7 @@ def number_text(text: str, *, decimal_comma: bool) -> str | None:
 
 
 def _plain(letter: str) -> str:
-    if letter.isascii():
-        return letter
+    if letter.casefold().isascii():  # "ß" is "ss"
+        return letter.casefold()
     name = unicodedata.name(letter, "")
     return name.rsplit(" ", 1)[-1] if name.startswith("GREEK SMALL LETTER") else ""

@@ -20,6 +20,8 @@ from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Release, Stopped
 from training.recipes import recipe
 from training.recipes.cpc import LOOK, CpcSettings, look_of
+from training.run.record import read_predictions
+from training.run.run import Options, Origin, run
 
 COUNT = 48
 TINY = CpcSettings(
@@ -157,3 +159,14 @@ def test_the_paper_like_size_has_the_papers_network_and_what_is_given_stays() ->
     settings = CpcSettings.model_validate({"size": "paper-like", "cube": 64})
     assert (settings.widths, settings.cube, settings.learning_rate) == ((64, 128, 256, 512), 64, 1e-4)
     assert look_of(settings).spacing_mm == 3.0
+
+
+def test_a_run_of_the_recipe_ends_with_a_bundle(tmp_path: Path) -> None:
+    settings = TINY.model_copy(update={"steps": 3, "members": 1})
+    options = Options(folds=2, seed=1, variants=("CPC", "clinical"))
+    record = run(recipe("cpc"), settings, prepared(), tmp_path / "run", options, Origin("test", "made here"))
+    assert record.state == "done"
+    assert load_bundle(tmp_path / "run" / "bundle").served.tracers == ("fdg",)
+    found = read_predictions(tmp_path / "run")
+    assert {row.variant for row in found} == {"CPC", "clinical"}
+    assert len([row for row in found if row.scheme == "cv" and row.variant == "CPC"]) == COUNT

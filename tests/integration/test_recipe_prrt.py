@@ -1,4 +1,4 @@
-"""Recipe ``prrt_pfs`` (methods A5): its models learn from whole bodies and laboratory values; the bundle is the same."""
+"""Recipe ``prrt_pfs`` (methods A5): whole bodies and laboratory values are learnt from; the bundle says the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from inference.facts import Refused, Volume
 from inference.model.applicability import quantities
@@ -162,6 +163,8 @@ def test_lost_subjects_are_left_out_or_made_up_for_by_weights(tmp_path: Path) ->
 def test_cycles_are_never_offered() -> None:
     assert "cycles" in recipe("prrt_pfs").never
     assert not set(recipe("prrt_pfs").values) & set(recipe("prrt_pfs").never)
+    with pytest.raises(ValidationError, match="known only after treatment"):
+        PrrtSettings(values=("cga", "cycles"))
 
 
 def test_the_full_size_has_the_published_kind_of_network() -> None:

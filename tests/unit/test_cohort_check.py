@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dicom_node.cli import DONE, REFUSED, app
-from tests.cohort_files import write_cohort
+from tests.cohort_files import write_cohort, write_table
 from training.cohort.check import check_cohort
+
+REAL = {"pet": "pet", "ct": "ct", "region": "rtstruct.dcm"}
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -89,3 +91,28 @@ def test_the_real_patients(shared_data: Path) -> None:
     answer = json.loads(text)
     assert (code, answer["rows"], answer["errors"], answer["regions"]) == (DONE, 20, 0, {"RTSTRUCT": 20})
     assert answer["findings"] == []
+
+
+@pytest.mark.data
+def test_a_row_with_another_patients_images(tmp_path: Path, shared_data: Path) -> None:
+    """Sex and age of the table against the header, and one patient under two names."""
+    folder = shared_data / "cohort_sts"
+    rows = [
+        {"patient": f"STS_{n:03d}", "label": i % 2, "sex": sex, "age": age}
+        | {role: str(folder / f"STS_{n:03d}" / path) for role, path in REAL.items()}
+        for i, (n, sex, age) in enumerate([(8, "m", 28), (10, "F", 75), (12, "", 62), (15, "F", 34)])
+    ]
+    rows.append(rows[3] | {"patient": "another", "label": 0, "ct": rows[3]["ct"] + "/."})
+    (tmp_path / "copy").mkdir()
+    for file in (folder / "STS_015" / "pet").iterdir():
+        (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+    rows[4]["pet"] = str(tmp_path / "copy")
+    found = check_cohort(write_table(tmp_path / "cohort.csv", rows))
+    told = {(f.level, f.code, f.row) for f in found.findings}
+    assert {
+        ("error", "another-patient", 2),
+        ("warning", "another-age", 3),
+        ("error", "same-image", 5),
+        ("warning", "one-patient-twice", 5),
+    } <= told
+    assert not [f for f in found.findings if f.row == 4]

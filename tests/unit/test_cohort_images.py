@@ -119,6 +119,8 @@ def test_two_patients_are_never_combined(shared_data: Path) -> None:
     mixed = study(folder, pet="STS_008/pet", ct="STS_010/ct", region="STS_008/rtstruct.dcm")
     with pytest.raises(Refused, match="different Patient IDs"):
         load(mixed)
+    with pytest.raises(Refused, match="the region and its image carry different Patient IDs"):
+        load(study(folder, pet="STS_008/pet", ct="STS_008/ct", region="STS_010/rtstruct.dcm"))
 
 
 def test_an_iodine_map(tmp_path: Path) -> None:

@@ -224,6 +224,21 @@ def test_the_real_patients(tmp_path: Path, shared_data: Path) -> None:
     assert data.values["sex"][:3] == ("M", "M", "M")
 
 
+@pytest.mark.data
+def test_the_header_stands_in_for_the_table_and_may_contradict_it(tmp_path: Path, shared_data: Path) -> None:
+    folder = shared_data / "cohort_sts"
+    rows = [
+        {"patient": f"STS_{n:03d}", "label": i % 2, "pet": folder / f"STS_{n:03d}" / "pet"}
+        | {"ct": folder / f"STS_{n:03d}" / "ct", "region": folder / f"STS_{n:03d}" / "rtstruct.dcm"}
+        for i, n in enumerate([8, 25])
+    ]
+    data = prepared(write_table(tmp_path / "a.csv", rows), tmp_path / "cache").data
+    assert (data.values["sex"], data.values["age"]) == (("F", "M"), (28.0, 76.0))
+    table = write_table(tmp_path / "b.csv", [row | {"sex": sex} for row, sex in zip(rows, "MF", strict=True)])
+    with pytest.raises(Refused, match=r"row 2 \(study STS_008\): the sex in the table"):
+        prepared(table, tmp_path / "cache")  # also where the images come from the cache
+
+
 def _square(value: int) -> int:
     if value == 13:
         import os

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from inference.facts import Refused
+from inference.model.value_names import slug, unit_in
 from training.cohort.columns import post_baseline, to_number
 from training.cohort.findings import Finding
-from training.cohort.roles import slug, unit_in
 from training.cohort.table import Cohort, parse_cohort, read_cohort
 
 

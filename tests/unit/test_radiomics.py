@@ -91,7 +91,7 @@ def test_thin_regions_give_finite_numbers(thickness: int) -> None:
 
 
 def test_the_planted_score_shows_in_pet_and_in_ct() -> None:
-    settings = CohortSettings(40, 5)
+    settings = CohortSettings(24, 5)
     subjects = draw(settings)
     rows = []
     for subject in subjects:

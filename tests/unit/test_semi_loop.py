@@ -1,4 +1,4 @@
-"""The loop that all methods share: same bytes again, whether interrupted or not, and plain words when it cannot go on."""
+"""The loop that all methods share: the same bytes, interrupted or not, and plain words when it cannot go on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def cohort(seed: int, *, subjects: int = 240, features: int = 40) -> tuple[np.nd
     return (found * np.geomspace(1e-2, 1e3, features)).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_columns_that_carry_the_label_are_kept_whatever_their_scale(seed: int) -> None:
     features, labels = cohort(seed)
     selection = select(features, labels, most=24, seed=0)
@@ -30,7 +30,7 @@ def test_never_more_than_asked_for_and_never_none() -> None:
     features, labels = cohort(1)
     assert len(select(features, labels, most=2, seed=0).columns) <= 2
     noise = np.random.default_rng(5).standard_normal((60, 30)).astype(np.float32)
-    for seed in range(4):
+    for seed in range(2):
         kept = select(noise, np.random.default_rng(seed).permutation(labels[:60]), most=6, seed=0).columns
         assert 1 <= len(kept) <= 6
 

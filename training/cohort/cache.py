@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import inference
 
-FORMAT = 1
+FORMAT = 2
 OWN_SOURCES = ("images.py", "volumes.py", "seen.py")  # of this room: what else decides on an entry
 
 
@@ -30,7 +30,7 @@ class Facts(BaseModel):
 
     ``quantities``: ``inference.model.applicability``.  ``measured``: of the lesion (suv_max, mtv_ml …).  ``radiomics``:
     features by name, empty where the look gives none.  ``source``: of the region.  ``voxels``: digests of the images.
-    ``cautions``: (code, text).
+    ``cautions``: (code, text).  ``header``: age and sex of the DICOM header, where it has them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -41,6 +41,7 @@ class Facts(BaseModel):
     source: str
     voxels: tuple[str, ...]
     cautions: tuple[tuple[str, str], ...]
+    header: dict[str, float | str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inference.facts import Kind, Refused
+from inference.model.given import SAME_AGE_YEARS
+from inference.model.values import Value
 from training.cohort.findings import Finding, errors_of
 from training.cohort.leakage import leaks, same_images
 from training.cohort.parallel import each
-from training.cohort.seen import load_guarded, why_not
+from training.cohort.seen import load_guarded, of_another, why_not
 from training.cohort.study import Study
 from training.cohort.table import Cohort, parse_cohort
 from training.prepared import UNLABELLED
@@ -37,7 +39,7 @@ class CentreCount:
 
 @dataclass(frozen=True, slots=True)
 class ColumnCount:
-    """``used``: by the recipe; None where none was named."""
+    """``missing``: among the labelled rows.  ``used``: by the recipe; None where none was named."""
 
     name: str
     header: str
@@ -92,6 +94,8 @@ class _Looked:
     source: str = ""
     voxels: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    header: Mapping[str, Value | None] = field(default_factory=dict)
+    patient: str = ""
 
 
 def check_cohort(
@@ -118,7 +122,7 @@ def check_cohort(
         for one in each(look, list(zip(cohort.studies, kinds, strict=True)), processes, stop):
             looked.append(one)
             tell(Progress(len(looked), len(kinds), "images"))
-        found += _about_images(cohort.studies, looked)
+        found += [*_about_images(cohort.studies, looked), *_against_headers(cohort, looked)]
     labels = [s.label for s in cohort.studies if s.label != UNLABELLED and s.set != "unlabelled"]
     return CohortCheck(
         file=file.name,
@@ -167,7 +171,7 @@ def _look(item: tuple[Study, Kind | None], region_names: tuple[str, ...], region
     except Refused as refused:
         return _Looked(why_not(refused))
     cautions = tuple(c.text for c in images.cautions)
-    return _Looked("", images.source, images.voxel_digests(), cautions)
+    return _Looked("", images.source, images.voxel_digests(), cautions, images.header, images.patient)
 
 
 def _about_images(studies: Sequence[Study], looked: Sequence[_Looked]) -> list[Finding]:
@@ -180,6 +184,38 @@ def _about_images(studies: Sequence[Study], looked: Sequence[_Looked]) -> list[F
     found += [Finding("warning", "image", f"{text} ({count} row(s))") for text, count in said.items()]
     voxels = {study.study: one.voxels for study, one in zip(studies, looked, strict=True)}
     return [*found, *same_images(studies, voxels)]
+
+
+def _against_headers(cohort: Cohort, looked: Sequence[_Looked]) -> list[Finding]:
+    """Sex and age of the table against those of the images."""
+    found = []
+    for i, (study, one) in enumerate(zip(cohort.studies, looked, strict=True)):
+        values = {column.name: column.values[i] for column in cohort.columns}
+        if why := of_another(values, one.header):
+            found.append(Finding("error", "another-patient", why, study.row, "sex"))
+        age, stated = values.get("age"), one.header.get("age")
+        if isinstance(age, float) and isinstance(stated, float) and abs(age - stated) > SAME_AGE_YEARS:
+            text = "the age is not that of the DICOM header; is the row of another patient?"
+            found.append(Finding("warning", "another-age", text, study.row, "age"))
+    return [*found, *_one_patient_twice(cohort.studies, looked)]
+
+
+def _one_patient_twice(studies: Sequence[Study], looked: Sequence[_Looked]) -> list[Finding]:
+    """One DICOM Patient ID under several patients of the table: they would lie on both sides of a test.
+
+    Silent where all images carry the same one, as de-identification leaves them.
+    """
+    rows: dict[str, list[Study]] = {}
+    for study, one in zip(studies, looked, strict=True):
+        if one.patient:
+            rows.setdefault(one.patient, []).append(study)
+    found = []
+    for same in rows.values():
+        if len(rows) > 1 and len({study.patient for study in same}) > 1:
+            others = ", ".join(str(study.row) for study in same[1:])
+            text = f"its images carry the same Patient ID as those of row {others}, under another patient of the table"
+            found.append(Finding("warning", "one-patient-twice", text, same[0].row, "patient"))
+    return found
 
 
 def _too_few(studies: Sequence[Study]) -> list[Finding]:
@@ -206,9 +242,17 @@ def _centres(studies: Sequence[Study]) -> tuple[CentreCount, ...]:
 
 
 def _columns(cohort: Cohort, recipe: Recipe | None) -> tuple[ColumnCount, ...]:
+    labelled = [i for i, s in enumerate(cohort.studies) if s.label != UNLABELLED and s.set != "unlabelled"]
     return tuple(
-        ColumnCount(c.name, c.header, c.unit, c.kind, c.missing, None if recipe is None else c.name in recipe.values)
-        for c in cohort.columns
+        ColumnCount(
+            name=column.name,
+            header=column.header,
+            unit=column.unit,
+            kind=column.kind,
+            missing=sum(column.values[i] is None for i in labelled),
+            used=None if recipe is None else column.name in recipe.values,
+        )
+        for column in cohort.columns
     )
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from inference.model.value_names import SEXES, is_missing, number_text, slug, unit_in, value_name
 from inference.model.values import Value
 from training.cohort.findings import Finding
-from training.cohort.roles import Roles, slug, unit_in
-from training.cohort.sheet import Sheet, is_missing
+from training.cohort.roles import Roles
+from training.cohort.sheet import Sheet
 
 MOST_LEVELS = 20  # of a category; a column with more is free text
 NUMBERS_AMONG = 0.5  # where at least this share of the cells are numbers, the others are faults
 GROUP_NAMES = ("scanner", "manufacturer", "model", "scanner_model", "station", "ethnicity")
 SUBGROUPS = ("sex", *GROUP_NAMES)
-SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
-SAME_NAME = {"age_years": "age", "gender": "sex", "patient_age": "age", "patient_sex": "sex"}
 
 # What such a name tells is known only after the scan (methods C1, landmark and leak rules; A5 for the cycles).
 _POST_BASELINE = re.compile(
@@ -26,8 +26,6 @@ _POST_BASELINE = re.compile(
     r"death|dead|died|deceased|progress(ion|ed)?|relapsed?|recurrences?|recurred|last_contact|(vital|survival|disease)_status|outcome|endpoint|"
     r"event|censor(ed|ing)?|time_to|months_to|days_to|post|after|nadir|end_of_treatment|eot)(_|$)|^status$"
 )
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?")
 _DATE_FORMATS = ("%Y%m%d", "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 
 
@@ -66,14 +64,13 @@ def post_baseline(name: str) -> bool:
 
 
 def to_number(text: str, decimal_comma: bool) -> float:
-    """Raises ValueError, without the text, where it is no number."""
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    if decimal_comma and _COMMA_NUMBER.fullmatch(text):
-        return float(text.replace(",", "."))
+    """Raises ValueError, without the text, where it is no finite number."""
+    found = number_text(text, decimal_comma=decimal_comma)
+    if found is not None and math.isfinite(number := float(found)):
+        return number
     if text[:1] in "<>≤≥":
         raise ValueError("it is no number but a bound; write the bound itself, or leave the cell empty")
-    if _COMMA_NUMBER.fullmatch(text):
+    if number_text(text, decimal_comma=True) is not None and found is None:
         raise ValueError("it is no number: write a decimal point")
     raise ValueError("it is no number, as most of its column are; correct it, or leave the cell empty")
 
@@ -81,8 +78,7 @@ def to_number(text: str, decimal_comma: bool) -> float:
 def name_of(header: str, roles: Roles) -> str:
     """The name of a column in models."""
     given = {slug(key): name for key, name in roles.names.items()}
-    name = slug(header)
-    return given.get(name) or SAME_NAME.get(name, name)
+    return given.get(slug(header)) or value_name(header)
 
 
 def read_columns(sheet: Sheet, taken: Sequence[int], roles: Roles) -> Columns:

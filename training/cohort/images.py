@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from inference.facts import Caution, Instance, Kind, Lesion, Refused, Region, Tracer, Volume
+from inference.facts import BoolArray, Caution, Instance, Kind, Lesion, Refused, Region, Tracer, Volume
 from inference.geometry.resample import resample
 from inference.geometry.volume import Stack, stack
 from inference.lesions.body import body_of
@@ -18,6 +18,8 @@ from inference.lesions.measure import measure, measure_without_pet
 from inference.lesions.organs import organs_of
 from inference.lesions.reference import reference_uptake
 from inference.load import load_ct, load_iodine, load_pet
+from inference.model.given import header_values
+from inference.model.values import Value
 from inference.reading.instance import read_instance, scan_folder
 from inference.reading.iodine import why_no_hu
 from inference.regions.region import given_lesions
@@ -42,7 +44,8 @@ class Images:
 
     ``suv``: SUVbw (g/ml), None without PET.  ``image``: CT (HU) or iodine map (mg/ml), on its own grid.  ``region``: on
     ``grid``; ``on_ct`` the same on the CT's where a person drew it.  ``source``: "RTSTRUCT", "SEG", "mask",
-    "automatic" (a proposal, not confirmed), "" without region.
+    "automatic" (a proposal, not confirmed), "" without region.  ``header``: ``age`` and ``sex`` as DICOM has them, None
+    where it does not say; empty for volume files.  ``patient``: digest of the DICOM Patient ID, "" where there is none.
     """
 
     kind: Kind
@@ -52,6 +55,8 @@ class Images:
     on_ct: Region | None
     source: str
     cautions: tuple[Caution, ...]
+    header: Mapping[str, Value | None] = field(default_factory=dict)
+    patient: str = ""
 
     @property
     def grid(self) -> Volume:
@@ -102,6 +107,8 @@ def load_images(study: Study, kind: Kind, region_names: Sequence[str], *, region
         on_ct=on_ct,
         source=source,
         cautions=tuple(dict.fromkeys((*cautions, *said))),
+        header=header_values(grid.instances) if grid.instances else {},
+        patient=_patient(grid.instances),
     )
 
 
@@ -114,6 +121,13 @@ def content_digests(study: Study) -> dict[str, str]:
         lines = "\n".join(sorted(_file_digest(file) for file in files))
         found[role] = hashlib.sha256(lines.encode()).hexdigest() if files else ""
     return found
+
+
+def _patient(instances: Sequence[Instance]) -> str:
+    named = (
+        [str(instances[0].get(key, "")).strip() for key in ("PatientID", "IssuerOfPatientID")] if instances else [""]
+    )
+    return hashlib.sha256("\n".join(named).encode()).hexdigest() if named[0] else ""
 
 
 def _file_digest(file: Path) -> str:
@@ -169,9 +183,7 @@ def _one_series(path: Path, modality: str) -> list[Instance]:
 def _in_one_space(pet: _Read, ct: _Read) -> tuple[_Read, _Read]:
     """PET and CT of one patient in one Frame of Reference; a file that names none lies in that of the other."""
     if pet.instances and ct.instances:
-        patients = {str(i.get("PatientID", "")).strip() for i in (pet.instances[0], ct.instances[0])} - {""}
-        if len(patients) > 1:
-            raise Refused(UNREADABLE, "PET and CT carry different Patient IDs; two patients are never combined.")
+        _same_patient("PET and CT", [pet.instances[0], ct.instances[0]])
         if pet.volume.frame_of_reference_uid != ct.volume.frame_of_reference_uid:
             raise Refused(
                 "frame-of-reference-differs",
@@ -180,6 +192,12 @@ def _in_one_space(pet: _Read, ct: _Read) -> tuple[_Read, _Read]:
         return pet, ct
     frame = pet.volume.frame_of_reference_uid or ct.volume.frame_of_reference_uid or ONE_SPACE
     return _in_frame(pet, frame), _in_frame(ct, frame)
+
+
+def _same_patient(what: str, instances: Sequence[Instance]) -> None:
+    patients = {str(i.get("PatientID", "")).strip() for i in instances} - {""}
+    if len(patients) > 1:
+        raise Refused(UNREADABLE, f"{what} carry different Patient IDs; two patients are never combined.")
 
 
 def _in_frame(read: _Read, frame: str) -> _Read:
@@ -201,17 +219,25 @@ def _region(
     if is_volume_file(study.region):
         mask = read_volume(study.region, grid.volume.frame_of_reference_uid)
         drawn = Volume(mask.array != 0, mask.affine, mask.frame_of_reference_uid)
-        region = Region.of(resample(drawn, grid.volume.affine, grid.volume.array.shape, 0).astype(bool))
+        region = Region.of(_on_grid(drawn, grid.volume))
         if not region.mask.any():
             raise Refused(UNREADABLE, "column region: the mask has no voxel in the image.")
         return region, None, "mask", ()
     instance = _one_object(study.region)
+    _same_patient("the region and its image", [instance, *grid.instances[:1]])
     present = frozenset(i.sop_instance_uid for i in (*grid.instances, *image.instances))
     lesions, said = given_lesions(
         instance, grid.volume, present, image.volume if pet is not None else None, tuple(names)
     )
     first = lesions[0]
     return first.region, first.on_ct, first.source, (*said, *first.cautions)
+
+
+def _on_grid(mask: Volume, grid: Volume) -> BoolArray:
+    """A mask's voxels on the grid, the nearest; as it is where it lies there already."""
+    if mask.array.shape == grid.array.shape and np.allclose(mask.affine, grid.affine, rtol=0.0, atol=1e-4):
+        return mask.array
+    return resample(mask, grid.affine, grid.array.shape, 0).astype(bool)
 
 
 def _one_object(path: Path) -> Instance:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.facts import Refused
+from inference.model.value_names import slug
 from training.cohort.columns import Column
 from training.cohort.findings import Finding, refuse_errors
-from training.cohort.roles import slug
 from training.cohort.study import IMAGES, Study
 from training.cohort.table import Cohort
 from training.prepared import UNLABELLED

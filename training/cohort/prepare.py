@@ -53,8 +53,9 @@ def prepare(
 ) -> PreparedCohort:
     """The cohort as ``looks`` see it (name → settings, all of one kind of images).
 
-    What is measured on the lesion (``suv_max``, ``mtv_ml``, ``tlg``, ``volume_ml``) stands among the values in place of
-    the table's own column of that name: serving measures it too.
+    What is measured on the lesion (``suv_max``, ``mtv_ml``, ``tlg``, ``volume_ml`` …) stands among the values in place
+    of the table's own column of that name, and age and sex of the DICOM header where the table has no such column: so
+    does serving (``inference.model.given``).
     Raises ``Refused``: ``cohort-image`` naming every row that cannot be used (left out with ``skip_bad``),
     ``cohort-leak`` where two patients have the same image, ``cohort-interrupted``; ``Stopped``.
     """
@@ -163,6 +164,8 @@ def _prepared(
 ) -> Prepared:
     studies = [cohort.studies[i] for i in kept]
     values: dict[str, tuple[Value | None, ...]] = {c.name: tuple(c.values[i] for i in kept) for c in cohort.columns}
+    for name in dict.fromkeys(name for f in facts for name in f.header):
+        values.setdefault(name, tuple(f.header.get(name) for f in facts))
     measured = dict.fromkeys(name for f in facts for name in f.measured)
     values |= {name: tuple(f.measured.get(name) for f in facts) for name in measured}
     groups = {name: tuple(texts[i] for i in kept) for name, texts in cohort.groups.items()}

@@ -24,11 +24,11 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-import unicodedata
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from inference.model.value_names import LONGEST_NAME, slug
 from inference.regions.region_names import TUMOUR_NAMES
 from training.cohort.sheet import MOST_BYTES, too_large, unreadable
 
@@ -38,9 +38,7 @@ ALIASES = {  # what the same is called elsewhere
     "study": ("study_id",),
     "centre": ("center", "site"),
 }
-LONGEST_NAME = 32
 _RULE = re.compile(r"(>=|<=|>|<|==?)\s*([-+]?\d+(?:\.\d+)?)")
-_UNIT = re.compile(r"\s*[(\[]([^()\[\]]{0,24})[)\]]\s*$")
 
 
 class Roles(BaseModel):
@@ -118,19 +116,6 @@ def _read(file: Path) -> Roles:
         raise unreadable(file, f"it cannot be read ({error})") from None
 
 
-def slug(header: str) -> str:
-    """A header as a name: "γ-GT (U/l)" → "gamma_gt", "Patient ID" → "patient_id"."""
-    text = "".join(_plain(letter) for letter in unicodedata.normalize("NFKD", _UNIT.sub("", header)))
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    return (name if name[:1].isalpha() else f"v_{name}".rstrip("_"))[:LONGEST_NAME].rstrip("_")
-
-
-def unit_in(header: str) -> str:
-    """The unit in brackets at the end of a header, "" where there is none."""
-    found = _UNIT.search(header)
-    return found.group(1).strip()[:16] if found else ""
-
-
 def is_positive(text: str, value: float | None, rule: str | tuple[str, ...]) -> bool:
     """Whether a label's cell, with its number where it is one, is positive by the rule.
 
@@ -153,10 +138,3 @@ def is_positive(text: str, value: float | None, rule: str | tuple[str, ...]) -> 
             return value < limit
         case _:
             return value == limit
-
-
-def _plain(letter: str) -> str:
-    if letter.casefold().isascii():  # "ß" is "ss"
-        return letter.casefold()
-    name = unicodedata.name(letter, "")
-    return name.rsplit(" ", 1)[-1] if name.startswith("GREEK SMALL LETTER") else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from inference.facts import Kind, Lesion, Refused
 from inference.model.applicability import quantities
+from inference.model.given import measured_values
 from inference.model.inputs import CanonicalRoi, InputSettings, settings_digest
 from inference.model.look import needs_region, see
 from inference.model.radiomics import radiomics
@@ -57,15 +58,33 @@ def look_at(task: Task) -> Seen:
     try:
         content = content_digests(task.study)
         paths = {name: _entry_path(task, settings, content) for name, settings in task.looks.items()}
-        lacking = {name: path for name, path in paths.items() if read_entry(path) is None}
-        if lacking:
+        facts = [entry.facts for path in paths.values() if (entry := read_entry(path)) is not None]
+        if len(facts) < len(paths):
             images = _loaded(task)
             lesion = images.lesion()
-            for name, path in lacking.items():
-                write_entry(path, _entry(images, lesion, task.looks[name], task.values))
+            for name, path in paths.items():
+                entry = _entry(images, lesion, task.looks[name], task.values)
+                write_entry(path, entry)
+                facts.append(entry.facts)
+        if why := of_another(task.values, facts[0].header):
+            raise Refused(UNREADABLE, why)
     except Refused as refused:
         return Seen({}, {}, why_not(refused))
     return Seen(paths, content)
+
+
+def of_another(values: Mapping[str, Value | None], header: Mapping[str, Value | None]) -> str:
+    """Why the table's row may be of another patient than its images; "" where nothing says so.
+
+    An age that differs is only told (``cohort check``): de-identification moves dates.
+    """
+    sexes = {str(one["sex"]) for one in (values, header) if one.get("sex") is not None}
+    if len(sexes) < 2:  # noqa: PLR2004
+        return ""
+    return (
+        "the sex in the table is not that in the DICOM header: the row may be of another patient. Correct it, or leave "
+        "the cell empty"
+    )
 
 
 def read_or_remake(task: Task, name: str, path: Path) -> Entry:
@@ -115,23 +134,14 @@ def _entry(images: Images, lesion: Lesion | None, settings: InputSettings, value
     cautions = (*images.cautions, *seen.cautions)
     facts = Facts(
         quantities=quantities(seen, images.grid),
-        measured=_measured(lesion),
+        measured={name: float(v) for name, v in measured_values(lesion).items() if v is not None},
         radiomics=_radiomics(seen, settings),
         source=images.source,
         voxels=images.voxel_digests(),
         cautions=tuple((caution.code, caution.text) for caution in cautions),
+        header={name: value for name, value in images.header.items() if value is not None},
     )
     return Entry(np.ascontiguousarray(seen.array, np.float32), facts)
-
-
-def _measured(lesion: Lesion | None) -> dict[str, float]:
-    """As ``ValueSpec.source`` "measured" names them."""
-    if lesion is None:
-        return {}
-    found = {"volume_ml": lesion.volume_ml}
-    if lesion.uptake is not None:
-        found |= {"suv_max": lesion.uptake.suv_max, "mtv_ml": lesion.uptake.mtv_ml, "tlg": lesion.uptake.tlg}
-    return found
 
 
 def _radiomics(seen: NetworkInput, settings: InputSettings) -> dict[str, float]:

@@ -25,7 +25,6 @@ MOST_ROWS = 200_000
 MOST_COLUMNS = 2_000
 SEPARATORS = (",", ";", "\t")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-MISSING = frozenset(["", "na", "n/a", "nan", "null", "-", "--", "?", "missing", "unknown", "#n/a"])
 
 Numbered = tuple[int, tuple[str, ...]]
 
@@ -68,11 +67,6 @@ def unreadable(file: Path, why: str) -> Refused:
 def too_large(file: Path, why: str) -> Refused:
     """The refusal of a file beyond a limit."""
     return Refused("cohort-too-large", f"{file.name}: {why}.")
-
-
-def is_missing(text: str) -> bool:
-    """Whether a cell says that nothing is known."""
-    return text.strip().lower() in MISSING
 
 
 def _sheet(

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
+from inference.model.value_names import is_missing
 from training.cohort.columns import to_number
 from training.cohort.roles import is_positive
-from training.cohort.sheet import is_missing
 from training.prepared import UNLABELLED
 
 Set = Literal["train", "internal", "external", "unlabelled"]

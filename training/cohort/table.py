@@ -28,11 +28,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from inference.model.value_names import is_missing, slug
 from inference.model.values import Value
 from training.cohort.columns import Column, read_columns
 from training.cohort.findings import Finding, errors_of, refuse_errors
-from training.cohort.roles import ALIASES, ROLES, Roles, read_roles, slug
-from training.cohort.sheet import Sheet, is_missing, read_sheet
+from training.cohort.roles import ALIASES, ROLES, Roles, read_roles
+from training.cohort.sheet import Sheet, read_sheet
 from training.cohort.study import IMAGES, LABELS, Reading, Study
 from training.prepared import UNLABELLED
 

@@ -168,7 +168,7 @@ def _keep(file: Path, piece: _Piece) -> None:
 def _read(file: Path) -> _Piece | None:
     """None where there is none, or a damaged one."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None

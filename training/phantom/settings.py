@@ -39,10 +39,10 @@ class PhantomSettings:
     """One cohort; equal settings give equal subjects and voxels.
 
     ``subjects``: labelled ones, None for the preset's own number.  ``unlabelled``: kind → how many more without a
-    label, None for the preset's own.  ``size``: "reduced" for quick runs (lesions of 8–19 mm radius, 8 mm voxels in the whole
-    body), "full" as methods A0.  ``label_model``, ``prevalence``: instead of the preset's.  ``leak``: the centre
-    follows the label, as a badly collected cohort's would.  ``flip_labels``: share of the training labels that are
-    turned round; more flips contain the fewer.  ``image_outliers``: share of the training images that are spoilt.
+    label, None for the preset's own.  ``size``: "reduced" for quick runs (lesions of 8–19 mm radius, 8 mm voxels in
+    the whole body), "full" as methods A0.  ``label_model``, ``prevalence``: instead of the preset's.  ``leak``: the
+    centre follows the label, as a badly collected cohort's would.  ``flip_labels``: share of the training labels that
+    are turned round; more flips contain the fewer.  ``image_outliers``: share of the training images that are spoilt.
     ``missing``: share of missing values in every informative column, None for the preset's own.
 
     Raises ``Refused`` ``phantom-setting`` where these make no cohort.

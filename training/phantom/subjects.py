@@ -189,9 +189,10 @@ def _followed(
 ) -> tuple[float | None, int | None, bool]:
     """Months, event, and whether the label is known."""
     if preset.outcome == "treated":
-        chosen = rng.random() < preset.followed
+        if rng.random() >= preset.followed:
+            return None, None, True
         months, event = preset.survival.draw(np.array([_joint(preset, scores)]), rng)
-        return (round(float(months[0]), 2), int(event[0]), True) if chosen else (None, None, True)
+        return round(float(months[0]), 2), int(event[0]), True
     if preset.outcome == "progression":
         return _progression(preset, label, rng)
     return None, None, True

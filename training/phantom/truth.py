@@ -22,7 +22,7 @@ from training.phantom.scene import CENTRES
 from training.phantom.settings import PhantomSettings
 from training.phantom.subjects import LEAK, PREVALENCE_SHIFT, PhantomSubject
 
-SAMPLES = 400_000
+SAMPLES = 200_000
 STATEMENT = "Phantoms with a planted signal: nothing here speaks about patients."
 
 
@@ -49,7 +49,7 @@ def bayes_aucs_as_given(settings: PhantomSettings) -> dict[str, float]:
 
 
 def bayes_auc_with_centre(settings: PhantomSettings) -> float:
-    """The best AUC for a reader who also uses which centre a subject comes from, by simulation (SE below 0.001).
+    """The best AUC for a reader who also uses which centre a subject comes from, by simulation (SE about 0.001).
 
     All parts are mixed as in the cohort.  Without the leak switch it is hardly more than ``bayes_aucs``; with it, what
     a cheating reader can reach: then only the AUC within each centre is honest.

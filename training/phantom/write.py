@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from training.phantom.subjects import PhantomSubject, draw_subjects
 from training.phantom.truth import truth_of
 from training.recipe import Progress
 
+KEEP_FREE = 10**9
+HEADER_BYTES = 352  # of a NIfTI file
 TABLE, COLUMNS, TRUTH, IMAGES = "cohort.csv", "cohort.columns.toml", "truth.json", "images"
 
 
@@ -53,18 +55,19 @@ def write_cohort(
     settings: PhantomSettings,
     *,
     processes: int = 1,
+    keep_free: int = KEEP_FREE,
     tell: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Written:
     """Write the cohort to ``out``; a stopped or killed call goes on where it was.  The same settings, the same bytes.
 
-    The table comes last: where it is, all images are.
+    The table comes last: where it is, all images are.  ``keep_free``: bytes that stay free on the disk.
     Raises ``Refused``: ``phantom-folder`` (it holds something else), ``phantom-no-space``; ``Stopped``.
     """
+    _check_space(out, settings, keep_free)
     subjects = draw_subjects(settings)
     truth = {"revision": REVISION, **truth_of(settings, subjects)}
     _check_folder(out, truth)
-    _check_space(out, subjects, settings)
     out.mkdir(parents=True, exist_ok=True)
     _replace(out / TRUTH, json.dumps(truth, indent=1, sort_keys=True, default=_plain) + "\n")
     work = partial(_write_images, out=out / IMAGES, settings=settings)
@@ -94,24 +97,28 @@ def _check_folder(out: Path, truth: dict[str, Any]) -> None:
         )
 
 
-def _check_space(out: Path, subjects: Sequence[PhantomSubject], settings: PhantomSettings) -> None:
-    """By the size of the first subject that each centre scans."""
-    sample = {s.centre: s for s in reversed(subjects)}.values()
-    largest = max(_bytes(render_subject(subject, settings)) for subject in sample)
-    needed = largest * len(subjects)
+def space_needed(settings: PhantomSettings) -> int:
+    """Bytes that the volumes take, at most: as if the centre with the finest grid scanned all."""
+    few = replace(settings, subjects=min(settings.count, 24), unlabelled=dict.fromkeys(settings.more, 1))
+    sample = {subject.centre: subject for subject in draw_subjects(few)}.values()
+    largest = max(_bytes(render_subject(subject, few)) for subject in sample)
+    return largest * (settings.count + sum(settings.more.values()))
+
+
+def _bytes(images: Images) -> int:
+    return sum(volume.array.nbytes + HEADER_BYTES for volume in _volumes(images).values())
+
+
+def _check_space(out: Path, settings: PhantomSettings, keep_free: int) -> None:
+    needed = space_needed(settings) + keep_free
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    done = sum(1 for _ in (out / IMAGES).iterdir()) if (out / IMAGES).is_dir() else 0
-    free = shutil.disk_usage(there).free + done * largest
+    done = sum(file.stat().st_size for file in (out / IMAGES).rglob("*.nii"))
+    free = shutil.disk_usage(there).free + done
     if needed > free:
         raise Refused(
             "phantom-no-space",
             f"The cohort needs about {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB; write fewer subjects.",
         )
-
-
-def _bytes(images: Images) -> int:
-    volumes = [v for v in (images.suv, images.ct, images.iodine) if v is not None]
-    return sum(v.array.nbytes for v in volumes) + images.reference.array.size
 
 
 def _write_images(subject: PhantomSubject, out: Path, settings: PhantomSettings) -> None:

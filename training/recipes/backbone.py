@@ -193,8 +193,13 @@ def _explained(network: _WithTargets, task: _Task, rows: npt.NDArray[np.int64]) 
             ]
         )
     wanted = task.targets[rows]
-    explained = 1.0 - np.nanmean((told - wanted) ** 2, axis=0) / np.nanvar(wanted, axis=0)
-    return {name: round(float(value), 4) for name, value in zip(TARGETS, explained, strict=True)}
+    found = {}
+    for i, name in enumerate(TARGETS):
+        known = np.isfinite(wanted[:, i])
+        if known.sum() > 1:
+            missed = np.mean((told[known, i] - wanted[known, i]) ** 2)
+            found[name] = round(float(1.0 - missed / wanted[known, i].var()), 4)
+    return found
 
 
 def _write(out: Path, network: _WithTargets, settings: BackboneSettings, report: BackboneReport) -> None:

@@ -26,13 +26,13 @@ from inference.model.served import Concept
 from inference.model.trunk import Stem, Widths
 from inference.model.value_network import FULL
 from inference.model.values import ValueSpec, width
-from training.calibrate import Calibration, calibrate
 from training.ensemble import Ensemble, fit_ensemble
 from training.model_card import model_card, statement
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
 from training.semi_supervised.settings import LoopSettings
-from training.values import encode_rows, fit_specs
+from training.tabular.value_model import ValueModel
+from training.values import fit_specs
 
 LOOK = "lesion"
 TARGET = "PD-L1 CPS >= 10"
@@ -112,6 +112,8 @@ class CpcSettings(BaseModel):
     def _fits(self) -> Self:
         if self.cube < 16 and self.stem == "medicalnet":
             raise ValueError("cube: MedicalNet's stem needs 16 voxels or more")
+        if wrong := [name for name in self.values if name in NEVER]:
+            raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
         return self
 
 
@@ -131,12 +133,14 @@ class Cpc:
         self.facts: dict[str, JsonValue] = {}
         self.costs: dict[str, JsonValue] = {}
         self._ensemble: Ensemble | None = None
-        self._clinical: _Clinical | None = None
+        self._clinical: ValueModel | None = None
 
     def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Self:
         specs = self._specs(data, parts) if self.variant in ("CPC", "clinical") else ()
         if self.variant == "clinical":
-            self._clinical = _Clinical.fit(data, parts, specs, conditions.seed)
+            from sklearn.linear_model import LogisticRegression  # L2, C = 1
+
+            self._clinical = ValueModel.fit(LogisticRegression(max_iter=1000), data, parts, specs)
             self.facts = self._clinical.facts()
             return self
         self._ensemble = fit_ensemble(
@@ -221,28 +225,6 @@ class Cpc:
         )
 
 
-class _Clinical:
-    """Logistic regression of the encoded values (scikit-learn, L2, C = 1)."""
-
-    def __init__(self, model: Any, specs: tuple[ValueSpec, ...], calibration: Calibration) -> None:
-        self._model, self._specs, self._calibration = model, specs, calibration
-
-    @classmethod
-    def fit(cls, data: Prepared, parts: Parts, specs: tuple[ValueSpec, ...], seed: int) -> Self:
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(max_iter=1000, random_state=seed)
-        model.fit(encode_rows(data, parts.train, specs), data.labels[parts.train])
-        scores = model.decision_function(encode_rows(data, parts.validation, specs))
-        return cls(model, specs, calibrate(scores, data.labels[parts.validation]))
-
-    def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
-        return self._calibration.probability(self._model.decision_function(encode_rows(data, rows, self._specs)))
-
-    def facts(self) -> dict[str, JsonValue]:
-        return {**self._calibration.facts(), "values": [spec.name for spec in self._specs]}
-
-
 def _published() -> tuple[tuple[str, str, str], ...]:
     aucs = {
         "CPC": ("0.927", "0.882", "0.843"),
@@ -263,6 +245,7 @@ RECIPE = Recipe(
     settings=CpcSettings,
     looks=lambda settings: {LOOK: look_of(settings)},
     variants=VARIANTS,
+    sources={"CPC": "pet+ct+clinical", "PC": "pet+ct", "P": "pet", "C": "ct", "clinical": "clinical"},
     estimator=Cpc,
     values=CLINICAL,
     never=NEVER,

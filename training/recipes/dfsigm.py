@@ -105,6 +105,7 @@ RECIPE = Recipe(
     variants=tuple(SYSTEM.parts),
     estimator=estimator,
     values=CLINICAL,
+    sources={"fusion": "iodine+clinical", "dfsigm": "iodine", "clinical": "clinical"},
     never=NEVER,
     published=_published(),
 )

@@ -81,6 +81,7 @@ RECIPE = Recipe(
     variants=tuple(SYSTEM.parts),
     estimator=estimator,
     values=CLINICAL,
+    sources={"dlr+clinical": "ct+clinical", "dlr": "ct", "clinical": "clinical"},
     never=NEVER,
     published=(
         ("dlr", "AUC (95 % CI)", "0.85 (0.82–0.88)"),

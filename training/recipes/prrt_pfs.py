@@ -35,7 +35,8 @@ from training.pfs import censoring_weights, with_pfs_labels
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
 from training.semi_supervised.settings import LoopSettings
-from training.values import encode_rows, fit_specs
+from training.tabular.value_model import ValueModel
+from training.values import fit_specs
 
 LOOK = "whole body"
 TARGET = "PFS <= 12 months after PRRT"
@@ -122,6 +123,12 @@ class PrrtSettings(BaseModel):
         """The size chooses defaults; what is given by name stays."""
         return {**FULL_SIZE, **given} if isinstance(given, Mapping) and given.get("size") == "full" else given
 
+    @model_validator(mode="after")
+    def _known_before_treatment(self) -> Self:
+        if wrong := [name for name in self.values if name in NEVER]:
+            raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
+        return self
+
 
 def look_of(settings: PrrtSettings) -> WholeBody:
     """The input of all its networks."""
@@ -136,7 +143,7 @@ class PrrtPfs:
         self.facts: dict[str, JsonValue] = {}
         self.costs: dict[str, JsonValue] = {}
         self._ensemble: Ensemble | None = None
-        self._forest: Forest | None = None
+        self._forest: ValueModel | None = None
         self._late: LateAverage | None = None
 
     def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Self:
@@ -147,7 +154,7 @@ class PrrtPfs:
         specs = laboratory_specs(self.settings, data, parts) if self.variant in (FUSED, FOREST) else ()
         weights = censoring_weights(data, parts.train) if self.settings.censored == "weighted" else None
         if self.variant == FOREST:
-            self._forest = Forest.fit(self.settings, data, parts, specs, weights, conditions)
+            self._forest = ValueModel.fit(self._trees(conditions), data, parts, specs, weights)
             self.facts = self._forest.facts()
             return self
         self._ensemble = fit_ensemble(
@@ -194,6 +201,13 @@ class PrrtPfs:
         card = model_card(TITLE, SOURCE, self.variant, self.settings, release)
         return self._ensemble.save(out, look_of(self.settings), release, what, card)
 
+    def _trees(self, conditions: Conditions) -> Any:
+        from sklearn.ensemble import RandomForestClassifier
+
+        return RandomForestClassifier(
+            self.settings.trees, class_weight="balanced", random_state=conditions.seed, n_jobs=conditions.threads
+        )
+
     def _network(self, values: int) -> TwoBranch:
         names = ("widths", "stem", "strides", "pooling", "image_width", "value_width", "dropout", "modality_dropout")
         chosen = {name: getattr(self.settings, name) for name in names}
@@ -210,38 +224,6 @@ class PrrtPfs:
             choose_by="AUC",
             patience=chosen.patience,
         )
-
-
-class Forest:
-    """Random forest of the laboratory values, classes balanced; its share of votes as a logit, then calibrated."""
-
-    def __init__(self, model: Any, specs: tuple[ValueSpec, ...], calibration: Calibration) -> None:
-        self._model, self._specs, self._calibration = model, specs, calibration
-
-    @classmethod
-    def fit(
-        cls,
-        settings: PrrtSettings,
-        data: Prepared,
-        parts: Parts,
-        specs: tuple[ValueSpec, ...],
-        weights: npt.NDArray[np.float32] | None,
-        conditions: Conditions,
-    ) -> Self:
-        from sklearn.ensemble import RandomForestClassifier
-
-        model = RandomForestClassifier(
-            settings.trees, class_weight="balanced", random_state=conditions.seed, n_jobs=conditions.threads
-        )
-        model.fit(encode_rows(data, parts.train, specs), data.labels[parts.train], sample_weight=weights)
-        scores = _votes(model, data, parts.validation, specs)
-        return cls(model, specs, calibrate(scores, data.labels[parts.validation]))
-
-    def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
-        return self._calibration.probability(_votes(self._model, data, rows, self._specs))
-
-    def facts(self) -> dict[str, JsonValue]:
-        return {**self._calibration.facts(), "values": [spec.name for spec in self._specs]}
 
 
 class LateAverage:
@@ -283,13 +265,6 @@ def laboratory_specs(settings: PrrtSettings, data: Prepared, parts: Parts) -> tu
     return specs
 
 
-def _votes(model: Any, data: Prepared, rows: Rows, specs: tuple[ValueSpec, ...]) -> npt.NDArray[np.float64]:
-    """Logit of the share of votes, half a vote added to each side."""
-    trees = len(model.estimators_)
-    share = (model.predict_proba(encode_rows(data, rows, specs))[:, 1] * trees + 0.5) / (trees + 1.0)
-    return np.asarray(np.log(share / (1.0 - share)))
-
-
 def _mean_logit(models: tuple[PrrtPfs, ...], data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
     found = np.clip([model.predict_proba(data, rows) for model in models], 1e-9, 1.0 - 1e-9)
     return np.asarray(np.log(found / (1.0 - found)).mean(axis=0))
@@ -303,6 +278,14 @@ RECIPE = Recipe(
     settings=PrrtSettings,
     looks=lambda settings: {LOOK: look_of(settings)},
     variants=VARIANTS,
+    sources={
+        FUSED: "pet+ct+clinical",
+        "PET": "pet",
+        "CT": "ct",
+        FOREST: "clinical",
+        "PET+CT": "pet+ct",
+        LATE: "pet+ct+clinical",
+    },
     estimator=PrrtPfs,
     values=LABORATORY,
     never=NEVER,

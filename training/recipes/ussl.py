@@ -23,9 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from inference.facts import Refused
 from inference.model.bundle import SCHEME
 from inference.model.inputs import CanonicalRoi, FixedCrop
-from inference.model.network import RoiResNet
+from inference.model.network import ResNet10
 from inference.model.radiomics import SETS, LinearHead
 from inference.model.served import Concept
+from inference.model.trunk import Stem, Widths
+from inference.model.value_network import FULL
 from training.calibrate import Calibration, calibrate
 from training.ensemble import Ensemble, fit_ensemble
 from training.model_card import model_card, statement
@@ -54,14 +56,13 @@ NEVER = {
 PAPER_LIKE: Mapping[str, object] = {
     "look": "fixed-crop",
     "cube": 64,
-    "widths": (64, 128, 256, 512),
-    "strides": (2, 2, 2, 2),
+    "widths": FULL,
+    "stem": "medicalnet",
     "steps": 4000,
     "learning_rate": 3e-4,
     "members": 5,
     "check_every": 100,
 }
-Width = tuple[int, int, int, int]
 
 
 class UsslSettings(BaseModel):
@@ -77,8 +78,8 @@ class UsslSettings(BaseModel):
     )
     cube: int = Field(16, ge=8, le=128, description="edge of the input in voxels [R]")
     spacing_mm: float = Field(2.0, gt=0, description="of a fixed crop [R]")
-    widths: Width = Field((8, 16, 32, 64), description="of the four stages [M]; ResNet-10 has 64 to 512 [R]")
-    strides: Width = Field((1, 2, 1, 1), description="of the four stages [M]")
+    widths: Widths = Field((8, 16, 32, 64), description="of the four stages [M]; ResNet-10 has 64 to 512 [R]")
+    stem: Stem = Field("small", description="3³ kernel for small cubes [M]; MedicalNet's for crops [R]")
     method: str = Field("alternation", description="of variant ussl [R]; a name of semi_supervised.methods")
     features: Literal["all", "without ratios", "first order"] = Field(
         "all", description="radiomics that take part; the ratios know where a phantom hides its label [M]"
@@ -223,7 +224,9 @@ class Ussl:
             conditions,
             look=LOOK,
             seen=look,
-            network=RoiResNet(channels=len(look.channels), widths=chosen.widths, strides=chosen.strides),
+            network=ResNet10(
+                channels=len(look.channels), widths=chosen.widths, stem=chosen.stem, pooling="average+max"
+            ),
             specs=(),
             loop=LoopSettings(
                 steps=chosen.steps,

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from inference.facts import Refused
+from training.evaluate.answers import Tested, answers_of
 from training.evaluate.conformal import Coverage
 from training.evaluate.permutation import Permuted
 from training.evaluate.subgroups import Subgroups
@@ -27,7 +28,6 @@ from training.report.numbers import (
 )
 from training.report.published import Beside, Optimum, beside_published, optima
 from training.report.survival_page import SurvivalNumbers, survival_numbers
-from training.report.tested import Tested, answers_of
 from training.run.record import Part, Predicted, RunRecord
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Findings:
     @property
     def primary(self) -> tuple[Performance, ...]:
         """Those of ``kind``, in the order of the variants."""
-        return tuple(one for one in self.performances if IN_WORDS[one.scheme, _part(one)] == self.kind)
+        return _of(self.performances, self.kind)
 
 
 def findings(record: RunRecord, rows: Sequence[Predicted], groups: Groups, draws: int) -> Findings:
@@ -114,11 +114,15 @@ def findings(record: RunRecord, rows: Sequence[Predicted], groups: Groups, draws
         survival=tuple(one for one in survival if one is not None),
         precision=tuple(precision_lines(best)),
         beside=tuple(beside_published(recipe.published, performances, phantom)) if recipe else (),
-        optima=tuple(optima(record.truth, performances, recipe.sources if recipe else {})),
+        optima=tuple(optima(record.truth, _of(performances, kind), recipe.sources if recipe else {})),
         flow=_flow(record, rows, primary[0]),
         costs=_costs(record.costs),
         notes=tuple(_notes(record, primary, grouped)),
     )
+
+
+def _of(performances: Sequence[Performance], kind: str) -> tuple[Performance, ...]:
+    return tuple(one for one in performances if IN_WORDS[one.scheme, _part(one)] == kind)
 
 
 def _part(one: Performance) -> Part:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.evaluate.answers import Tested, answers_of, permuted_schemes
 from training.evaluate.bootstrap import bootstrap_interval, mean_auc
 from training.evaluate.calibration import Calibration, CalibrationCurve, calibration, calibration_curve
 from training.evaluate.conformal import Coverage, coverage, split_conformal
@@ -26,7 +27,6 @@ from training.evaluate.sample_size import (
 )
 from training.evaluate.subgroups import Subgroups, subgroups
 from training.evaluate.utility import DecisionCurve, decision_curve
-from training.report.tested import Tested, answers_of, permuted_schemes
 from training.run.record import Predicted
 
 SEED = 0

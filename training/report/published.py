@@ -45,27 +45,38 @@ def beside_published(
 
 
 def optima(truth: Mapping[str, JsonValue], found: Sequence[Performance], sources: Mapping[str, str]) -> list[Optimum]:
-    """Out-of-fold results against the truth file; ``sources``: variant → name of a set in it (default: its best)."""
+    """Results on studies that were not learnt from against the truth file; only variants whose sources are known.
+
+    ``sources``: variant → sources in any order ("ct+pet"); with none: the first variant, all sources.
+    """
     known = truth.get("bayes_auc")
     if isinstance(known, int | float):
-        known = {"all": float(known)}
-    if not isinstance(known, dict):
+        known = {"all": known}
+    if not isinstance(known, dict) or not known:
         return []
     given = truth.get("bayes_auc_as_given")  # the same where the table has holes: what can be reached from it
-    known = known | given if isinstance(given, dict) else known
-    values = {name: float(value) for name, value in known.items() if isinstance(value, int | float)}
+    values = {_set(name): (name, value) for name, value in known.items()}
+    if isinstance(given, dict):
+        values |= {_set(name): (f"{name} (some values missing)", value) for name, value in given.items()}
+    if not sources and found:
+        sources = {found[0].variant: max(values.values(), key=lambda one: _float(one[1]))[0].split(" ")[0]}
     rows = []
     for one in found:
-        if not values or one.scheme != "cv":
+        name, value = values.get(_set(sources.get(one.variant, "")), ("", None))
+        if not isinstance(value, int | float):
             continue
-        name = sources.get(one.variant, "")
-        name = name if name in values else max(values, key=lambda key: values[key])
         error = (one.auc.high - one.auc.low) / (2.0 * 1.96)
-        gap = values[name] - one.auc.value
-        rows.append(
-            Optimum(one.variant, name, values[name], one.auc.value, error, abs(gap) <= NEAR, gap < -2.0 * error)
-        )
+        gap = value - one.auc.value
+        rows.append(Optimum(one.variant, name, value, one.auc.value, error, abs(gap) <= NEAR, gap < -2.0 * error))
     return rows
+
+
+def _set(sources: str) -> frozenset[str]:
+    return frozenset(sources.split("+"))
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _beside(row: tuple[str, str, str], found: Sequence[Performance], phantom: bool) -> Beside:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.evaluate.answers import Tested
 from training.evaluate.calibration import logit
 from training.evaluate.cutoff import best_cut, median_cut
 from training.evaluate.estimate import UNKNOWN, Difference, Estimate, Labels
@@ -21,7 +22,6 @@ from training.evaluate.survival import (
     restricted_mean_difference,
 )
 from training.evaluate.survival_score import auc_at_interval, harrell_c_interval, integrated_brier, uno_c
-from training.report.tested import Tested
 
 FEWEST_EVENTS = 10
 SEED = 0

@@ -23,7 +23,8 @@ class Problem:
 
     ``labels`` (n,): 1, 0, -1.  ``centres`` (n,): names.  ``train`` and ``validation`` are labelled and disjoint;
     ``unlabelled`` rows have labels that nobody looks at.  ``targets`` (n,): a teacher's probability of the label, NaN
-    where there is none.  ``values`` (n, k): clinical or laboratory values, encoded, for networks that take them.
+    where there is none.  ``pretext`` (n, k): what a pretraining regresses.
+    ``values`` (n, k): clinical or laboratory values, encoded, for networks that take them.
     ``weights`` (n,): of each row in the loss of labelled images, None for all alike.
     """
 
@@ -34,6 +35,7 @@ class Problem:
     validation: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     targets: npt.NDArray[np.float32] | None = None
+    pretext: npt.NDArray[np.float32] | None = None
     values: npt.NDArray[np.float32] | None = None
     weights: npt.NDArray[np.float32] | None = None
 

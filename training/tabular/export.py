@@ -3,7 +3,8 @@
 The chosen columns, the classifier (converted by skl2onnx), the logit of its clipped probability, and the fusion with
 the values are one graph.  It holds coefficients, trees and scales.  The files of k nearest neighbours and of an RBF SVM
 would hold training patients' feature vectors as well, so these two are not kept unless a setting asks for it
-(``classifiers.STORES_PATIENTS``).
+(``classifiers.STORES_PATIENTS``).  The same model gives the same bytes, but for k nearest neighbours, where skl2onnx
+numbers its names through the life of the process.
 """
 
 from __future__ import annotations

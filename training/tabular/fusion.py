@@ -7,12 +7,15 @@ patient.  Published [P] is that a combined model was built (A4: by logistic regr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-PENALTY = 0.1  # C of the ridge, on columns of standard deviation 1
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of the ridge on the values, each of standard deviation 1
+FREE = 10.0  # the image's logit is so many standard deviations wide: the ridge hardly shrinks it, it is one already
+FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,33 @@ class Linear:
 
 def fit_linear(image: Array | None, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> Linear:
     """On out-of-fold image logits (n,), None for values alone, encoded values (n, k) and labels 0/1."""
-    from sklearn.linear_model import LogisticRegression
-
     columns = _columns(image, vectors)
     sd = columns.std(axis=0)
     scale = np.where(sd > 1e-9, sd, 1.0)
-    fitted = LogisticRegression(C=PENALTY, max_iter=1000).fit(columns / scale, labels)
+    if image is not None:
+        scale[0] /= FREE
+    fitted = _ridge(columns / scale, labels)
     weights = fitted.coef_[0] / scale
     return Linear(tuple(float(w) for w in weights), float(fitted.intercept_[0]), image is not None)
+
+
+def _ridge(columns: Array, labels: npt.NDArray[np.int8]) -> Any:
+    """The penalty of least deviance over inner folds; the strongest where a class is too small for folds."""
+    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = min(FOLDS, int(np.bincount(labels, minlength=2).min()))
+    if folds < 2:
+        return LogisticRegression(C=PENALTIES[0], max_iter=1000).fit(columns, labels)
+    search = LogisticRegressionCV(
+        Cs=PENALTIES,
+        cv=StratifiedKFold(folds, shuffle=True, random_state=0),
+        l1_ratios=(0.0,),
+        scoring="neg_log_loss",
+        max_iter=1000,
+        use_legacy_attributes=False,
+    )
+    return search.fit(columns, labels)
 
 
 def out_of_fold_linear(

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 LEAST_SD = 1e-3  # of a feature, in units of the median feature's
 LARGEST_CORRELATION = 0.9
 FOLDS = 10
-PENALTIES = 15  # from the one that keeps nothing down to a hundredth of it
+PENALTIES, WEAKEST = 12, 30.0  # from the one that keeps nothing down to a thirtieth of it
 INTERCEPT_SCALING = 10.0  # liblinear penalises the intercept too; a large one keeps that without effect
 
 
@@ -102,7 +102,7 @@ def _lasso(scaled: Array, labels: npt.NDArray[np.int8], most: int, seed: int) ->
 
     fewest = int(min(labels.sum(), len(labels) - labels.sum()))
     weakest = l1_min_c(scaled, labels, loss="log", intercept_scaling=INTERCEPT_SCALING)
-    path = weakest * np.geomspace(1.01, 100.0, PENALTIES)
+    path = weakest * np.geomspace(1.01, WEAKEST, PENALTIES)
     search = LogisticRegressionCV(
         Cs=path,
         cv=StratifiedKFold(max(2, min(FOLDS, fewest)), shuffle=True, random_state=seed),

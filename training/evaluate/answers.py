@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,22 @@ class Tested:
     @property
     def one_study_a_patient(self) -> bool:
         return len(set(self.patients)) == len(self.patients)
+
+    def only(self, keep: Sequence[bool]) -> Tested:
+        """Some of the studies, in the same order (``answers_of`` sorts by patient and study)."""
+        chosen = np.asarray(keep, bool)
+        return replace(
+            self,
+            patients=tuple(compress(self.patients, keep)),
+            studies=tuple(compress(self.studies, keep)),
+            centres=tuple(compress(self.centres, keep)),
+            labels=self.labels[chosen],
+            probabilities=self.probabilities[chosen],
+            thresholds=self.thresholds[chosen],
+            folds=self.folds[chosen],
+            months=self.months[chosen],
+            events=self.events[chosen],
+        )
 
 
 def answers_of(
