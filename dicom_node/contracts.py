@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,10 +38,10 @@ class Contracts:
 
     @classmethod
     def of_json(cls, checked: Mapping[str, tuple[str, str]]) -> Contracts:
-        """From digest and contract (as JSON) by name, of bundles that were checked before."""
+        """From digest and contract (as Python's JSON: ranges may be infinite) by name, of bundles checked before."""
         from inference.model.served import Served
 
-        served = {name: Served.model_validate_json(text) for name, (_, text) in checked.items()}
+        served = {name: Served.model_validate(json.loads(text)) for name, (_, text) in checked.items()}
         return cls(served, {name: digest for name, (digest, _) in checked.items()})
 
     def images(self, bundle: str) -> Kind:

@@ -316,6 +316,7 @@ _EVALUATE = {
     "run-unreadable": (1165, "Files of a run cannot be read", COMMAND),
     "report-nothing-tested": (1166, "Nothing tested to report on", "Let the run go on, or label more studies."),
     "checklist-unreadable": (1167, "Checklist of a run cannot be read", "Mend checklist.toml of the run."),
+    "tracking-failed": (1169, "MLflow did not take the run", "Check MLFLOW_TRACKING_URI, then run again."),
     "harmonise-centre": (1168, "Centre effect unknown to ComBat", "Leave ComBat off, or keep the centre out."),
 }
 _DEVELOPER = {

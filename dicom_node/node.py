@@ -146,7 +146,16 @@ def _check(settings: Settings, answer: Connection) -> None:
         Index(settings.index_file).close()
         found = {name: find_bundle(name, search=[settings.bundles_dir]) for name in settings.bundles}
         checked = {name: load_bundle(path) for name, path in found.items()}
-        answer.send(({n: (bundle.digest, bundle.served.model_dump_json()) for n, bundle in checked.items()}, "", ""))
+        answer.send(
+            (
+                {
+                    n: (bundle.digest, json.dumps(bundle.served.model_dump(mode="json")))
+                    for n, bundle in checked.items()
+                },
+                "",
+                "",
+            )
+        )
     except Refused as refused:
         answer.send(({}, refused.code, refused.reason))
     except (OSError, sqlite3.DatabaseError, DatabaseError) as error:

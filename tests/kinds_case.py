@@ -1,4 +1,4 @@
-"""Tiny bundles of every kind, with random weights: what the serving of studies without PET, and of values, is tried on."""
+"""Tiny bundles of every kind, with random weights, to try the serving of studies without PET and of values on."""
 
 from __future__ import annotations
 
@@ -97,3 +97,9 @@ def whole_body_bundle(folder: Path, values: tuple[ValueSpec, ...], **changes: An
     served = _served(out.name, "PET/CT", look, network.model_dump(mode="json"), **told)
     save_bundle(out, served, [_weights(network)], None, model_card="# tiny\n")
     return out
+
+
+def served_for(images: str, **contract: Any) -> Served:
+    """What a bundle says of itself, without a bundle: for routing."""
+    look = AxialSlices.of_ct(32, 2)
+    return _served("told", images, look, {"network": "slice-resnet"}, heads=1, **contract)

@@ -82,7 +82,7 @@ def _print_counts(found: CohortCheck) -> None:
         facts.add_row("regions", ", ".join(f"{name} {count}" for name, count in found.regions.items()))
     if found.not_there:
         facts.add_row("not there", f"{', '.join(found.not_there)} (the recipe does without)")
-    facts.add_row("digest", found.digest[:16])
+    facts.add_row("digest of the table", found.digest[:16])
     centres = Table("centre", "rows", "positive", "negative", title="centres", title_justify="left", box=None)
     for centre in found.centres:
         centres.add_row(Text(centre.name or "(no name)"), str(centre.rows), str(centre.positive), str(centre.negative))

@@ -11,6 +11,7 @@ import pytest
 
 from inference.facts import Refused
 from inference.model.bundle import load_bundle
+from inference.model.contract import NOBODY
 from inference.model.predict import Model
 from training.phantom.images import render_subject
 from training.phantom.prepared import prepare_phantom
@@ -46,7 +47,9 @@ def looked(bundle: Path, name: str, row: int, data: Prepared) -> tuple[float, ob
     """The node's probability of a phantom, from its images and its row of the table, and its heatmap."""
     cohort_settings = PhantomSettings(preset=name, subjects=SUBJECTS, seed=5)
     images = render_subject(draw_subjects(cohort_settings)[row], cohort_settings)
-    look = Model.load(bundle, threads=1).look(None, images.anatomy, images.region, values=data.values_of(row))
+    subject = replace(NOBODY, kind=recipe(name).images)
+    model = Model.load(bundle, threads=1)
+    look = model.look(None, images.anatomy, images.region, subject, data.values_of(row))
     assert look.prediction.probability is not None, look.prediction.applicability_reasons
     return look.prediction.probability, look
 
@@ -67,7 +70,7 @@ def test_the_node_gives_the_recipes_probability(
     assert bundle.digest == digest
     assert bundle.served.images == "CT"
     assert [spec.name for spec in bundle.served.values] == (
-        ["age", "sex", "pack_years", "histology", "stage", "cea"] if variant == "dlr+clinical" else []
+        list(recipe("dlr").values) if variant == "dlr+clinical" else []
     )
     expected = estimator.predict_proba(data, np.arange(50, 53))
     for row, probability in zip(range(50, 53), expected, strict=True):
@@ -109,7 +112,7 @@ def test_test_rows_take_no_part(dlr: tuple[Prepared, Parts], tmp_path: Path) -> 
     inputs[test], labels[test] = 0.7, 1 - labels[test]
     values = {name: (*column[:50], *[column[0]] * len(test)) for name, column in data.values.items()}
     spoilt = replace(data, inputs={"slices": inputs}, labels=labels, values=values, digest="")
-    for variant in recipe("dlr").variants:
+    for variant in ("dlr+clinical", "clinical"):
         asked = [
             fitted("dlr", variant, d, parts, tmp_path, classifiers=FAST[:1]).predict_proba(d, parts.validation)
             for d in (data, spoilt)
@@ -137,7 +140,8 @@ def test_a_value_that_training_always_had_is_asked_for(dlr: tuple[Prepared, Part
     cohort_settings = PhantomSettings(preset="dlr", subjects=SUBJECTS, seed=5)
     images = render_subject(draw_subjects(cohort_settings)[0], cohort_settings)
     without = data.values_of(0) | {"age": None}
-    look = Model.load(tmp_path / "bundle", threads=1).look(None, images.anatomy, images.region, values=without)
+    model = Model.load(tmp_path / "bundle", threads=1)
+    look = model.look(None, images.anatomy, images.region, replace(NOBODY, kind="CT"), without)
     assert look.prediction.status == "withheld"
     assert "age" in look.prediction.applicability_reasons[0]
 

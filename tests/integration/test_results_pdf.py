@@ -73,7 +73,7 @@ def test_validators_find_no_fault_and_dcmtk_takes_the_page_out(
     text = text_of(pypdf.PdfReader(tmp_path / "page.pdf").pages[0])
     say = Phrases(language)
     for phrase in (
-        say("page-title"),
+        say("page-title", images=say("images-pet")),
         say("research-use-only"),
         say("lesion", number=2),
         say("applicability-outside"),

@@ -18,6 +18,7 @@ from dicom_node.demo.node_process import NodeProcess
 from dicom_node.demo.orthanc_process import PrivateOrthanc
 from tests.kinds_case import AGE, AORTA, CHROMOGRANIN, NEEDED, SEX, slice_bundle, whole_body_bundle
 from tests.node_run import dicom_files, send, wait_for
+from tests.unit.test_contract import remade
 from training.phantom.kinds import StudyTruth, write_ct_study, write_iodine_study, write_sstr_study
 
 Made = tuple[Path, StudyTruth]
@@ -110,9 +111,7 @@ def test_a_pet_ct_model_does_not_take_a_ct_alone(ct_study: Made, tmp_path: Path)
 # ---------------------------------------------------------------------------------------------------------- iodine map
 
 
-def test_an_iodine_map_is_measured_in_mg_per_ml(
-    iodine_study: Made, bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_an_iodine_map_is_measured_in_mg_per_ml(iodine_study: Made, bundles: dict[str, Path], tmp_path: Path) -> None:
     folder, truth = iodine_study
     answer = analysed(folder, tmp_path / "out", "--bundle", bundles["iodine map"])
     assert (answer["status"], answer["kind"]) == ("done", "iodine map")
@@ -149,7 +148,7 @@ def test_a_value_that_divides_the_map_is_asked_for(iodine_study: Made, tmp_path:
     bundle = slice_bundle(tmp_path, "iodine map", (AORTA,))
     answer = analysed(iodine_study[0], tmp_path / "without", "--bundle", bundle)
     assert answer["prediction"]["probability"] is None
-    assert "Iodine in the aorta" in answer["prediction"]["applicability_reasons"][0]
+    assert "aorta_iodine" in answer["prediction"]["applicability_reasons"][0]
     assert len(answer["lesions"]) == 1
     (tmp_path / "v.json").write_text('{"aorta_iodine": 4.2}')
     answer = analysed(iodine_study[0], tmp_path / "with", "--bundle", bundle, "--values", tmp_path / "v.json")
@@ -212,7 +211,8 @@ def test_values_that_cannot_be_trusted_withhold_the_verdict_and_keep_the_measure
 def test_each_study_goes_to_the_bundle_whose_contract_admits_it(
     ct_study: Made, iodine_study: Made, sstr_study: Made, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
-    config = configured(tmp_path, named({"demo": Path("demo"), **bundles}))
+    fdg = remade(tmp_path, "fdg-model", tracers=("fdg",))
+    config = configured(tmp_path, named({"FDG": fdg, **bundles}))
     wanted = {"CT": ct_study, "iodine map": iodine_study, "SSTR": sstr_study}
     for name, (folder, _) in wanted.items():
         code, answer = run("route", folder, "--config", config)
@@ -228,10 +228,11 @@ def test_each_study_goes_to_the_bundle_whose_contract_admits_it(
 
 def test_where_no_contract_admits_a_study_it_is_measured_all_the_same(sstr_study: Made, tmp_path: Path) -> None:
     psma = whole_body_bundle(tmp_path, (), tracers=("psma-11",))
-    config = configured(tmp_path, named({"demo": Path("demo"), "psma": psma}))
+    fdg = remade(tmp_path, "fdg-model", tracers=("fdg",))
+    config = configured(tmp_path, named({"FDG": fdg, "PSMA": psma}))
     code, answer = run("route", sstr_study[0], "--config", config)
     assert code == DONE
-    assert [model["bundle"] for model in answer["models"]] == ["demo"]
+    assert [model["bundle"] for model in answer["models"]] == [str(fdg)]
     assert not answer["models"][0]["admitted"]
     assert "withholds its verdict" in answer["rules"][0]["why"]
 
@@ -247,7 +248,7 @@ def node(
     labs.write_text("accession_number;cga\nnobody;1\n")
     needing = whole_body_bundle(tmp_path_factory.mktemp("needing"), (CHROMOGRANIN, NEEDED))
     used = {"CT": bundles["CT"], "SSTR": needing}
-    more = f'{named(used)}\n\n[values]\ntable = {json.dumps(str(labs))}\n\n[assemble]\nquiet_s = 2\n'
+    more = f"{named(used)}\n\n[values]\ntable = {json.dumps(str(labs))}\n\n[assemble]\nquiet_s = 2\n"
     with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=more) as running:
         yield running
 
@@ -274,9 +275,7 @@ def test_a_ct_waits_for_its_region_and_is_then_analysed(node: NodeProcess, ct_st
 
 
 @pytest.mark.peers
-def test_a_row_that_comes_later_is_used_when_the_study_is_asked_for_again(
-    node: NodeProcess, sstr_study: Made
-) -> None:
+def test_a_row_that_comes_later_is_used_when_the_study_is_asked_for_again(node: NodeProcess, sstr_study: Made) -> None:
     folder, truth = sstr_study
     study = truth.study_instance_uid
     send(node.port, [*dicom_files(folder / "PET"), *dicom_files(folder / "CT")])

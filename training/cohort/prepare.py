@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,55 +104,41 @@ def _gathered(
     arrays: dict[str, npt.NDArray[np.float32]] = {}
     facts: list[Facts] = []
     for name in tasks[0].looks:
-        paths = [one.entries[name] for one in seen]
-        entries = _Entries(tasks, name, paths)
-        arrays[name] = entries.whole(cache)
+        arrays[name], own = _stacked(tasks, name, [one.entries[name] for one in seen], cache)
         if not facts:
-            facts = entries.facts
+            facts = own
         elif not facts[0].radiomics:
-            facts = [f.model_copy(update={"radiomics": g.radiomics}) for f, g in zip(facts, entries.facts, strict=True)]
+            facts = [f.model_copy(update={"radiomics": g.radiomics}) for f, g in zip(facts, own, strict=True)]
     return arrays, facts
 
 
-class _Entries:
-    """The entries of one look, read one after the other; their facts are there once ``whole`` was called."""
+def _stacked(
+    tasks: Sequence[Task], name: str, paths: Sequence[Path], cache: Path
+) -> tuple[npt.NDArray[np.float32], list[Facts]]:
+    """float32 (study, channel, …) of one look, mapped from a file where it is large; writing to it changes no file."""
+    entries = (read_or_remake(task, name, path) for task, path in zip(tasks, paths, strict=True))
+    shape = (len(tasks), *read_or_remake(tasks[0], name, paths[0]).array.shape)
+    if math.prod(shape) * 4 <= IN_MEMORY:
+        array = np.empty(shape, np.float32)
+        return array, _filled(array, entries)
+    key = hashlib.sha256("\n".join(path.stem for path in paths).encode()).hexdigest()
+    file = cache / "whole" / f"{key}.npy"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{key}.{os.getpid()}.partial")
+    mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+    facts = _filled(mapped, entries)
+    mapped.flush()
+    del mapped
+    partial.replace(file)
+    return np.asarray(np.load(file, mmap_mode="c", allow_pickle=False)), facts
 
-    def __init__(self, tasks: Sequence[Task], name: str, paths: Sequence[Path]) -> None:
-        self.tasks, self.name, self.paths = tasks, name, paths
-        self.facts: list[Facts] = []
 
-    def whole(self, cache: Path) -> npt.NDArray[np.float32]:
-        """float32 (study, channel, …); mapped from a file where it is large (writing to it changes no file)."""
-        first = self._entry(0)
-        shape = (len(self.tasks), *first.array.shape)
-        if math.prod(shape) * 4 <= IN_MEMORY:
-            array = np.empty(shape, np.float32)
-            self._fill(array)
-        else:
-            array = self._mapped(shape, cache)
-        return array
-
-    def _mapped(self, shape: tuple[int, ...], cache: Path) -> npt.NDArray[np.float32]:
-        key = hashlib.sha256("\n".join(path.stem for path in self.paths).encode()).hexdigest()
-        file = cache / "whole" / f"{key}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{key}.{os.getpid()}.partial")
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-        self._fill(array)
-        array.flush()
-        del array
-        partial.replace(file)
-        return np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
-
-    def _fill(self, array: npt.NDArray[np.float32]) -> None:
-        self.facts = []
-        for i in range(len(self.tasks)):
-            entry = self._entry(i)
-            array[i] = entry.array
-            self.facts.append(entry.facts)
-
-    def _entry(self, i: int) -> Entry:
-        return read_or_remake(self.tasks[i], self.name, self.paths[i])
+def _filled(array: npt.NDArray[np.float32], entries: Iterable[Entry]) -> list[Facts]:
+    facts = []
+    for i, entry in enumerate(entries):
+        array[i] = entry.array
+        facts.append(entry.facts)
+    return facts
 
 
 def _prepared(

@@ -231,9 +231,8 @@ def _stacked(parts: Sequence[Prepared]) -> Prepared:
 def _cells(args: argparse.Namespace) -> Iterator[Cell]:
     asked = Block(args.models, args.labels, args.methods, args.draws, args.unlabelled, args.flips)
     for block in PLAN if args.plan else (asked,):
-        for draw in block.draws:
-            for model, labels, named, kind, flips in block.combinations():
-                yield Cell(args.phantoms, model, labels, named, draw, kind, flips, args.steps)
+        for model, kind, draw, labels, flips, named in block.cells():
+            yield Cell(args.phantoms, model, labels, named, draw, kind, flips, args.steps)
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:

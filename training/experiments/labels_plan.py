@@ -29,9 +29,9 @@ class Block:
     unlabelled: Sequence[str] = ("in-domain",)
     flips: Sequence[float] = (0.0,)
 
-    def combinations(self) -> Iterator[tuple[str, int, str, str, float]]:
-        """(model, labels, method, unlabelled, flips)."""
-        yield from itertools.product(self.models, self.labels, self.methods, self.unlabelled, self.flips)
+    def cells(self) -> Iterator[tuple[str, str, int, int, float, str]]:
+        """(model, unlabelled, draw, labels, flips, method): those on the same phantoms follow each other."""
+        yield from itertools.product(self.models, self.unlabelled, self.draws, self.labels, self.flips, self.methods)
 
 
 def _draws(count: int) -> range:

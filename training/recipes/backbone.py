@@ -29,7 +29,7 @@ from training.phantom.prepared import prepare_phantom
 from training.phantom.settings import PhantomSettings
 from training.phantom.subjects import PhantomSubject, draw_subjects
 from training.recipe import Conditions, Progress, Stopped
-from training.tabular.deep_features import CARD_KEY, NETWORK_KEY
+from training.tabular.deep_features import ABOUT_KEY
 
 WEIGHTS_FILE, REPORT_FILE = "backbone.safetensors", "backbone.json"
 PREFIX = "resnet."  # of the network's own names; the file has torchvision's
@@ -50,8 +50,8 @@ class BackboneSettings(BaseModel):
     depth: Literal[18, 50] = Field(18, description="of the ResNet")
     width: int = Field(16, ge=4, le=64, description="maps of the first stage")
     stem: Literal["imagenet", "small"] = Field("imagenet", description="small: one 3² kernel, for small slices")
-    subjects: int = Field(2000, ge=20, le=100_000, description="phantoms of CT, and as many iodine maps")
-    steps: int = Field(1500, ge=1, le=1_000_000, description="of a batch each")
+    subjects: int = Field(3000, ge=20, le=100_000, description="phantoms of CT, and as many iodine maps")
+    steps: int = Field(4000, ge=1, le=1_000_000, description="of a batch each")
     batch: int = Field(32, ge=2, le=1024, description="slices a step")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="largest, of AdamW with one cycle")
 
@@ -207,10 +207,11 @@ def _write(out: Path, network: _WithTargets, settings: BackboneSettings, report:
 
     tensors = {n.removeprefix(PREFIX): t.cpu().numpy() for n, t in network.network.state_dict().items()}
     card = (
-        f"pretrained on {report.subjects} phantoms (seed {report.seed}, {report.steps} steps) to tell how they were "
-        "rendered; they know what phantom cohorts hide their label in, and say nothing about patients"
+        f"pretrained on {report.subjects} phantoms at {settings.pixels}² pixels (seed {report.seed}, {report.steps} "
+        "steps) to tell how they were rendered; they know what phantom cohorts hide their label in, and say nothing about patients"
     )
-    about = {NETWORK_KEY: settings.network.model_dump_json(), CARD_KEY: card}
+    # one entry only: safetensors writes several in any order
+    about = {ABOUT_KEY: json.dumps({"network": settings.network.model_dump(mode="json"), "card": card})}
     told: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "seed": report.seed,

@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from inference.facts import Refused
 from training.report.findings import IN_WORDS, Findings
 from training.run.record import BUNDLE_FOLDER, PREDICTIONS_FILE, RUN_FILE, RunRecord
 
@@ -20,10 +21,23 @@ def track(run_folder: Path, record: RunRecord, found: Findings) -> str | None:
 
     A report that is written again goes to the same MLflow run (tag: cohort and settings digests, seed, start).  No
     patient's name is among parameters and metrics; predictions.jsonl holds the cohort's study names, so the tracking
-    store must be as private as the cohort.
+    store must be as private as the cohort.  Raises ``Refused`` ``tracking-failed``; by then the report is written.
     """
     if not os.environ.get(CONFIGURED_BY) or find_spec("mlflow") is None:
         return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _log(run_folder, record, found)
+    except MlflowException as fault:
+        raise Refused(
+            "tracking-failed",
+            f"The run is complete and its report is written, but MLflow did not take it ({type(fault).__name__}). Check "
+            f"{CONFIGURED_BY} and run the same command again.",
+        ) from fault
+
+
+def _log(run_folder: Path, record: RunRecord, found: Findings) -> str:
     import mlflow
 
     experiment = mlflow.set_experiment(f"petct-node {record.recipe}")

@@ -63,7 +63,8 @@ def start(
     data = recipe.relabelled(settings, prepared.data)
     record = run(recipe, settings, data, out, chosen, origin, tell)
     tell(Progress(0, 1, "report"))
-    write_report(out)
+    groups = {name: dict(zip(data.studies, texts, strict=True)) for name, texts in data.groups.items()}
+    write_report(out, groups=groups)
     return record
 
 

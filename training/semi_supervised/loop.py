@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from inference.facts import Refused
-from inference.model.network import NetworkSettings, build
+from inference.model.network import NetworkSettings
 from training.recipe import Conditions, Progress, Stopped
 from training.semi_supervised import checkpoint
 from training.semi_supervised.augment import Augment, Channels
@@ -28,6 +24,7 @@ from training.semi_supervised.optimise import Optimiser
 from training.semi_supervised.problem import Batches, Images, Problem
 from training.semi_supervised.processes import Processes
 from training.semi_supervised.settings import LoopSettings
+from training.semi_supervised.start import identity, mixed_precision, new_student, prepare_torch, strata
 from training.semi_supervised.student import Student, follow, probabilities, teacher_of
 
 LAYOUT = torch.channels_last_3d  # a quarter faster than torch's default on CPU
@@ -116,10 +113,10 @@ class _Fit:
     ) -> None:
         self._problem, self._method, self._settings, self._conditions = problem, method, settings, conditions
         self._device = torch.device(conditions.device)
-        _prepare_torch(self._device, conditions.threads)
+        prepare_torch(self._device, conditions.threads)
         self._processes = Processes.join(self._device)
         self._images = Images(problem.inputs, self._device, problem.values)
-        student = _student(network, method, conditions.seed, initial).to(self._device)
+        student = new_student(network, method, conditions.seed, initial).to(self._device)
         if problem.inputs.ndim == 5:
             student = student.to(memory_format=LAYOUT)  # type: ignore[call-overload]  # torch's stub lacks it
         self._bench = self._made_bench(student, Augment(channels))
@@ -130,9 +127,9 @@ class _Fit:
         self._best: dict[str, Tensor] = {}
         self._course = _Course()
         self._seconds = 0.0
-        self._identity = _identity(problem, method, network, settings, conditions, self._processes.count)
-        rows, strata = problem.train, _strata(problem)
-        self._labelled = Batches(rows, strata, settings.batch, [conditions.seed, 0])
+        self._identity = identity(problem, method, network, settings, conditions, self._processes.count)
+        rows = problem.train
+        self._labelled = Batches(rows, strata(problem), settings.batch, [conditions.seed, 0])
         free = problem.unlabelled if method.needs_unlabelled else problem.unlabelled[:0]
         self._unlabelled = Batches(free, [problem.centres[i] for i in free], settings.unlabelled_batch,
                                    [conditions.seed, 1])  # fmt: skip
@@ -180,7 +177,7 @@ class _Fit:
 
     def _learn(self, step: Step, kind: int) -> float:
         self._bench.student.train()
-        with torch.random.fork_rng(), _mixed_precision(self._device):
+        with torch.random.fork_rng(), mixed_precision(self._device):
             torch.manual_seed(step.generator.initial_seed())  # dropout draws from it: a step needs no state of it
             loss = self._objective(step, free=kind == FREE)
         value = float(loss.detach())
@@ -280,49 +277,6 @@ def positive(student: Student, images: Images, rows: npt.NDArray[np.int64]) -> n
     parts = [rows[i : i + FORWARD_BATCH] for i in range(0, len(rows), FORWARD_BATCH)]
     found = [probabilities(student, images.of(part), images.values(part)) for part in parts]
     return np.concatenate([one.double().cpu().numpy() for one in found])
-
-
-def _prepare_torch(device: torch.device, threads: int) -> None:
-    """Deterministic kernels; some of CUDA's have none, which torch then says."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-
-
-def _student(
-    network: NetworkSettings, method: Method, seed: int, initial: Mapping[str, npt.NDArray[Any]] | None
-) -> Student:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = build(network)
-        student = Student(made, method.heads(made.embedding_width))
-    if initial is not None:
-        made.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in initial.items()})
-    return student
-
-
-def _strata(problem: Problem) -> list[tuple[int, str]]:
-    return [(int(problem.labels[i]), problem.centres[i]) for i in problem.train]
-
-
-def _mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def _identity(
-    problem: Problem, method: Method, network: NetworkSettings, settings: LoopSettings,
-    conditions: Conditions, processes: int,
-) -> str:  # fmt: skip
-    """Tells one fit from another, so that a checkpoint is only taken up by its own."""
-    told = [method.name, network.model_dump(mode="json"), settings.model_dump(mode="json"), conditions.seed, processes]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for rows in (problem.train, problem.validation, problem.unlabelled):
-        digest.update(np.ascontiguousarray(rows).tobytes())
-    digest.update(problem.labels[problem.train].tobytes())
-    digest.update(np.ascontiguousarray(problem.inputs[problem.train[:4]]).tobytes())
-    for beside in (problem.values, problem.weights):
-        digest.update(b"" if beside is None else beside[problem.train].tobytes())
-    return digest.hexdigest()
 
 
 def _out_of_memory(settings: LoopSettings) -> Refused:

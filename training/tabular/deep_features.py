@@ -20,7 +20,7 @@ from inference.model.slice_network import SliceNet, SliceResNet, from_torchvisio
 
 BATCH = 8  # studies
 LARGEST_WEIGHTS_BYTES = 1024**3
-NETWORK_KEY, CARD_KEY = "network", "card"  # of the file's metadata, where our own command wrote it
+ABOUT_KEY = "petct_node"  # of the file's metadata, where our own command wrote it: JSON of network and card
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,10 @@ def load_backbone(file: Path | None, settings: SliceResNet, *, seed: int) -> Bac
     if file is None:
         return random_backbone(settings, seed=seed)
     tensors, metadata = _read(file)
-    if NETWORK_KEY in metadata:
-        _refuse_other(settings, metadata[NETWORK_KEY])
-    card = metadata.get(CARD_KEY, f"given by the user, file SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    if ABOUT_KEY in metadata:
+        card = _card_of(settings, metadata[ABOUT_KEY])
+    else:
+        card = f"given by the user, file SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
     return Backbone(settings, from_torchvision(settings, tensors), card)
 
 
@@ -123,10 +124,12 @@ def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
         raise Refused("backbone-file", f"{file.name} is no safetensors file; pickles are never read.") from fault
 
 
-def _refuse_other(settings: SliceResNet, text: str) -> None:
+def _card_of(settings: SliceResNet, text: str) -> str:
+    """What the file says of its weights, once its network is the one wanted."""
     try:
-        theirs = SliceResNet.model_validate(json.loads(text))
-    except (ValueError, ValidationError) as fault:
+        about = json.loads(text)
+        theirs, card = SliceResNet.model_validate(about["network"]), str(about["card"])[:1000]
+    except (ValueError, KeyError, TypeError, ValidationError) as fault:
         raise Refused("backbone-file", "The weights are of a network that this version does not have.") from fault
     if theirs != settings:
         raise Refused(
@@ -134,3 +137,4 @@ def _refuse_other(settings: SliceResNet, text: str) -> None:
             f"The weights are of a network of depth {theirs.depth}, width {theirs.width} and stem '{theirs.stem}'; set "
             "depth, width and stem of the recipe to these.",
         )
+    return card

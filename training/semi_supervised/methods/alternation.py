@@ -7,18 +7,16 @@ one from a quarter of the run on, same head, no propagation, no rotation.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from training.semi_supervised.graph import in_domain, outliers, propagate
 from training.semi_supervised.guards import collapsed
-from training.semi_supervised.losses import ramp, sinkhorn, soft, supervised
+from training.semi_supervised.losses import ramp, soft, supervised
 from training.semi_supervised.method import Bench, Plain, Step
 from training.semi_supervised.methods.free_tasks import PROTOTYPES, over_cluster, rotation, same_head
+from training.semi_supervised.methods.refresh import answers, look_at_all
 from training.semi_supervised.student import probabilities
 
 PROJECTED, CLUSTERS = 128, 16
@@ -107,7 +105,7 @@ class Alternation(Plain):
     def refresh(self, step: Step, bench: Bench) -> None:
         if step.done < self._begins:
             return
-        positive, features = _answers(bench, bench.everything[:: max(len(bench.everything) // LOOKED_AT, 1)])
+        positive, features = answers(bench, bench.everything[:: max(len(bench.everything) // LOOKED_AT, 1)])
         if collapsed(positive, features, bench.problem.prior):
             bench.memory["aborted"] += 1
             for now, good in zip(bench.teacher.parameters(), self._good(bench), strict=True):
@@ -116,31 +114,7 @@ class Alternation(Plain):
         else:
             self._keep_good(bench)
         if self._gate or self._propagation == "graph" or self._outlier_rule:
-            self._look_at_all(bench)
-
-    def _look_at_all(self, bench: Bench) -> None:
-        positive, features = _answers(bench, bench.everything)
-        n = len(bench.problem.train)
-        found = features.double().cpu().numpy()
-        memory = bench.memory
-        if self._gate:
-            memory["weight"][n:] = _tensor(in_domain(found[:n], found[n:]), bench) if len(found) > n else 1.0
-        if self._propagation != "graph" and not self._outlier_rule:
-            return
-        labels = np.full(len(found), -1)
-        labels[:n] = bench.problem.labels[bench.problem.train]
-        votes = propagate(found, labels)
-        if self._outlier_rule:
-            # a label must not vote for itself: what the network and the other images say counts
-            mean = 0.5 * _without_own(found[:n], labels[:n]) + 0.5 * positive[:n].cpu().numpy()
-            doubted = outliers(memory["loss"].cpu().numpy(), labels[:n], mean, 0)
-            memory["trusted"] = _tensor(~doubted, bench)
-        prior = torch.tensor([1.0 - bench.problem.prior, bench.problem.prior], device=bench.device)
-        both = 0.5 * _tensor(votes, bench) + 0.5 * positive
-        scores = torch.log(torch.stack([1.0 - both, both], 1).clamp_min(1e-6))
-        target = sinkhorn(scores, epsilon=1.0, columns=prior, rounds=20)[:, 1].clamp(1e-6, 1.0 - 1e-6)
-        entropy = -(target * torch.log2(target) + (1.0 - target) * torch.log2(1.0 - target))
-        memory["target"], memory["sure"] = target, 1.0 - entropy
+            look_at_all(bench, graph=self._propagation == "graph", outlier_rule=self._outlier_rule)
 
     def _propagated(self, free: Tensor, places: Tensor, step: Step, bench: Bench) -> tuple[Tensor, Tensor]:
         """Target and weight of each unlabelled image."""
@@ -160,24 +134,3 @@ class Alternation(Plain):
 
     def _good(self, bench: Bench) -> list[Tensor]:
         return [bench.memory[f"good.{name}"] for name, _ in bench.teacher.named_parameters()]
-
-
-@torch.no_grad()
-def _answers(bench: Bench, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The teacher's probabilities (n,) and features (n, d) of images as they are."""
-    answers = [bench.teacher(bench.pictures(part)) for part in torch.split(rows, 64)]
-    logits, features = (torch.cat(column) for column in zip(*answers, strict=True))
-    return logits.softmax(1)[:, 1], features
-
-
-def _without_own(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Share of positives among the ten nearest labelled images, the image itself left out."""
-    from sklearn.neighbors import NearestNeighbors
-
-    k = min(10, len(labels) - 1)
-    near = NearestNeighbors(n_neighbors=k).fit(features).kneighbors(return_distance=False)
-    return np.asarray(labels[near].mean(1))
-
-
-def _tensor(values: npt.NDArray[Any], bench: Bench) -> Tensor:
-    return torch.from_numpy(np.asarray(values, np.float32)).to(bench.device)
