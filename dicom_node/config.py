@@ -66,8 +66,6 @@ class Settings(BaseSettings):
         names = [rule.name for rule in self.route]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"route: name used twice: {', '.join(twice)}")
-        if self.infer.bundles and "bundle" in self.infer.model_fields_set:
-            raise ValueError("infer: give bundle, or bundles where there are several, and not both")
         if len(self.bundles) > MOST_BUNDLES:
             raise ValueError(
                 f"route: {len(self.bundles)} different bundles, all kept in memory: at most {MOST_BUNDLES} may be "

@@ -235,8 +235,16 @@ class Coordinator:
 
     def _judge(self, seen: _Seen, now: float, before: Before) -> Verdict:
         set_aside = [fault for study in seen.studies for fault in self._index.study_set_aside(study)]
-        kinds = self._runs.kinds(seen.candidates)
-        return judge(seen.candidates, seen.traffic, now, self._settings.assemble, set_aside, before, kinds)
+        return judge(
+            seen.candidates,
+            seen.traffic,
+            now,
+            self._settings.assemble,
+            set_aside,
+            before,
+            self._runs.kinds(seen.candidates),
+            awaits_pet=self._runs.awaits_pet,
+        )
 
     def _withdraw(self, study: str, pairs: Sequence[Pair], now: float) -> None:
         """What is under way and no longer what the study is must not go out while we wait."""

@@ -29,6 +29,11 @@ class Runs:
         self._router = Router.of(settings, contracts)
         self._values = ValueTable(settings.values.table)
 
+    @property
+    def awaits_pet(self) -> bool:
+        """Whether some bundle looks at PET/CT."""
+        return "PET/CT" in self._router.kinds
+
     def kinds(self, instances: Sequence[Instance]) -> tuple[Kind, ...]:
         """What the study is looked at as."""
         return kinds_of(instances, self._router.kinds, self._router.kinds_by_name)

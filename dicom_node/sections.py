@@ -125,8 +125,8 @@ class Infer(Section):
     bundle: str = Field("demo", description="a bundle's name, or the path of its folder")
     bundles: Annotated[tuple[str, ...], Field(max_length=8)] = Field(
         (),
-        description="several bundles in place of one: each study goes to those whose contract (images, tracer, age, "
-        "body part) admits it; routing rules go before",
+        description="several, in place of bundle: each study goes to those whose contract (images, tracer, age, body "
+        "part) admits it; where there are routing rules, these decide",
     )
     segmenter: str = Field(
         "", max_length=64, description="name of an installed segmenter that finds lesions; empty: the built-in proposal"

@@ -125,7 +125,7 @@ def _without_pet(
         image = load_iodine(stacked) if pair.kind == "iodine map" else load_ct(stacked)
     with clock.stage("regions"):
         if pair.region is None:
-            raise _region_needed(pair.kind)
+            raise region_needed(pair.kind)
         present = frozenset(i.sop_instance_uid for i in stacked.instances)
         take = partial(given_lesions, grid=image, present=present, names=region_names)
         chosen = _regions(pair.region, take, _nothing_proposed)
@@ -160,7 +160,7 @@ def _without_pet(
     )
 
 
-def _region_needed(kind: Kind) -> Refused:
+def region_needed(kind: Kind) -> Refused:
     """Why a CT or an iodine map without a region is not analysed."""
     return Refused(
         "region-needed",

@@ -334,8 +334,8 @@ class ModelFacts:
 
     ``statement`` must stand in every SR and on every picture ("" where there is none).  ``demonstration``: trained on
     phantoms, delivered to loopback only.  ``status_code``, ``probability_code``: concepts of the model's own target.
-    ``preprocessing_digest``: settings of ``inference.model.inputs``.  ``whole_body``: it looks at all of the images, and
-    what it says belongs to the study and to no lesion.
+    ``preprocessing_digest``: settings of ``inference.model.inputs``.  ``whole_body``: it looks at all of the images,
+    and what it says belongs to the study and to no lesion.
     """
 
     name: str

@@ -6,21 +6,21 @@ that learns from labels sees the training rows of one fold only; the frozen netw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from time import perf_counter
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import JsonValue
 
 from inference.facts import Refused
 from inference.model.bundle import save_bundle
 from inference.model.head import STEPWISE, check_head
 from inference.model.inputs import settings_digest
-from inference.model.served import Images, Range, Served
-from inference.model.slice_network import SliceResNet
+from inference.model.served import Range, Served
 from inference.model.slices import AxialSlices
 from inference.model.values import ValueSpec, width
 from training.calibrate import Calibration, calibrate, feature_statistics, ranges
@@ -28,78 +28,16 @@ from training.model_card import model_card, statement
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Progress, Release, Stopped
 from training.tabular.choice import ChoiceSettings, ImageModel, choose, inner_folds
-from training.tabular.classifiers import NAMES, STORES_PATIENTS, ClassifierName
+from training.tabular.classifiers import STORES_PATIENTS
 from training.tabular.deep_features import Backbone, deep_features, load_backbone
 from training.tabular.export import export_head
 from training.tabular.fusion import Linear, fit_linear, out_of_fold_linear
+from training.tabular.system import DeepRadiomicsSettings, Part, System
 from training.values import column_names, encode_rows, fit_specs
 
 LOOK = "slices"
 FEW_VALIDATION = 100  # fewer subjects than this do not calibrate alone (methods D5)
-PAPER_LIKE: Mapping[str, object] = {"pixels": 224, "depth": 50, "width": 64, "stem": "imagenet"}
-Part = Literal["image", "clinical", "fusion"]
 Array = npt.NDArray[np.float64]
-
-
-class DeepRadiomicsSettings(BaseModel):
-    """What both systems let a user choose; [P] published, [R] default of ours."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: Literal["reduced", "paper-like"] = Field(
-        "reduced", description="reduced: minutes on two cores; paper-like: 224² pixels and ResNet-50 [P]"
-    )
-    slices: int = Field(3, ge=1, le=16, description="[R] axial slices of largest area")
-    margin_mm: float = Field(5.0, ge=0, le=50, description="[R] around the region, in the slice")
-    pixels: int = Field(
-        96, ge=32, le=512, description="[R] edge of a slice; paper-like 224, as ImageNet's networks take"
-    )
-    depth: Literal[18, 50] = Field(18, description="of the ResNet; [P] 50")
-    width: int = Field(16, ge=4, le=64, description="[R] maps of the first stage; ResNet-50 has 64")
-    stem: Literal["imagenet", "small"] = Field(
-        "imagenet", description="[P] as in ResNet-50; small [R]: one 3² kernel, for small slices"
-    )
-    weights: Path | None = Field(
-        None,
-        description="safetensors with torchvision's names, or of `petct-node train backbone`; none: random weights, "
-        "for tests and comparison",
-    )
-    classifiers: tuple[ClassifierName, ...] = Field(NAMES, min_length=1, description="compared by inner AUC")
-    most_features: int = Field(0, ge=0, description="the LASSO keeps at most; 0: a tenth of the training subjects [R]")
-    store_patients: bool = Field(
-        False, description="may k-NN or an RBF SVM be kept, whose file holds feature vectors of training patients?"
-    )
-    values: tuple[str, ...] = Field((), description="columns of the table, those that it has")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_the_size(cls, given: Any) -> Any:
-        """The size chooses defaults; what is given by name stays."""
-        paper_like = isinstance(given, Mapping) and given.get("size") == "paper-like"
-        return {**PAPER_LIKE, **given} if paper_like else given
-
-    @property
-    def network(self) -> SliceResNet:
-        """The frozen backbone."""
-        return SliceResNet(depth=self.depth, width=self.width, stem=self.stem)
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """What a recipe says of its system.
-
-    ``parts``: variant → which parts of the model it has.  ``skewed``: values whose logarithm is taken.  ``needed``:
-    values that the input divides by.  ``served``: fields of ``Served`` (target, statement's codes …).
-    """
-
-    title: str
-    source: str
-    images: Images
-    parts: Mapping[str, Part]
-    skewed: Sequence[str]
-    units: Mapping[str, str]
-    served: Mapping[str, Any]
-    needed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +62,17 @@ class DeepRadiomics:
         self.settings, self.variant, self.system, self.look = settings, variant, system, look
         self.part: Part = system.parts[variant]
         self.facts: dict[str, JsonValue] = {}
+        self.costs: dict[str, JsonValue] = {}
         self._cache = Path()
         self._fitted: Fitted | None = None
 
     def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Self:
         """As ``training.recipe.Estimator``; also ``backbone-file``, ``backbone-weights``, ``recipe-values-missing``."""
-        self._cache = conditions.folder.parent
+        self._cache, began = conditions.folder.parent, perf_counter()
         labels = data.labels[parts.train]
         specs = self._specs(data, parts.train)
         backbone, features = self._image_features(data, conditions)
-        image = None
+        seen, image = perf_counter(), None
         if self.part != "clinical":
             image = self._choose(data, parts.train, features, conditions)
         vectors = encode_rows(data, parts.train, specs)
@@ -151,6 +90,7 @@ class DeepRadiomics:
             inputs_digest=data.digest,
         )
         self.facts = self._facts(self._fitted)
+        self.costs = {"image_feature_seconds": round(seen - began, 2), "fit_seconds": round(perf_counter() - seen, 2)}
         return self
 
     def predict_proba(self, data: Prepared, rows: Rows) -> Array:
@@ -227,7 +167,7 @@ class DeepRadiomics:
     ) -> tuple[Backbone | None, npt.NDArray[np.float32]]:
         if self.part == "clinical":
             return None, np.empty((len(data), 0), np.float32)
-        backbone = load_backbone(self.settings.weights, self.settings.network, seed=0)
+        backbone = load_backbone(self.settings.weights, self.settings.network, pixels=self.settings.pixels, seed=0)
         return backbone, self._features(data, backbone, conditions)
 
     def _features(

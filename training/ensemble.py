@@ -28,15 +28,14 @@ from inference.model.values import ValueSpec
 from inference.model.whole_body import WholeBody
 from training.calibrate import Calibration, calibrate, feature_statistics, ranges
 from training.prepared import Parts, Prepared, Rows
+from training.pretrained_trunk import begun_with, trunk_weights
 from training.recipe import Conditions, Progress, Release
 from training.semi_supervised.augment import Channels
 from training.semi_supervised.loop import fit
 from training.semi_supervised.methods import method as method_named
-from training.semi_supervised.problem import Problem
+from training.semi_supervised.problem import Problem, at_once
 from training.semi_supervised.settings import LoopSettings
 from training.values import encode_rows
-
-FORWARD_BATCH = 32
 
 Array = npt.NDArray[Any]
 
@@ -132,11 +131,13 @@ def fit_ensemble(
     weights: npt.NDArray[np.float32] | None = None,
     method: str = "supervised",
     targets: npt.NDArray[np.float32] | None = None,
+    trunk: str = "",
 ) -> Ensemble:
     """Train ``members`` networks on ``parts.train``, each with a seed of its own, and calibrate on the validation rows.
 
     ``method``: of ``training.semi_supervised.methods``, which also learns from ``parts.unlabelled``; ``targets``: a
-    teacher's probability for each row of the cohort, for the method that takes one.
+    teacher's probability for each row of the cohort, for the method that takes one.  ``trunk``: file of weights to
+    begin with (``training.pretrained_trunk``), "" for none.
 
     ``look``: name of the input, whose settings are ``seen``.  ``weights``: of each training row in the loss, None for
     all alike.  Each member has a folder of ``conditions``; one that is done is read from there.
@@ -166,7 +167,8 @@ def fit_ensemble(
         )
         member = _kept(folder)
         if member is None:
-            found = fit(problem, method_named(method), network, loop, Channels.of(seen), here)
+            initial = begun_with(network, trunk_weights(Path(trunk)), here.seed) if trunk else None
+            found = fit(problem, method_named(method), network, loop, Channels.of(seen), here, initial)
             member = Member(found.weights, found.steps, found.chosen, found.seconds, found.input_seconds)
             _keep(folder, member)
         learnt.append(member)
@@ -192,11 +194,11 @@ def answers(
     ``values``: (len(rows), n), in the order of ``rows``.  In full precision, as it is served.
     """
     torch.backends.cudnn.allow_tf32 = False
-    device = next(network.parameters()).device
+    device, size = next(network.parameters()).device, at_once(inputs)
     scores, embeddings = [], []
     with torch.no_grad():
-        for start in range(0, len(rows), FORWARD_BATCH):
-            part = slice(start, start + FORWARD_BATCH)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
             features = network.features(torch.from_numpy(np.ascontiguousarray(inputs[rows[part]])).to(device))
             beside = None if values is None else torch.from_numpy(values[part]).to(device)
             logits = network.head(features, beside)

@@ -29,6 +29,7 @@ class Prepared:
     ``groups``: subgroup columns (sex, age band, scanner …), one text a row, "" where unknown.
     ``sets``: what the table says a row is for: "train", "internal" (the table's own validation rows), "external" (never
     learnt from) or "unlabelled"; empty: all are "train".
+    ``units``: name → UCUM unit of the value, where the table states one.
     ``digest``: SHA-256 (hex) of the table and all images.
     """
 
@@ -46,6 +47,7 @@ class Prepared:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
     sets: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.patients)

@@ -51,7 +51,8 @@ def fit_specs(
 
     ``log``: columns whose logarithm is taken (where a value of ``rows`` is not above 0, it is not).  ``missing``:
     "as-seen" fills (and flags) a column where any study of the cohort lacks it, and makes the model abstain without it
-    where none does; "filled" and "refused" hold for all columns.  ``units``: UCUM by column.
+    where none does; "filled" and "refused" hold for all columns.  ``units``: UCUM by column, where
+    the table states none.
 
     A column that no row of ``rows`` has is left out.  The names of a category's levels come from the whole table (they
     tell nothing of a label), their order from ``rows``, the most frequent first.
@@ -69,7 +70,7 @@ def fit_specs(
         common: dict[str, Any] = {
             "name": name,
             "title": TITLES.get(name, name.replace("_", " ")),
-            "unit": (units or {}).get(name, ""),
+            "unit": prepared.units.get(name) or (units or {}).get(name, ""),
             "missing": handling,
             "source": "header" if name in _HEADER else "measured" if name in _MEASURED else "table",
         }

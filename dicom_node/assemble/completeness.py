@@ -102,13 +102,17 @@ def judge(
     set_aside: SetAside = (),
     before: Before = FIRST,
     kinds: Sequence[Kind] = ONLY_PET_CT,
+    *,
+    awaits_pet: bool = False,
 ) -> Verdict:
     """Is the study complete, is it worth waiting, or is it refused?
 
     ``kinds``: what it is looked at as (``kinds_of``).  Of several, all are waited for, and one that can be analysed is
-    enough: why another cannot stands in ``Complete.why``.
+    enough: why another cannot stands in ``Complete.why``.  ``awaits_pet``: the node looks at PET/CT, too, so that a CT
+    alone may be one whose PET is still to come.
     """
-    found = [_judge_as(kind, instances, traffic, now, rules, set_aside, before) for kind in kinds]
+    situation = _Situation(instances, traffic, now, rules, set_aside, before, awaits_pet)
+    found = [_judge_as(kind, situation) for kind in kinds]
     return found[0] if len(found) == 1 else _all_of(found)
 
 
@@ -125,19 +129,25 @@ def _all_of(found: Sequence[Verdict]) -> Verdict:
     return Complete(ready[0].pair, ". ".join([ready[0].why, *lacking]), tuple(verdict.pair for verdict in ready[1:]))
 
 
-def _judge_as(
-    kind: Kind,
-    instances: Sequence[Instance],
-    traffic: Traffic,
-    now: float,
-    rules: Assemble,
-    set_aside: SetAside,
-    before: Before,
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """The arguments of ``judge``."""
+
+    instances: Sequence[Instance]
+    traffic: Traffic
+    now: float
+    rules: Assemble
+    set_aside: SetAside
+    before: Before
+    awaits_pet: bool
+
+
+def _judge_as(kind: Kind, situation: _Situation) -> Verdict:
+    instances, traffic, now, rules = situation.instances, situation.traffic, situation.now, situation.rules
     try:
         pair = assemble(
             instances,
-            set_aside,
+            situation.set_aside,
             kind=kind,
             margin_mm=rules.margin_mm,
             two_studies=rules.two_studies,
@@ -146,7 +156,7 @@ def _judge_as(
     except Refused as refused:
         silence = _silence(traffic, rules) if refused.code in FINAL else rules.give_up_s
         return _after(traffic.last + silence, now, GiveUp(refused), f"not yet a pair ({refused.code})")
-    patience = _patience(pair, before, rules)
+    patience = max(_patience(pair, situation.before, rules), _patience_without_pet(pair, situation))
     if doubt := _doubt(pair, instances):
         why = f"no evidence says complete ({doubt})"
         silence = max(patience, rules.quiet_open_s if _may_be_part(pair) else _silence(traffic, rules))
@@ -161,6 +171,8 @@ def _judge_as(
         return _after(max(traffic.last + silence, _end_of(pair.ct, traffic, rules)), now, done, why, pair)
     if patience:
         why = "images came after the study was decided: more may"
+        if pair.pet is None:
+            why = "a person's region, or a PET, may still come"
         return _after(max(traffic.last + patience, _end_of(pair.ct, traffic, rules)), now, done, why, pair)
     return _after(_end_of(pair.ct, traffic, rules), now, done, "the CT may go on", pair)
 
@@ -182,6 +194,16 @@ def _patience(pair: Pair, before: Before, rules: Assemble) -> float:
     if not before.times or replace(pair, region=None).digest in before.images:
         return 0.0
     return min(rules.quiet_s * 2.0 ** min(before.times - 1, 30), max(rules.give_up_s, rules.quiet_s))
+
+
+def _patience_without_pet(pair: Pair, situation: _Situation) -> float:
+    """How long a CT or iodine map must be silent: nothing in it says where it ends, its region is often sent apart, and
+    the PET of a PET/CT comes long after its CT.  Whoever drew a region on a CT does not wait for its PET any more.
+    """
+    if pair.pet is not None:
+        return 0.0
+    rules = situation.rules
+    return rules.give_up_s if pair.region is None and situation.awaits_pet else rules.quiet_s
 
 
 def _silence(traffic: Traffic, rules: Assemble) -> float:

@@ -23,8 +23,8 @@ def kinds_of(
     there = _there(instances)
     if "PET/CT" in there:
         kinds = [kind for kind in ORDER if kind in wanted and (kind == "PET/CT" or (kind in by_name and kind in there))]
-    else:
-        kinds = [kind for kind in ORDER if kind in wanted and kind in there]
+        return tuple(kinds) or ONLY_PET_CT
+    kinds = [kind for kind in ORDER if kind in wanted and kind in there]
     return tuple(kinds) or tuple(kind for kind in ORDER if kind in wanted)[:1] or ONLY_PET_CT
 
 

@@ -25,6 +25,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Studies read at a time.")] = 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable studies out, and list them.")] = False,
+    heatmaps: Annotated[bool, typer.Option("--heatmaps/--no-heatmaps", help="Check the heatmaps too.")] = True,
     json_: JsonFlag = False,
     config: ConfigFile = None,
 ) -> None:
@@ -44,6 +45,7 @@ def evaluate(
                 skip_bad=skip_bad,
                 device=device,
                 processes=processes,
+                heatmaps=heatmaps,
                 command=shlex.join(["petct-node", *sys.argv[1:]]),
                 tell=tell,
             )

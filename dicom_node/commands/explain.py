@@ -138,7 +138,8 @@ def _waits(study: str, settings: Settings, index: Index) -> str:
     traffic = Traffic(index.last_arrival(study), arrivals, index.open_associations(study))
     router = Router.of(settings, Contracts.read(settings))
     kinds = kinds_of(instances, router.kinds, router.kinds_by_name)
-    verdict = judge(instances, traffic, time.time(), settings.assemble, set_aside, kinds=kinds)
+    awaits_pet = "PET/CT" in router.kinds
+    verdict = judge(instances, traffic, time.time(), settings.assemble, set_aside, kinds=kinds, awaits_pet=awaits_pet)
     if isinstance(verdict, Wait):
         return f"{verdict.why}; decided by {_time(verdict.until)} if nothing more comes"
     return "it is ready to be decided: the coordinator does so within a second while the node runs"

@@ -68,10 +68,12 @@ def _refuse(refused: Refused, answer: dict[str, Any]) -> None:
 
 def _foretell(pair: Pair, answer: dict[str, Any]) -> None:
     """What the analysis would say before it reads a pixel."""
-    from inference.analyse import stacks
+    from inference.analyse import region_needed, stacks
     from inference.suv.rule import suv_rule
 
     try:
+        if pair.pet is None and pair.region is None:
+            raise region_needed(pair.kind)
         pet, ct = stacks(pair)
         rule = suv_rule(pet.instances) if pet else None
     except Refused as refused:
@@ -159,7 +161,8 @@ def _say_one(answer: dict[str, Any], say: Callable[..., None]) -> None:
 def _say_rules(answer: dict[str, Any], say: Callable[..., None]) -> None:
     tracer = answer["tracer"]
     text = f', the header says "{tracer["text"]}"' if tracer["text"] else ""
-    say(f"tracer: {tracer['name'] or 'not known'} ({tracer['nuclide'] or 'nuclide not known'}{text})")
+    if answer["pet"]:
+        say(f"tracer: {tracer['name'] or 'not known'} ({tracer['nuclide'] or 'nuclide not known'}{text})")
     for rule in answer["rules"]:
         say(f"  {'+' if rule['matched'] else '-'} {rule['why']}", "" if rule["matched"] else "dim")
     if answer["suv"]:

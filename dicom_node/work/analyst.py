@@ -184,7 +184,7 @@ def _child(settings: Settings, connection: Connection, parent_pid: int) -> None:
     while True:
         try:
             run_id, started_at, set_aside = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # the keeper has ended
             return None
         waits_for = ""
         try:

@@ -1,4 +1,4 @@
-"""Where the network was sensitive: Grad-CAM (Selvaraju et al. 2017) of the last stage, on the PET grid.
+"""Where the network was sensitive: Grad-CAM (Selvaraju et al. 2017) of the last stage, on the grid of the region.
 
 It shows where the network looked, not where the label is.  Nothing finer than one cell may be read from it.
 """
@@ -40,23 +40,22 @@ def class_activation(network: Network, features: Tensor, label: int, values: Ten
     return (alpha * features).sum(dim=1).relu()[0]
 
 
-def saliency_on_pet(cells: npt.NDArray[np.float32], seen: NetworkInput, cell_voxels: int, suv: Volume) -> Saliency:
-    """The map of the last stage, trilinear on the PET voxels of the network's cube, scaled to its maximum.
+def saliency_on_grid(cells: npt.NDArray[np.float32], seen: NetworkInput, cell_voxels: int, image: Volume) -> Saliency:
+    """The map of the last stage, trilinear on the image's voxels in the network's box, scaled to its maximum.
 
     ``cells``: (slice, row, column); cell i is centred on input voxel i × ``cell_voxels`` (so its paddings say).
-    Where the network looked at single slices, each shows its own map, and those between them none.  ``suv``: the image
-    on whose grid the region lies; a CT or iodine map where there is no PET.
+    Where the network looked at single slices, each shows its own map, and those between them none.  ``image``: that on
+    whose grid the region lies: SUV; the CT or iodine map where there is no PET.
     """
-    start, shape = _pet_box(seen, suv)
-    box = suv.affine.copy()
-    box[:3, 3] = suv.to_lps(start)
+    start, shape = _box(seen, image)
+    box = image.part_affine(start)
     if seen.planes_mm:
-        on_pet = _of_planes(cells, seen, cell_voxels, suv, box, shape)
+        placed = _of_planes(cells, seen, cell_voxels, image, box, shape)
     else:
         to_lps = seen.grid @ np.diag([cell_voxels, cell_voxels, cell_voxels, 1.0])
-        on_pet = resample(Volume(cells, to_lps, suv.frame_of_reference_uid), box, shape, 1, 0.0)
-    raw_max = float(on_pet.max(initial=0.0))
-    array = np.asarray(on_pet / raw_max if raw_max > 0.0 else np.zeros_like(on_pet), np.float32)
+        placed = np.asarray(resample(Volume(cells, to_lps, image.frame_of_reference_uid), box, shape, 1, 0.0))
+    raw_max = float(placed.max(initial=0.0))
+    array = np.asarray(placed / raw_max if raw_max > 0.0 else np.zeros_like(placed), np.float32)
     return Saliency(start, array, cell_edge_mm(seen.grid, cell_voxels), raw_max)
 
 
@@ -91,8 +90,8 @@ def saliency_cautions(saliency: Saliency) -> tuple[Caution, ...]:
     return (Caution("saliency-coarse", text),)
 
 
-def _pet_box(seen: NetworkInput, suv: Volume) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Start and shape of the PET voxels that the cube can touch."""
+def _box(seen: NetworkInput, image: Volume) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Start and shape of the image's voxels that the network's box can touch."""
     slices, rows, columns = seen.array.shape[1:]
     ends = np.array(
         [[k, r, c] for k in (-0.5, slices - 0.5) for r in (-0.5, rows - 0.5) for c in (-0.5, columns - 0.5)]
@@ -101,8 +100,8 @@ def _pet_box(seen: NetworkInput, suv: Volume) -> tuple[tuple[int, int, int], tup
     if seen.planes_mm:
         half_mm = abs(seen.grid[2, 0]) / 2.0
         corners_mm[:, 2] = np.where(ends[:, 0] < 0, min(seen.planes_mm) - half_mm, max(seen.planes_mm) + half_mm)
-    index = suv.to_index(corners_mm)
+    index = image.to_index(corners_mm)
     low = [max(0, math.ceil(v)) for v in index.min(axis=0)]
-    high = [min(n, math.floor(v) + 1) for v, n in zip(index.max(axis=0), suv.array.shape, strict=True)]
+    high = [min(n, math.floor(v) + 1) for v, n in zip(index.max(axis=0), image.array.shape, strict=True)]
     k, r, c = low
     return (k, r, c), (max(high[0] - k, 1), max(high[1] - r, 1), max(high[2] - c, 1))

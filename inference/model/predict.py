@@ -15,7 +15,7 @@ from inference.facts import Caution, ModelFacts, Prediction, Refused, Region, Sa
 from inference.model.applicability import FeatureStatistics, Verdict, judge, out_of_range, quantities
 from inference.model.bundle import Bundle, load_bundle
 from inference.model.contract import NOBODY, Subject, breaches
-from inference.model.explain import saliency_cautions, saliency_on_pet
+from inference.model.explain import saliency_cautions, saliency_on_grid
 from inference.model.inputs import WITHOUT_UPTAKE
 from inference.model.look import needs_region, see
 from inference.model.radiomics import TOO_THIN, radiomics
@@ -154,7 +154,7 @@ class Model:
         if len(cells) < len(members) or (served.radiomics and served.radiomics.network_weight == 0.0):
             return Look(prediction, None, (*said, *_cautions(verdict), NO_HEATMAP))
         said = (*said, NETWORK_ALONE) if served.radiomics else said
-        saliency = saliency_on_pet(np.stack(cells).mean(axis=0), seen, self._backend.cell_voxels, on)
+        saliency = saliency_on_grid(np.stack(cells).mean(axis=0), seen, self._backend.cell_voxels, on)
         return Look(prediction, saliency, (*said, *_cautions(verdict), *saliency_cautions(saliency)))
 
 

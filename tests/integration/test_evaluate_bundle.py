@@ -13,7 +13,7 @@ from dicom_node.cli import REFUSED, app
 from inference.model.bundle import find_bundle
 from training.cohort.prepare import prepare
 from training.cohort.table import read_cohort
-from training.evaluate.bundle import APPLIES, evaluate_bundle
+from training.evaluate.bundle import APPLIES, HEATMAP_CHECKS, evaluate_bundle
 from training.phantom.settings import PhantomSettings
 from training.phantom.write import write_cohort
 from training.prepared import Parts, Prepared
@@ -65,7 +65,7 @@ def test_probabilities_are_the_estimators_and_the_report_is_there(
 ) -> None:
     estimator, bundle = trained
     out = folder / "out"
-    command = ["evaluate", str(bundle), "--cohort", str(tables["other"]), "--out", str(out), "--json"]
+    command = ["evaluate", str(bundle), "--cohort", str(tables["other"]), "--out", str(out), "--json", "--no-heatmaps"]
     told = CliRunner().invoke(app, command)
     assert told.exit_code == 0, told.output
     answer = json.loads(told.stdout)
@@ -91,13 +91,17 @@ def test_rows_that_were_learnt_from_do_not_count(
     _, bundle = trained
     data = read(tables["train"], folder)
     external = {study for study, part in zip(data.studies, data.sets, strict=True) if part == "external"}
-    record, _ = evaluate_bundle(bundle, tables["train"], folder / "own", device="cpu", threads=1)
+    record, _ = evaluate_bundle(bundle, tables["train"], folder / "own", threads=1)
     assert {row.study for row in read_predictions(folder / "own")} == external
     assert record.subjects == len(external) < 24
+    checks = record.facts[HEATMAP_CHECKS]
+    assert isinstance(checks, dict)
+    assert checks["released"] is (checks["failures"] == [])
+    assert 0 < checks["mask_share"] < 1
 
 
 def test_the_shipped_model_answers_any_pet_ct_cohort(folder: Path, tables: dict[str, Path]) -> None:
-    record, groups = evaluate_bundle(find_bundle("demo"), tables["other"], folder / "demo", device="cpu", threads=1)
+    record, groups = evaluate_bundle(find_bundle("demo"), tables["other"], folder / "demo", threads=1, heatmaps=False)
     rows = [row for row in read_predictions(folder / "demo") if row.variant == "demo"]
     assert len(rows) == 16
     assert record.bundle_digest
@@ -114,7 +118,7 @@ def test_a_missing_value_leaves_the_study_out_with_the_reason(
     cells = lines[0].split(",")
     cells[age] = ""
     table.write_text("\n".join([header, ",".join(cells), *lines[1:]]) + "\n")
-    record, _ = evaluate_bundle(bundle, table, folder / "holes", device="cpu", threads=1)
+    record, _ = evaluate_bundle(bundle, table, folder / "holes", threads=1, heatmaps=False)
     (why,) = record.left_out.values()  # the training always had it, so nothing stands in
     assert "age" in why
     assert len({row.study for row in read_predictions(folder / "holes")}) == 15
@@ -140,7 +144,7 @@ def test_mistakes_are_refused(folder: Path, tables: dict[str, Path], trained: tu
     rows = [line.split(",") for line in lines]
     unlabelled.write_text("\n".join([header, *(",".join([*r[:label], "", *r[label + 1 :]]) for r in rows)]) + "\n")
     answer = CliRunner().invoke(
-        app, ["evaluate", str(bundle), "--cohort", str(unlabelled), "--out", str(folder / "unlabelled")]
+        app, ["evaluate", str(bundle), "--cohort", str(unlabelled), "--out", str(folder / "u"), "--no-heatmaps"]
     )
     assert answer.exit_code == REFUSED
     assert "report-nothing-tested" in answer.output

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from dicom_node.cli import DONE, REFUSED, app
 from inference.facts import Refused
 from inference.model.bundle import load_bundle
 from inference.model.contract import NOBODY
@@ -179,6 +181,20 @@ def test_pretraining_writes_weights_that_the_recipe_takes(dlr: tuple[Prepared, P
     random = fitted("dlr", "dlr", data, parts, tmp_path, classifiers=FAST[:1])
     rows = parts.validation
     assert not np.allclose(pretrained.predict_proba(data, rows), random.predict_proba(data, rows))
+    made = recipe("dlr")
+    other = made.settings(**TINY | {"pixels": 48}, weights=report.file)
+    with pytest.raises(Refused, match="32 pixels") as refusal:
+        made.estimator(other, "dlr").fit(data, parts, Conditions(0, tmp_path / "fit"))
+    assert refusal.value.code == "backbone-weights"
+
+
+def test_the_command_pretrains(tmp_path: Path) -> None:
+    options = ("pixels=32", "width=4", "slices=1", "subjects=20", "steps=2", "batch=4")
+    arguments = ["train", "backbone", "--out", str(tmp_path / "weights"), "--json"]
+    answer = CliRunner().invoke(app, [*arguments, *(part for one in options for part in ("--set", one))])
+    assert answer.exit_code == DONE, answer.output
+    assert Path(json.loads(answer.stdout)["file"]).is_file()
+    assert CliRunner().invoke(app, [*arguments, "--set", "colour=3"]).exit_code == REFUSED
 
 
 @pytest.mark.parametrize(

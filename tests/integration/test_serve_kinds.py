@@ -100,6 +100,8 @@ def test_without_a_region_a_ct_is_refused_and_says_what_to_do(
     answer = analysed(tmp_path / "study", tmp_path / "out", "--bundle", bundles["CT"])
     assert (answer["status"], answer["reason_code"]) == ("refused", "region-needed")
     assert "RTSTRUCT or SEG" in answer["reason"]
+    code, foretold = run("route", tmp_path / "study", "--config", configured(tmp_path, named({"CT": bundles["CT"]})))
+    assert (code, foretold["reason_code"]) == (REFUSED, "region-needed")
     assert {result["kind"] for result in answer["results"]} == {"key_image", "sr"}
 
 
@@ -248,7 +250,7 @@ def node(
     labs.write_text("accession_number;cga\nnobody;1\n")
     needing = whole_body_bundle(tmp_path_factory.mktemp("needing"), (CHROMOGRANIN, NEEDED))
     used = {"CT": bundles["CT"], "SSTR": needing}
-    more = f"{named(used)}\n\n[values]\ntable = {json.dumps(str(labs))}\n\n[assemble]\nquiet_s = 2\n"
+    more = f"{named(used)}\n\n[values]\ntable = {json.dumps(str(labs))}\n\n[assemble]\nquiet_s = 2\ngive_up_s = 5\n"
     with NodeProcess(tmp_path_factory.mktemp("node"), orthanc.http_url, more=more) as running:
         yield running
 

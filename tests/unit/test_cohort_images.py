@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from inference.facts import Refused, Volume
 from inference.model.inputs import CanonicalRoi
@@ -166,6 +169,25 @@ def test_volume_files_that_cannot_be_used(tmp_path: Path) -> None:
     refused("huge.mha", "voxels; at most")
     (tmp_path / "else.mha").write_text(header.format("2 2 2", "/etc/hostname"))
     refused("else.mha", "another file")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=4))
+def test_any_header_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.nii")
+        write_volume(file, np.ones((4, 5, 6), np.float32))
+        content = bytearray(file.read_bytes())
+        for place, value in changes:
+            content[place] = value
+        file.write_bytes(content)
+        try:
+            volume = read_volume(file, "")
+        except Refused as refused:
+            event(refused.code)
+            return
+        assert np.isfinite(volume.array).all()
+        assert np.isfinite(volume.affine).all()
 
 
 def test_what_a_pet_file_must_hold(tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     assert "<5" not in refused.value.reason
 
 
+@pytest.mark.parametrize("path", ["x" * 5000, "..", "a.nii/b", "\u0000", "C:\\data\\ct"])
+def test_paths_that_are_none(tmp_path: Path, path: str) -> None:
+    found = errors(table(tmp_path, f"patient,label,ct\nP1,1,a.nii\nP2,0,{path}\n".replace("\0", "%00")))
+    assert [(e.row, e.column) for e in found] == ([] if path == ".." else [(3, "ct")])
+
+
 def test_two_rows_of_one_study(tmp_path: Path) -> None:
     found = errors(table(tmp_path, "patient,label,ct\nP1,1,a.nii\nP1,0,a.nii\nP2,0,a.nii\n"))
     assert [(e.row, e.code) for e in found] == [(2, "study-twice"), (3, "study-twice")]

@@ -8,7 +8,7 @@ import torch
 from monai.visualize import GradCAM
 
 from inference.facts import Region, Saliency, Volume
-from inference.model.explain import class_activation, saliency_cautions, saliency_on_pet
+from inference.model.explain import class_activation, saliency_cautions, saliency_on_grid
 from inference.model.inputs import CanonicalRoi, NetworkInput, network_input
 from inference.model.network import FusionNet, MonaiResNet18, RoiResNet, build
 
@@ -81,7 +81,7 @@ def test_a_known_hot_spot_is_found_where_it_lies(hot_lps_mm: tuple[float, float,
     network = pass_through()
     with torch.no_grad():
         cells = class_activation(network, network.features(torch.from_numpy(seen.array)[None]), 1).numpy()
-    saliency = saliency_on_pet(cells, seen, 2, suv)
+    saliency = saliency_on_grid(cells, seen, 2, suv)
 
     hottest = np.unravel_index(saliency.array.argmax(), saliency.array.shape)
     found_mm = suv.to_lps(np.add(hottest, saliency.start))
@@ -102,7 +102,7 @@ def test_cells_lie_at_stride_steps_and_the_box_is_the_cube() -> None:
     suv = Volume(np.zeros((40, 40, 40), np.float32), np.eye(4), "2.25.1")
     cells = np.zeros((8, 8, 8), np.float32)
     cells[3, 4, 5] = 2.0
-    saliency = saliency_on_pet(cells, cube(1.0), 2, suv)
+    saliency = saliency_on_grid(cells, cube(1.0), 2, suv)
     assert saliency.start == (0, 0, 0)
     assert saliency.array.shape == (16, 16, 16)
     assert np.unravel_index(saliency.array.argmax(), (16, 16, 16)) == (6, 8, 10)
@@ -113,7 +113,7 @@ def test_cells_lie_at_stride_steps_and_the_box_is_the_cube() -> None:
 
 def test_a_map_without_sensitivity_stays_zero() -> None:
     suv = Volume(np.zeros((40, 40, 40), np.float32), np.eye(4), "2.25.1")
-    saliency = saliency_on_pet(np.zeros((8, 8, 8), np.float32), cube(1.0), 2, suv)
+    saliency = saliency_on_grid(np.zeros((8, 8, 8), np.float32), cube(1.0), 2, suv)
     assert saliency.raw_max == 0.0
     assert not saliency.array.any()
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.facts import Instance, Refused
+from inference.geometry.volume import stack
+from inference.load import load_ct, load_iodine
 from inference.reading.iodine import is_iodine_map, mg_per_ml, why_no_hu
-from tests.images import CT_IMAGE
+from tests.images import CT_IMAGE, with_pixels
+from tests.images import image as plain_image
 from tests.studies import one
 
 UNIT = {"RescaleType": "MGML", "RescaleSlope": "0.01", "RescaleIntercept": "-10"}
@@ -114,3 +119,27 @@ def test_no_description_makes_hu_of_a_stated_concentration(description: str, kin
     else:
         with pytest.raises(Refused):
             mg_per_ml(told)
+
+
+def stored(folder: Path, values: list[np.ndarray[Any, Any]], **attributes: Any) -> Any:
+    told = {**UNIT, "SeriesDescription": "Iodine map", "PixelRepresentation": 0, **attributes}
+    return stack([with_pixels(plain_image(n, (0, 0, 3.0 * n), **told), v, folder) for n, v in enumerate(values)])
+
+
+def test_stored_values_become_mg_per_ml_and_never_hu(tmp_path: Path) -> None:
+    values = [np.full((4, 5), 1000 + 50 * n, np.uint16) for n in range(3)]
+    values[1][0, 0] = 0
+    made = stored(tmp_path, values, PixelPaddingValue=0)
+    found = load_iodine(made)
+    assert found.array.dtype == np.float32
+    assert found.array[:, 2, 2] == pytest.approx([0.0, 0.5, 1.0], abs=1e-5)
+    assert found.array[1, 0, 0] == 0.0
+    with pytest.raises(Refused, match="MGML"):
+        load_ct(made)
+
+
+def test_values_of_another_unit_than_stated_are_refused(tmp_path: Path) -> None:
+    hundredths = [np.full((4, 5), 20_000, np.uint16) for _ in range(2)]  # 190 mg/ml
+    with pytest.raises(Refused) as refusal:
+        load_iodine(stored(tmp_path, hundredths))
+    assert refusal.value.code == "iodine-values-out-of-range"

@@ -98,6 +98,18 @@ def test_the_iodine_of_the_region_is_the_planted_one(iodine: tuple[Path, StudyTr
     assert inside.mean() == pytest.approx(2.3, abs=0.15)
 
 
+def test_either_kind_of_region_covers_the_same_voxels(tmp_path: Path) -> None:
+    write_ct_study(tmp_path / "contour", seed=3)
+    write_ct_study(tmp_path / "mask", seed=3, region="SEG")
+    image, _ = volume(tmp_path / "contour" / "CT")
+    [contour] = read_structures(tmp_path / "contour" / "REGION" / "RTSTRUCT.dcm")
+    [mask] = read_segments(tmp_path / "mask" / "REGION" / "SEG.dcm")
+    one, other = contour.on(image), mask.on(image)
+    assert one.start == pytest.approx(other.start, abs=1)
+    both = one.full(image.array.shape) & other.full(image.array.shape)
+    assert 2.0 * both.sum() / (one.mask.sum() + other.mask.sum()) > 0.97
+
+
 def test_a_study_without_a_region(tmp_path: Path) -> None:
     write_ct_study(tmp_path, seed=3, region=None)
     assert not (tmp_path / "REGION").exists()

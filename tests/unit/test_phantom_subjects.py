@@ -78,6 +78,13 @@ def test_what_shall_tell_nothing_tells_nothing() -> None:
     assert auc(metastases, lambda s: len(s.metastases)) == pytest.approx(0.5, abs=0.05)
 
 
+def test_that_a_value_is_missing_tells_nothing() -> None:
+    subjects = drawn("dlr", 3000, missing=0.3)
+    assert np.mean([s.values["cea"] is None for s in subjects]) == pytest.approx(0.3, abs=0.03)
+    assert auc(subjects, lambda s: float(s.values["cea"] is None)) == pytest.approx(0.5, abs=0.03)
+    assert all(s.values["sex"] is not None for s in subjects)
+
+
 def test_tumour_size_in_the_table_is_the_lesions() -> None:
     for s in drawn("dlr", 50):
         assert s.scene is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from inference.model.network import RoiResNet
 from training.recipe import Conditions, Stopped
 from training.semi_supervised.augment import Channels
 from training.semi_supervised.loop import Fitted, fit
+from training.semi_supervised.method import Method
 from training.semi_supervised.methods import NAMES, method
+from training.semi_supervised.methods.pretext import FeaturePretext, RotationPretext
 from training.semi_supervised.problem import Batches, Problem
 from training.semi_supervised.settings import LoopSettings
 
@@ -105,6 +108,18 @@ def test_a_loss_that_is_no_number_names_step_and_rows(tmp_path: Path) -> None:
     assert refused.value.code == "training-loss-not-finite"
     assert "step" in refused.value.reason
     assert "2" in refused.value.reason
+
+
+@pytest.mark.parametrize("task", [RotationPretext(), FeaturePretext(2)])
+def test_a_pretraining_looks_at_no_label_and_is_what_the_next_fit_begins_with(task: Method, tmp_path: Path) -> None:
+    pretext = np.random.default_rng(0).standard_normal((26, 2)).astype(np.float32)
+    given = replace(problem(), pretext=pretext)
+    other = replace(given, labels=np.where(given.labels >= 0, 1 - given.labels, -1).astype(np.int8))
+    conditions = Conditions(7, tmp_path)
+    first = fit(given, task, NETWORK, TINY, CHANNELS, conditions)
+    assert same(first, fit(other, task, NETWORK, TINY, CHANNELS, conditions))
+    plain = fit(given, method("supervised"), NETWORK, TINY, CHANNELS, conditions)
+    assert not same(plain, fit(given, method("supervised"), NETWORK, TINY, CHANNELS, conditions, first.weights))
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from inference.facts import Refused, Region, Volume
 from inference.model.applicability import quantities
-from inference.model.explain import saliency_on_pet
+from inference.model.explain import saliency_on_grid
 from inference.model.inputs import settings_digest
 from inference.model.look import needs_region, see
 from inference.model.network import build, restore
@@ -160,7 +160,7 @@ def test_a_heatmap_shows_each_slices_own_map_and_nothing_between() -> None:
     seen = axial_slices(volume, Region.of(mask), AxialSlices(size=32))
     cells = np.zeros((3, 4, 4), np.float32)
     cells[0, 1, 1], cells[2] = 2.0, 1.0
-    saliency = saliency_on_pet(cells, seen, 8, volume)
+    saliency = saliency_on_grid(cells, seen, 8, volume)
     full = np.zeros(mask.shape, np.float32)
     k, r, c = (slice(s, s + n) for s, n in zip(saliency.start, saliency.array.shape, strict=True))
     full[k, r, c] = saliency.array

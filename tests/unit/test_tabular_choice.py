@@ -96,3 +96,13 @@ def test_fusion_uses_both_and_reaches_the_optimum_of_independent_sources() -> No
     alone = fit_linear(None, vectors, labels)
     assert not alone.image
     assert roc_auc_score(labels, alone.scores(None, vectors)) < roc_auc_score(labels, scores) - 0.05
+
+
+def test_an_image_that_goes_against_the_label_is_left_out_not_turned_round() -> None:
+    rng = np.random.default_rng(1)
+    labels = (rng.random(200) < 0.5).astype(np.int8)
+    against = -1.0 * (labels - 0.5) + rng.standard_normal(200)
+    vectors = (labels[:, None] + rng.standard_normal((200, 2))).astype(np.float32)
+    linear, alone = fit_linear(against, vectors, labels), fit_linear(None, vectors, labels)
+    assert linear.weights == (0.0, *alone.weights)
+    assert np.array_equal(linear.scores(against, vectors), alone.scores(None, vectors))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -31,7 +35,7 @@ def each(
                 _ask(stop)
                 yield function(item)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         waiting = [pool.submit(function, item) for item in items]
         try:
             for future in waiting:
@@ -40,8 +44,8 @@ def each(
         except (BrokenProcessPool, MemoryError):
             raise Refused(
                 "cohort-interrupted",
-                f"One of {workers} processes that read images was killed, as when memory runs out. What was done is "
-                "kept; start again with fewer processes.",
+                f"One of {workers} processes was killed, as when memory runs out. What was done is kept; start again "
+                "with fewer processes.",
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -52,9 +56,18 @@ def _ask(stop: Callable[[], bool]) -> None:
         raise Stopped
 
 
-def _one_thread() -> None:
-    """One thread a process: several of each would stand in each other's way."""
+def _begin() -> None:
+    """A worker has one thread, leaves Ctrl-C to its parent, and ends when that was killed."""
     import SimpleITK as sitk
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threadpool_limits(1)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

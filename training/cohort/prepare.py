@@ -174,6 +174,7 @@ def _prepared(
         groups=groups,
         digest=_digest(cohort, [study.study for study in studies], contents),
         sets=tuple(study.set for study in studies),
+        units={c.name: c.unit for c in cohort.columns if c.unit and c.name not in measured},
     )
 
 

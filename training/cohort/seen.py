@@ -70,6 +70,8 @@ def look_at(task: Task) -> Seen:
             raise Refused(UNREADABLE, why)
     except Refused as refused:
         return Seen({}, {}, why_not(refused))
+    except PermissionError as error:
+        return Seen({}, {}, f"{Path(error.filename or '').name} may not be read; give the rights to read it.")
     return Seen(paths, content)
 
 

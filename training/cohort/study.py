@@ -100,8 +100,8 @@ class Study(BaseModel):
             return None
         for written in (text, text.replace("\\", "/")):
             path = _how(info).folder / written
-            if "\0" not in written and path.exists():
-                return Path(path)
+            if "\0" not in written and _is_there(path):
+                return path
         raise ValueError("there is no such file or folder; paths are relative to the table")
 
     @model_validator(mode="after")
@@ -116,6 +116,13 @@ class Study(BaseModel):
 def _how(info: ValidationInfo) -> Reading:
     assert isinstance(info.context, Reading)  # rows are read by ``table`` alone
     return info.context
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes, a folder without rights
+        return False
 
 
 def _binary(text: str, rule: str) -> int:

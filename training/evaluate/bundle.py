@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from inference.facts import Refused
 from inference.model.applicability import FeatureStatistics, judge
@@ -32,6 +33,7 @@ from training.run.record import (
 )
 
 APPLIES = "where the model applies"
+HEATMAP_CHECKS = "the heatmaps' sanity checks (methods D6)"
 LOOK = "served"
 Tell = Callable[[Progress], None]
 
@@ -54,13 +56,15 @@ def evaluate_bundle(
     device: str = "auto",
     processes: int = 1,
     threads: int = 0,
+    heatmaps: bool = True,
     command: str = "",
     tell: Tell = lambda _: None,
 ) -> tuple[RunRecord, dict[str, dict[str, str]]]:
     """Run the bundle on every labelled study of the cohort; run.json and predictions.jsonl lie in ``out``.
 
     A study that lacks a value which the model needs is left out with the reason.  On the cohort that it was trained on,
-    only the rows of ``set`` "external" count.  Gives the record and the subgroups (column → study → group).
+    only the rows of ``set`` "external" count.  ``heatmaps``: check them too (methods D6).  Gives the record
+    and the subgroups (column → study → group).
     Raises ``Refused``: ``evaluate-on-training``, ``run-folder-used``, those of bundle, cohort and device.
     """
     from inference.model.torch_backend import TorchBackend
@@ -87,7 +91,6 @@ def evaluate_bundle(
     record = _record(bundle, recipe, data, rows, table, command, backend.name.removeprefix("torch "))
     record.left_out = {**prepared.left_out, **missing}
     record.truth = truth_of(table)
-    record.seconds = round(time.monotonic() - began, 1)
     inside = sum(answer.inside for answer in answers)
     record.facts = {
         record.variants[0]: {
@@ -98,6 +101,10 @@ def evaluate_bundle(
             else "another than the training's; whether a patient is in both, names cannot tell",
         }
     }
+    if heatmaps and answers:
+        tell(Progress(0, 1, "heatmap checks"))
+        record.facts |= _heatmap_facts(bundle, data, [answer.row for answer in answers])
+    record.seconds = round(time.monotonic() - began, 1)
     out.mkdir(parents=True, exist_ok=True)
     (out / PREDICTIONS_FILE).unlink(missing_ok=True)
     append_predictions(out, _predicted(data, answers, record, bundle.served.threshold))
@@ -196,6 +203,18 @@ def _answers(
         probability = 0.5 * (1.0 + math.tanh(0.5 * logit))
         answers.append(Answer(row, probability, verdict.state == "inside" and not strange))
     return answers, missing
+
+
+def _heatmap_facts(bundle: Bundle, data: Prepared, rows: list[int]) -> dict[str, JsonValue]:
+    from training.evaluate.heatmaps import heatmap_checks
+
+    specs = bundle.served.values
+    values = np.stack([encode(data.values_of(row), specs).vector for row in rows]) if specs else None
+    checks = heatmap_checks(bundle, data.inputs[LOOK][rows], values, seed=0)
+    if checks is None:
+        return {}
+    told = {"released": not checks.failures, "failures": list(checks.failures), **asdict(checks)}
+    return {HEATMAP_CHECKS: json.loads(json.dumps(told))}
 
 
 def _predicted(data: Prepared, answers: list[Answer], record: RunRecord, threshold: float) -> list[Predicted]:

@@ -14,9 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import trapezoid
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit, logit, ndtr, ndtri
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
@@ -122,9 +120,10 @@ class Continuous:
         if not sources:
             return 0.5
         s = np.linspace(-9.0, 9.0, 20001)
-        positive = 2.0 * norm.pdf(s) * expit(self.beta * s)
-        below = np.cumsum(2.0 * norm.pdf(s) * expit(-self.beta * s)) * (s[1] - s[0])
-        return float(trapezoid(positive * below, s))
+        density = np.exp(-(s**2) / 2.0) / math.sqrt(2.0 * math.pi)
+        positive = 2.0 * density * expit(self.beta * s)
+        below = np.cumsum(2.0 * density * expit(-self.beta * s)) * (s[1] - s[0])
+        return float(np.trapezoid(positive * below, s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +203,12 @@ class Missing:
 
 def auc_of_distance(d: float) -> float:
     """AUC of two Gaussians of equal spread whose means lie d standard deviations apart."""
-    return float(norm.cdf(d / math.sqrt(2.0)))
+    return float(ndtr(d / math.sqrt(2.0)))
 
 
 def distance_of_auc(auc: float) -> float:
     """d = √2 Φ⁻¹(AUC)."""
-    return math.sqrt(2.0) * float(norm.ppf(auc))
+    return math.sqrt(2.0) * float(ndtri(auc))
 
 
 def clustered_auc(delta: float, epsilon: float, prevalence: float) -> float:
@@ -218,7 +217,7 @@ def clustered_auc(delta: float, epsilon: float, prevalence: float) -> float:
         label: prevalence * a / (prevalence * a + (1.0 - prevalence) * (1.0 - a))
         for label, a in ((True, 1.0 - epsilon), (False, epsilon))
     }
-    up = float(norm.cdf(delta / math.sqrt(2.0)))  # a high state above a low one
+    up = float(ndtr(delta / math.sqrt(2.0)))  # a high state above a low one
     a, b = high_given[True], high_given[False]
     return a * (1.0 - b) * up + (a * b + (1.0 - a) * (1.0 - b)) * 0.5 + (1.0 - a) * b * (1.0 - up)
 

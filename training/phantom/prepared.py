@@ -31,7 +31,7 @@ from training.phantom.subjects import PhantomSubject, draw_subjects
 from training.prepared import UNLABELLED, Prepared
 from training.recipe import Progress
 
-REVISION = 1  # raise it whenever the same settings give other subjects or voxels
+REVISION = 2  # raise it whenever the same settings give other subjects or voxels
 CHUNK = 100  # subjects of one piece of work, and of one file of the cache
 
 _Chunk = tuple[list[PhantomSubject], Path | None]
@@ -58,7 +58,8 @@ def prepare_phantom(
     """The cohort of ``settings``, seen by each of ``looks``.
 
     ``cache``: folder to keep the arrays in; an interrupted call goes on from there.  Radiomics are computed where one
-    of the looks is the canonical ROI (NaN where a region is too thin).  ``processes``: of one thread each.
+    of the looks is the canonical ROI (NaN where a region is too thin).  ``processes``: of one thread each.  What
+    ``training.cohort`` measures on a lesion (``suv_max``, ``mtv_ml`` …) is not among the values here.
     Raises ``Refused`` as ``inference.model.look.see``, naming the subject; ``Stopped``.
     """
     subjects = draw_subjects(settings)
@@ -151,6 +152,8 @@ def _digest(settings: PhantomSettings, looks: Mapping[str, InputSettings]) -> st
     told = {
         "revisions": [REVISION, features.REVISION],
         "settings": settings.as_json(),
+        "preset": repr(settings.of),  # a preset that was changed must not find its old arrays
+        "extent_mm": settings.extent_mm,
         "looks": {name: settings_digest(look) for name, look in looks.items()},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -208,10 +208,12 @@ def _write(out: Path, network: _WithTargets, settings: BackboneSettings, report:
     tensors = {n.removeprefix(PREFIX): t.cpu().numpy() for n, t in network.network.state_dict().items()}
     card = (
         f"pretrained on {report.subjects} phantoms at {settings.pixels}² pixels (seed {report.seed}, {report.steps} "
-        "steps) to tell how they were rendered; they know what phantom cohorts hide their label in, and say nothing about patients"
+        "steps) to tell how they were rendered; they know what phantom cohorts hide their label in, and say nothing "
+        "about patients"
     )
     # one entry only: safetensors writes several in any order
-    about = {ABOUT_KEY: json.dumps({"network": settings.network.model_dump(mode="json"), "card": card})}
+    network_of = {"network": settings.network.model_dump(mode="json"), "pixels": settings.pixels, "card": card}
+    about = {ABOUT_KEY: json.dumps(network_of)}
     told: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "seed": report.seed,

@@ -98,8 +98,13 @@ class CpcSettings(BaseModel):
     weight_decay: float = Field(1e-3, ge=0, description="not on norms and biases (B2)")
     evaluate_every: int = Field(25, ge=1, description="steps between looks at the internal AUC, the best is kept")
     patience: int = Field(0, ge=0, description="looks without a gain after which it ends; 0: never")
+    trunk: str = Field(
+        "", description="safetensors of MedicalNet's ResNet-10 to begin with (full widths); none: from scratch"
+    )
     members: int = Field(3, ge=1, le=32, description="deep ensemble; 5 at full size (D8)")
-    values: tuple[str, ...] = Field(CLINICAL, description="columns of the table, those that it has")
+    values: tuple[str, ...] = Field(
+        CLINICAL, description="columns of the table, those that it has, in our units unless it states its own"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +117,7 @@ class CpcSettings(BaseModel):
     def _fits(self) -> Self:
         if self.cube < 16 and self.stem == "medicalnet":
             raise ValueError("cube: MedicalNet's stem needs 16 voxels or more")
+        Cpc(self, "PC").network(0)  # raises where look and network cannot be
         if wrong := [name for name in self.values if name in NEVER]:
             raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
         return self
@@ -149,10 +155,11 @@ class Cpc:
             conditions,
             look=LOOK,
             seen=look_of(self.settings),
-            network=self._network(width(specs)),
+            network=self.network(width(specs)),
             specs=specs,
             loop=self._loop(),
             members=self.settings.members,
+            trunk=self.settings.trunk,
         )
         self.facts, self.costs = self._ensemble.facts(), self._ensemble.costs()
         return self
@@ -198,7 +205,8 @@ class Cpc:
             )
         return specs
 
-    def _network(self, values: int) -> ResNet10:
+    def network(self, values: int) -> ResNet10:
+        """The variant's network, for a value vector of that length.  Raises ``pydantic.ValidationError``."""
         channels = look_of(self.settings).channels
         wanted = {"P": "PET", "C": "CT"}.get(self.variant, "")
         takes = tuple(i for i, name in enumerate(channels) if name.startswith(wanted))

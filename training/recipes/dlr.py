@@ -16,8 +16,9 @@ from pydantic import Field
 from inference.model.bundle import SCHEME
 from inference.model.served import Concept
 from inference.model.slices import AxialSlices, Window
-from training.deep_radiomics import LOOK, DeepRadiomics, DeepRadiomicsSettings, System
+from training.deep_radiomics import LOOK, DeepRadiomics
 from training.recipe import Recipe
+from training.tabular.system import DeepRadiomicsSettings, System
 
 TITLE = "DLR (a reconstruction): CT deep-learning radiomics with clinical values"
 SOURCE = "Lu et al., Sci Rep 2025;15:12495, doi 10.1038/s41598-025-91575-y"

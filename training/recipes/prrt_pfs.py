@@ -2,8 +2,8 @@
 
 Baur et al., arXiv 2511.05169 and Cancers 2026;18(8):1194, doi 10.3390/cancers18081194.  Published: short PFS is at most
 a year; seven models, among them a random forest of laboratory values, 3D CNNs of SSTR PET and of CT, and their fusion,
-the best, with a pretrained CT branch; repeated threefold cross-validation.  Ours: all sizes, widths and schedules, and
-that no pretrained CT branch is used, because none is available to us.
+the best, with a pretrained CT branch; repeated threefold cross-validation.  Ours: all sizes, widths and schedules.  On
+what that branch was pretrained is not known to us, and no such weights are here: the setting ``trunk`` takes a file.
 
 The label follows from time and event: progression or death within 12 months is short.  Who was lost before 12 months
 is neither: left out, or made up for by weights (IPCW), never called long.  The number of PRRT cycles is known only
@@ -109,9 +109,14 @@ class PrrtSettings(BaseModel):
     weight_decay: float = Field(1e-3, ge=0, description="not on norms and biases (B2)")
     evaluate_every: int = Field(30, ge=1, description="steps between looks at the validation AUC, the best is kept")
     patience: int = Field(0, ge=0, description="looks without a gain after which it ends; 0: never")
+    trunk: str = Field(
+        "", description="safetensors of MedicalNet's ResNet-10 to begin with (full widths); none: from scratch"
+    )
     members: int = Field(3, ge=1, le=32, description="deep ensemble; 5 at full size (D8)")
     trees: int = Field(500, ge=1, le=10_000, description="of the random forest, classes balanced")
-    values: tuple[str, ...] = Field(LABORATORY, description="columns of the table, those that it has")
+    values: tuple[str, ...] = Field(
+        LABORATORY, description="columns of the table, those that it has, in our units unless it states its own"
+    )
     logarithm: tuple[str, ...] = Field(("cga", "ggt"), description="values whose logarithm is taken")
     censored: Literal["left out", "weighted"] = Field(
         "left out", description="who was lost before 12 months; weighted: the others stand for them (IPCW)"
@@ -124,7 +129,9 @@ class PrrtSettings(BaseModel):
         return {**FULL_SIZE, **given} if isinstance(given, Mapping) and given.get("size") == "full" else given
 
     @model_validator(mode="after")
-    def _known_before_treatment(self) -> Self:
+    def _fits(self) -> Self:
+        look_of(self)
+        PrrtPfs(self, FUSED).network(0)  # both raise where they cannot be
         if wrong := [name for name in self.values if name in NEVER]:
             raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
         return self
@@ -163,10 +170,11 @@ class PrrtPfs:
             conditions,
             look=LOOK,
             seen=look_of(self.settings),
-            network=self._network(width(specs)),
+            network=self.network(width(specs)),
             specs=specs,
             loop=self._loop(),
             members=self.settings.members,
+            trunk=self.settings.trunk,
             weights=weights,
         )
         self.facts, self.costs = self._ensemble.facts(), self._ensemble.costs()
@@ -208,7 +216,8 @@ class PrrtPfs:
             self.settings.trees, class_weight="balanced", random_state=conditions.seed, n_jobs=conditions.threads
         )
 
-    def _network(self, values: int) -> TwoBranch:
+    def network(self, values: int) -> TwoBranch:
+        """The variant's network, for a value vector of that length.  Raises ``pydantic.ValidationError``."""
         names = ("widths", "stem", "strides", "pooling", "image_width", "value_width", "dropout", "modality_dropout")
         chosen = {name: getattr(self.settings, name) for name in names}
         return TwoBranch(branches=BRANCHES[self.variant], values=values, **chosen)

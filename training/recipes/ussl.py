@@ -33,7 +33,7 @@ from training.ensemble import Ensemble, fit_ensemble
 from training.model_card import model_card, statement
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
-from training.semi_supervised.features import Features, agreement, joined, logistic, probability, scores
+from training.semi_supervised.features import Features, agreement, joined, logistic, probability, scores, similar
 from training.semi_supervised.settings import LoopSettings
 
 LOOK = "lesion"
@@ -149,6 +149,9 @@ class Ussl:
             self._head = joined(self._head, network, hand_made, labels, stacked=self.settings.joining == "stacked")
         self._calibration = calibrate(self._scores(data, parts.validation), data.labels[parts.validation])
         self.facts = {**self._calibration.facts(), **self._told()}
+        if self._features_by == "agreement":
+            kept = similar(self._features(data), parts.train, parts.unlabelled)
+            self.facts |= {"unlabelled": len(parts.unlabelled), "unlabelled_in_domain": len(kept)}
         return self
 
     def predict_proba(self, data: Prepared, rows: Rows) -> npt.NDArray[np.float64]:

@@ -39,23 +39,49 @@ def known_of(record: RunRecord, folder: Path, tested: Mapping[str, str]) -> dict
     found = {
         "title": record.title,
         "preprocessing": f"settings below; {versions}" if versions else "settings below",
-        "partitions": f"{record.repeats} × {record.folds}-fold cross-validation, disjoint by patient (splits.json of "
-        f"the run); seed {record.seed}",
-        "unlabelled": f"{record.unlabelled} studies without a label took part in training only"
-        if record.unlabelled
-        else "none",
-        "hyperparameters": f"settings below (digest {record.settings_digest[:12]}); search space and number of trials: "
-        f"{NOT_PROVIDED}",
         "hardware": f"{record.machine}; seed {record.seed}" if record.machine else "",
-        "threshold": "probability; threshold fixed on the validation rows of each fold, before its test rows were seen",
         "flow": "below",
-        "discrimination": "below",
-        "internal_testing": "cross-validation, below",
+        "discrimination": "above",
         "inputs_needed": "stated in the bundle's metadata.json and model card; the node abstains with a reason",
         "model_access": f"bundle {record.bundle_digest[:12]}" if record.bundle_digest else "",
+        "explainability": _heatmaps(record),
+        **(_of_training(record) if record.folds else _OF_EVALUATION),
         **tested,
     }
     return {key: text for key, text in (found | _by_person(folder)).items() if text}
+
+
+def _of_training(record: RunRecord) -> dict[str, str]:
+    without = f"{record.unlabelled} studies without a label took part in training only"
+    return {
+        "partitions": f"{record.repeats} × {record.folds}-fold cross-validation, disjoint by patient (splits.json of "
+        f"the run); seed {record.seed}",
+        "unlabelled": without if record.unlabelled else "none",
+        "hyperparameters": f"settings below (digest {record.settings_digest[:12]}); search space and number of trials: "
+        f"{NOT_PROVIDED}",
+        "threshold": "probability; threshold fixed on the validation rows of each fold, before its test rows were seen",
+        "internal_testing": "cross-validation, above",
+    }
+
+
+_OF_EVALUATION = {
+    "partitions": "a finished model (its digest stands below), tested on this cohort alone",
+    "unlabelled": "none was used",
+    "threshold": "probability; threshold of the bundle",
+    "updating": "the calibration intercept above is what a recalibration for this site would add to the logit; it needs "
+    "50 labelled studies or more, and makes a new version of the model",
+}
+
+
+def _heatmaps(record: RunRecord) -> str:
+    from training.evaluate.bundle import HEATMAP_CHECKS
+
+    told = record.facts.get(HEATMAP_CHECKS)
+    if not isinstance(told, dict):
+        return ""
+    failures = told.get("failures") or []
+    verdict = f"failed: {'; '.join(map(str, failures))}" if isinstance(failures, list) and failures else "all passed"
+    return f"Grad-CAM; sanity checks {verdict} (numbers under Learning)"
 
 
 def _by_person(folder: Path) -> dict[str, str]:

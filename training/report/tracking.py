@@ -32,8 +32,8 @@ def track(run_folder: Path, record: RunRecord, found: Findings) -> str | None:
     except MlflowException as fault:
         raise Refused(
             "tracking-failed",
-            f"The run is complete and its report is written, but MLflow did not take it ({type(fault).__name__}). Check "
-            f"{CONFIGURED_BY} and run the same command again.",
+            f"The run is complete and its report is written, but MLflow did not take it ({type(fault).__name__}). "
+            f"Check {CONFIGURED_BY} and run the same command again.",
         ) from fault
 
 

@@ -76,7 +76,7 @@ def _known_of_results(found: Findings) -> dict[str, str]:
     """What the checklist can say of the results."""
     external = next((one for one in found.performances if one.part == "external"), None)
     return {
-        "external_testing": f"{external.studies} studies, below" if external else "",
+        "external_testing": f"{external.studies} studies, above" if external else "",
         "subgroups": f"per {', '.join(found.groups)}, below" if found.groups else "",
         "fairness": f"groups compared: {', '.join(name for name in found.groups if name != 'centre')}"
         if set(found.groups) - {"centre"}

@@ -32,6 +32,7 @@ DIRECTIONS = 4
 OWN_SCALE = 0.3  # of the features beside the directions
 CLIP = 5.0
 FEWEST_STACKED = 40
+LEAST_WEIGHT = 0.02  # of the gate, at which an unlabelled row is left out
 FEWEST_UNLABELLED = 100  # in-domain rows below which agreement is not looked for
 
 Array = npt.NDArray[np.float64]
@@ -81,7 +82,7 @@ def agreement(
     ``gate``: leave out unlabelled rows that lie farther from the labelled than those from each other (B2).
     """
     train, unlabelled = _known(features, train), _known(features, unlabelled)
-    kept = _similar(features, train, unlabelled) if gate and len(unlabelled) else unlabelled
+    kept = similar(features, train, unlabelled) if gate else unlabelled
     if len(kept) < FEWEST_UNLABELLED:
         return logistic(features, labels, train)
     rows = np.concatenate([train, kept])
@@ -90,6 +91,16 @@ def agreement(
     mixing = np.concatenate([directions, OWN_SCALE * np.eye(len(features.names))], axis=1)
     weights, intercept = _regression(scale(features.values[train]) @ mixing, labels[train], AGREEMENT_PENALTY)
     return _head(features.names, scale, mixing @ weights, intercept)
+
+
+def similar(features: Features, train: Rows, unlabelled: Rows) -> Rows:
+    """The unlabelled rows that lie about as near to the labelled ones as those to each other (gate of B2)."""
+    train, unlabelled = _known(features, train), _known(features, unlabelled)
+    if not len(unlabelled):
+        return unlabelled
+    scale = Scale.of(features.values[train])
+    weight = in_domain(scale(features.values[train]), scale(features.values[unlabelled]))
+    return unlabelled[weight > LEAST_WEIGHT]
 
 
 def scores(head: LinearHead, features: Features, rows: Rows) -> Array:
@@ -165,12 +176,6 @@ def _whitening(values: Array) -> Array:
 def _known(features: Features, rows: Rows) -> Rows:
     """Rows whose region was large enough for its features."""
     return rows[np.isfinite(features.values[rows]).all(1)]
-
-
-def _similar(features: Features, train: Rows, unlabelled: Rows) -> Rows:
-    scale = Scale.of(features.values[train])
-    weight = in_domain(scale(features.values[train]), scale(features.values[unlabelled]))
-    return unlabelled[weight > 0.02]
 
 
 def _regression(values: Array, labels: npt.NDArray[np.int8], penalty: float) -> tuple[Array, float]:

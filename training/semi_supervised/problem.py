@@ -14,6 +14,7 @@ from torch import Tensor
 from inference.facts import Refused
 from training.prepared import Rows
 
+LARGEST_FORWARD_VOXELS = 2**22
 LARGEST_RESIDENT_BYTES = 8 * 1024**3  # of images kept on a GPU; more are sent batch by batch
 
 
@@ -53,6 +54,11 @@ class Problem:
         return float((self.labels[self.train] == 1).sum() + 1) / (len(self.train) + 2)
 
 
+def at_once(inputs: npt.NDArray[np.float32], most: int = 64) -> int:
+    """How many rows go through a network together when nothing is learnt: whole bodies one by one."""
+    return max(1, min(most, LARGEST_FORWARD_VOXELS // int(np.prod(inputs.shape[2:]))))
+
+
 class Images:
     """Batches of a problem's images on the device."""
 
@@ -60,10 +66,13 @@ class Images:
         self, inputs: npt.NDArray[np.float32], device: torch.device, values: npt.NDArray[np.float32] | None = None
     ) -> None:
         self._inputs, self._values = inputs, values
+        self.at_once = at_once(inputs)
         self._device = device
         self._resident: Tensor | None = None
         if device.type == "cuda" and inputs.nbytes <= LARGEST_RESIDENT_BYTES:
-            self._resident = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+            self._resident = torch.from_numpy(np.array(inputs, np.float32)).to(
+                device
+            )  # a copy: inputs may be read-only
 
     def of(self, rows: Rows) -> Tensor:
         """float32 (len(rows), channel, slice, row, column)."""

@@ -40,16 +40,17 @@ class Backbone:
         return found.hexdigest()
 
 
-def load_backbone(file: Path | None, settings: SliceResNet, *, seed: int) -> Backbone:
+def load_backbone(file: Path | None, settings: SliceResNet, *, pixels: int, seed: int) -> Backbone:
     """Weights of a safetensors file named as torchvision's, or, without one, random ones of ``seed``.
 
-    Raises ``Refused``: ``backbone-file`` (no such file, no safetensors), ``backbone-weights`` (of another network).
+    ``pixels``: edge of the slices it will see.  Raises ``Refused``: ``backbone-file`` (no such file, no safetensors),
+    ``backbone-weights`` (of another network; of our own command, for slices of another size).
     """
     if file is None:
         return random_backbone(settings, seed=seed)
     tensors, metadata = _read(file)
     if ABOUT_KEY in metadata:
-        card = _card_of(settings, metadata[ABOUT_KEY])
+        card = _card_of(settings, pixels, metadata[ABOUT_KEY])
     else:
         card = f"given by the user, file SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
     return Backbone(settings, from_torchvision(settings, tensors), card)
@@ -124,17 +125,18 @@ def _read(file: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
         raise Refused("backbone-file", f"{file.name} is no safetensors file; pickles are never read.") from fault
 
 
-def _card_of(settings: SliceResNet, text: str) -> str:
-    """What the file says of its weights, once its network is the one wanted."""
+def _card_of(settings: SliceResNet, pixels: int, text: str) -> str:
+    """What the file says of its weights, once they are for this network and these slices."""
     try:
         about = json.loads(text)
         theirs, card = SliceResNet.model_validate(about["network"]), str(about["card"])[:1000]
+        seen = int(about["pixels"])
     except (ValueError, KeyError, TypeError, ValidationError) as fault:
         raise Refused("backbone-file", "The weights are of a network that this version does not have.") from fault
-    if theirs != settings:
+    if theirs != settings or seen != pixels:
         raise Refused(
             "backbone-weights",
-            f"The weights are of a network of depth {theirs.depth}, width {theirs.width} and stem '{theirs.stem}'; set "
-            "depth, width and stem of the recipe to these.",
+            f"The weights are of a network of depth {theirs.depth}, width {theirs.width} and stem '{theirs.stem}' for "
+            f"slices of {seen} pixels; set depth, width, stem and pixels of the recipe to these.",
         )
     return card

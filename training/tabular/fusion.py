@@ -33,15 +33,22 @@ class Linear:
 
 
 def fit_linear(image: Array | None, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> Linear:
-    """On out-of-fold image logits (n,), None for values alone, encoded values (n, k) and labels 0/1."""
+    """On out-of-fold image logits (n,), None for values alone, encoded values (n, k) and labels 0/1.
+
+    An image that tells nothing has out-of-fold logits that tend to go against the label; turned round, they would be
+    believed.  So the image's weight is never below 0.
+    """
     columns = _columns(image, vectors)
     sd = columns.std(axis=0)
     scale = np.where(sd > 1e-9, sd, 1.0)
     if image is not None:
         scale[0] /= FREE
     fitted = _ridge(columns / scale, labels)
-    weights = fitted.coef_[0] / scale
-    return Linear(tuple(float(w) for w in weights), float(fitted.intercept_[0]), image is not None)
+    weights = tuple(float(w) for w in fitted.coef_[0] / scale)
+    if image is not None and weights[0] < 0:
+        alone = fit_linear(None, vectors, labels)
+        return Linear((0.0, *alone.weights), alone.intercept, True)
+    return Linear(weights, float(fitted.intercept_[0]), image is not None)
 
 
 def _ridge(columns: Array, labels: npt.NDArray[np.int8]) -> Any:
