@@ -52,7 +52,6 @@ class Fitted:
     ranges: Mapping[str, Range]
     features: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
     labels: npt.NDArray[np.int8]
-    inputs_digest: str
 
 
 class DeepRadiomics:
@@ -87,7 +86,6 @@ class DeepRadiomics:
             ranges=ranges(data, parts.train),
             features=(features[parts.train], features[parts.validation]),
             labels=labels,
-            inputs_digest=data.digest,
         )
         self.facts = self._facts(self._fitted)
         self.costs = {"image_feature_seconds": round(seen - began, 2), "fit_seconds": round(perf_counter() - seen, 2)}

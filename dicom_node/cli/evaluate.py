@@ -38,7 +38,7 @@ def evaluate(
 
         path = find_bundle(bundle, search=[read_settings(config).bundles_dir])
         with bar() as tell:
-            record, groups = evaluate_bundle(
+            record, data = evaluate_bundle(
                 path,
                 cohort,
                 out_dir,
@@ -49,7 +49,7 @@ def evaluate(
                 command=shlex.join(["petct-node", *sys.argv[1:]]),
                 tell=tell,
             )
-            page = write_report(out_dir, groups=groups)
+            page = write_report(out_dir, cohort=data)
         answer: dict[str, Any] = {
             "bundle": record.settings["bundle"],
             "digest": record.bundle_digest,

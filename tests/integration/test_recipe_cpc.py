@@ -15,6 +15,7 @@ from inference.model.contract import Subject
 from inference.model.look import see
 from inference.model.predict import Model
 from inference.suv.tracer import Tracer
+from training.evaluate.discrimination import auc_with_interval
 from training.phantom.cohort import CohortSettings, Phantom, draw, render
 from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Release, Stopped
@@ -126,6 +127,24 @@ def test_single_modality_models_do_not_see_the_other(tmp_path: Path) -> None:
         estimator = recipe("cpc").estimator(TINY, variant).fit(data, PARTS, conditions(tmp_path / variant))
         before, after = estimator.predict_proba(data, TEST), estimator.predict_proba(changed, TEST)
         assert np.array_equal(before, after) is same
+
+
+def test_networks_learn_what_their_modality_shows(tmp_path: Path) -> None:
+    """Uptake in the middle tells the label; the CT tells nothing."""
+    rng = np.random.default_rng(2)
+    labels = np.arange(200) % 2
+    images = rng.normal(0.0, 0.3, (200, 3, 12, 12, 12)).astype(np.float32)
+    images[:, 0, 4:8, 4:8, 4:8] += labels[:, None, None, None]
+    names = tuple(f"S{i}" for i in range(200))
+    data = Prepared(names, names, ("A",) * 200, labels.astype(np.int8), {LOOK: images})
+    parts, test = Parts(np.arange(80), np.arange(80, 120)), np.arange(120, 200)
+    settings = TINY.model_copy(update={"steps": 40, "members": 1, "evaluate_every": 10})
+    aucs = {}
+    for variant in ("P", "C"):
+        estimator = recipe("cpc").estimator(settings, variant).fit(data, parts, conditions(tmp_path / variant))
+        aucs[variant] = auc_with_interval(labels[test] == 1, estimator.predict_proba(data, test)).value
+    assert aucs["P"] > 0.9
+    assert 0.3 < aucs["C"] < 0.7
 
 
 def test_a_stopped_fit_says_so_and_goes_on_to_the_same_end(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from inference.model.contract import Subject
 from inference.model.look import see
 from inference.model.predict import Model
 from inference.suv.tracer import Tracer
+from training.evaluate.discrimination import auc_with_interval
 from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Release
 from training.recipes import recipe
-from training.recipes.prrt_pfs import FUSED, LOOK, PrrtSettings, look_of
+from training.recipes.prrt_pfs import FUSED, LOOK, PrrtSettings, laboratory_specs, look_of
 
 COUNT = 36
 TINY = PrrtSettings(
@@ -160,11 +161,51 @@ def test_lost_subjects_are_left_out_or_made_up_for_by_weights(tmp_path: Path) ->
     assert not np.array_equal(*found)
 
 
+def test_joint_fusion_finds_what_a_late_average_cannot(tmp_path: Path) -> None:
+    """The suppressor of methods A5: the PET shows u + v, the CT u, and only v tells the label."""
+    rng = np.random.default_rng(6)
+    count = 900
+    labels = np.arange(count) % 2
+    u, v = rng.normal(0.0, 3.0, count), 2.0 * (labels - 0.5) + rng.normal(0.0, 0.5, count)
+    images = np.stack([u + v, u], axis=1)[:, :, None, None, None] / 6.0 + 0.1 * rng.normal(size=(count, 2, 8, 8, 8))
+    names = tuple(f"S{i}" for i in range(count))
+    data = Prepared(
+        names,
+        names,
+        ("A",) * count,
+        labels.astype(np.int8),
+        {LOOK: images.astype(np.float32)},
+        {"cga": tuple(rng.normal(5.0, 1.0, count).tolist())},
+    )
+    settings = TINY.model_copy(update={
+        "shape": (8, 8, 8), "widths": (4, 4, 4, 4), "steps": 120, "batch": 32, "members": 1, "evaluate_every": 40,
+        "learning_rate": 1e-2, "dropout": 0.0, "modality_dropout": 0.0,
+    })  # fmt: skip
+    parts, test = Parts(np.arange(400), np.arange(400, 500)), np.arange(500, count)
+    aucs = {}
+    for variant in ("PET+CT", "late average"):
+        estimator = recipe("prrt_pfs").estimator(settings, variant).fit(data, parts, conditions(tmp_path / variant))
+        aucs[variant] = auc_with_interval(labels[test] == 1, estimator.predict_proba(data, test)).value
+    assert aucs["PET+CT"] > 0.9
+    assert aucs["late average"] < 0.75
+
+
 def test_cycles_are_never_offered() -> None:
     assert "cycles" in recipe("prrt_pfs").never
     assert not set(recipe("prrt_pfs").values) & set(recipe("prrt_pfs").never)
     with pytest.raises(ValidationError, match="known only after treatment"):
         PrrtSettings(values=("cga", "cycles"))
+
+
+def test_the_tables_own_units_are_the_bundles() -> None:
+    stated = laboratory_specs(TINY, replace(prepared(), units={"cga": "nmol/l"}), PARTS)
+    assert {spec.name: spec.unit for spec in stated} == {"cga": "nmol/l", "ldh": "U/l"}
+
+
+def test_settings_that_make_no_network_or_input_are_refused() -> None:
+    for wrong in ({"shape": (4, 4, 4)}, {"strides": (2, 1, 1, 1)}, {"size": "full", "spacing_mm": 0.1}):
+        with pytest.raises(ValidationError):
+            PrrtSettings.model_validate(wrong)
 
 
 def test_the_full_size_has_the_published_kind_of_network() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from inference.facts import Refused
+from inference.model.bundle import load_bundle, save_bundle
 from inference.model.head import LARGEST_HEAD_BYTES, Head, HeadForward, check_head
+from inference.model.inputs import CanonicalRoi, settings_digest
+from inference.model.network import SliceResNet, build
 from inference.model.onnx_file import operators
+from inference.model.predict import Model
+from inference.model.slices import AxialSlices
+from tests.unit.test_bundle import reseal, served
 
 FEATURES = 4
 WEIGHTS = np.array([[1.0], [-2.0], [0.5], [0.0]], np.float32)
@@ -167,3 +174,56 @@ def all_operators(graph: Any) -> set[str]:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 found |= all_operators(attribute.g)
     return found
+
+
+def bundle(folder: Path, heads: list[bytes], **changes: Any) -> Path:
+    """A tiny bundle of slices with a head of its own."""
+    network, look = SliceResNet(depth=18, width=4), AxialSlices(size=32)
+    weights = {name: tensor.numpy() for name, tensor in build(network).state_dict().items()}
+    fields: dict[str, Any] = {
+        "input": look,
+        "input_digest": settings_digest(look),
+        "network": network.model_dump(mode="json"),
+        "members": 1,
+        "heads": len(heads),
+        "images": "CT",
+    }
+    save_bundle(folder, served(**(fields | changes)), [weights], None, model_card="# tiny\n", heads=heads)
+    return folder
+
+
+def wide() -> bytes:
+    weights = numpy_helper.from_array(np.ones((32, 1), np.float32), "weights")
+    nodes = [helper.make_node("MatMul", ["features", "weights"], ["score"])]
+    return model(nodes, constants=[weights], features=32).SerializeToString()
+
+
+def test_a_bundle_brings_its_heads_and_two_give_an_interval(tmp_path: Path) -> None:
+    loaded = load_bundle(bundle(tmp_path / "two", [wide(), wide()]))
+    assert loaded.heads == (wide(), wide())
+    forwards = Model.load(tmp_path / "two", threads=1)._backend.forward(np.full((3, 3, 32, 32), 0.3, np.float32))
+    assert [len(one.embedding) for one in forwards] == [32, 0]  # the features are given once
+    assert forwards[0].score == pytest.approx(float(forwards[0].embedding.sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("fault", ["missing", "foreign", "not needed", "none", "other width"])
+def test_a_bundle_with_a_wrong_head_is_refused(fault: str, tmp_path: Path) -> None:
+    head = linear() if fault == "other width" else wide()
+    changes: dict[str, Any] = {}
+    if fault == "not needed":
+        changes = {
+            "input": CanonicalRoi(),
+            "input_digest": settings_digest(CanonicalRoi()),
+            "network": {"network": "roi-resnet"},
+        }
+    folder = bundle(tmp_path / "bundle", [] if fault == "none" else [head], **changes)
+    if fault == "missing":
+        (folder / "models" / "head_0.onnx").unlink()
+        reseal(folder)
+    if fault == "foreign":
+        own = helper.make_node("Anything", ["features"], ["score"], domain="com.example")
+        (folder / "models" / "head_0.onnx").write_bytes(model([own]).SerializeToString())
+        reseal(folder)
+    with pytest.raises(Refused) as refusal:
+        Model.load(folder, threads=1)
+    assert refusal.value.code == ("bundle-metadata" if fault in ("none", "not needed") else "bundle-head")

@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 from inference.facts import Refused
 from tests.simulated_run import simulated_run
 from training.evaluate.answers import answers_of
+from training.evaluate.baseline import standardised_difference
+from training.prepared import Prepared
 from training.report.checklist import NOT_PROVIDED, checklist
 from training.report.figures import STYLE
 from training.report.findings import findings
@@ -51,12 +53,28 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def cohort() -> Prepared:
+    """The table of the simulated run: age, smoking with holes, sex as a subgroup."""
+    return Prepared(
+        patients=tuple(f"p{i:03d}" for i in range(180)),
+        studies=tuple(f"p{i:03d}-1" for i in range(180)),
+        centres=("A",) * 180,
+        labels=np.array([i % 3 == 0 for i in range(180)], np.int8),
+        inputs={},
+        values={
+            "age": tuple(60.0 + (i % 3 == 0) * 5 + i % 7 for i in range(180)),
+            "smoking": tuple(None if i % 10 == 0 else ("yes" if i % 2 else "no") for i in range(180)),
+        },
+        groups={"sex": tuple("FM"[i % 2] for i in range(180))},
+    )
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything: repeats, external studies, permuted labels, survival, a truth file."""
     folder = tmp_path_factory.mktemp("run")
     simulated_run(folder, permutations=12, external=40, survival=True, variants=FEW)
-    write_report(folder, draws=DRAWS, groups={"sex": {f"p{i:03d}-1": "FM"[i % 2] for i in range(180)}})
+    write_report(folder, draws=DRAWS, cohort=cohort())
     return folder
 
 
@@ -94,6 +112,26 @@ def test_json_holds_the_numbers_and_they_are_right(whole: Path) -> None:
     assert "NaN" not in (whole / "report.json").read_text()
     assert {one["part"] for one in told["findings"]["performances"]} == {"test", "external", "train"}
     assert set(told["findings"]["groups"]) == {"centre", "sex"}
+
+
+def test_the_table_of_the_subjects(whole: Path) -> None:
+    told = json.loads((whole / "report.json").read_text())["subjects"]
+    assert told["parts"] == [["positive", 60], ["negative", 120]]
+    rows = {row["name"]: row for row in told["rows"]}
+    assert set(rows) == {"age", "smoking: no", "smoking: yes", "sex: F", "sex: M"}
+    assert rows["age"]["by_label"] == pytest.approx(5 / 2, rel=0.1)  # 5 years, standard deviation 2
+    assert rows["age"]["external"] is None
+    assert rows["smoking: yes"]["cells"][0]["missing"] == 6
+    assert told["missing_percent"]["smoking"] == pytest.approx(10.0)
+    text = " ".join(Page((whole / "report.html").read_text()).text)
+    assert "smoking 10 %" in text
+
+
+def test_standardised_difference_of_proportions() -> None:
+    one, other = np.array([1.0] * 60 + [0.0] * 40), np.array([1.0] * 40 + [0.0] * 60)
+    assert standardised_difference(one, other) == pytest.approx(0.2 / np.sqrt(0.24))
+    assert standardised_difference(one, one[:0]) is None
+    assert standardised_difference(np.ones(3), np.ones(3)) is None
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:

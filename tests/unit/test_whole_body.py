@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from inference.facts import Refused, Volume
 from inference.model.applicability import quantities
+from inference.model.explain import saliency_on_grid
 from inference.model.inputs import settings_digest
 from inference.model.look import needs_region, see
 from inference.model.whole_body import WholeBody, whole_body_input
@@ -98,6 +99,18 @@ def test_a_shorter_scan_moves_the_box_and_nothing_else(z0: float, length: float)
     middle = (seen.grid @ np.array([*((np.array(LOOK.shape) - 1) / 2), 1.0]))[:3]
     assert middle[2] == pytest.approx(z0 + (suv.array.shape[0] - 1) * 2.5, abs=8.0)
     assert seen.lost_fraction < 0.02
+
+
+def test_a_heatmap_over_a_box_that_is_no_cube_lies_where_its_cell_does() -> None:
+    suv, ct = pair()
+    seen = whole_body_input(suv, ct, LOOK)
+    cells = np.zeros((8, 6, 6), np.float32)
+    cells[5, 2, 3] = 2.0
+    saliency = saliency_on_grid(cells, seen, 4, suv)
+    assert (saliency.cell_mm, saliency.raw_max) == (64.0, pytest.approx(2.0, rel=0.1))
+    hottest = np.array(np.unravel_index(saliency.array.argmax(), saliency.array.shape)) + saliency.start
+    expected = (seen.grid @ np.array([20.0, 8.0, 12.0, 1.0]))[:3]
+    assert suv.to_lps(hottest) == pytest.approx(expected, abs=5.0)
 
 
 def test_a_turned_stack_of_slices_gives_the_same() -> None:

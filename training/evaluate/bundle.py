@@ -59,12 +59,12 @@ def evaluate_bundle(
     heatmaps: bool = True,
     command: str = "",
     tell: Tell = lambda _: None,
-) -> tuple[RunRecord, dict[str, dict[str, str]]]:
+) -> tuple[RunRecord, Prepared]:
     """Run the bundle on every labelled study of the cohort; run.json and predictions.jsonl lie in ``out``.
 
     A study that lacks a value which the model needs is left out with the reason.  On the cohort that it was trained on,
     only the rows of ``set`` "external" count.  ``heatmaps``: check them too (methods D6).  Gives the record
-    and the subgroups (column → study → group).
+    and the cohort.
     Raises ``Refused``: ``evaluate-on-training``, ``run-folder-used``, those of bundle, cohort and device.
     """
     from inference.model.torch_backend import TorchBackend
@@ -109,8 +109,7 @@ def evaluate_bundle(
     (out / PREDICTIONS_FILE).unlink(missing_ok=True)
     append_predictions(out, _predicted(data, answers, record, bundle.served.threshold))
     write_record(out, record)
-    groups = {column: dict(zip(data.studies, texts, strict=True)) for column, texts in data.groups.items()}
-    return record, groups
+    return record, data
 
 
 def _device(name: str) -> Literal["auto", "cpu", "cuda"]:

@@ -143,8 +143,9 @@ def _network(
         conditions = Conditions(seed=cell.draw, folder=Path(folder), device=device)
         if cell.method in PRETEXTS:
             task: Method = RotationPretext() if cell.method == "rotation-pretraining" else FeaturePretext(len(NAMES))
-            problem = replace(problem, pretext=_standard(data))
-            initial = fit(problem, task, network, settings, Channels.of(look), conditions).weights
+            everything = np.concatenate([train, data.unlabelled])
+            pretext = replace(problem, pretext=_standard(data), unlabelled=everything)
+            initial = fit(pretext, task, network, settings, Channels.of(look), conditions).weights
             named = "supervised"
         fitted = fit(problem, method(named), network, settings, Channels.of(look), conditions, initial)
     rows = np.concatenate([train, data.unlabelled[:500], data.test])

@@ -50,8 +50,8 @@ class BackboneSettings(BaseModel):
     depth: Literal[18, 50] = Field(18, description="of the ResNet")
     width: int = Field(16, ge=4, le=64, description="maps of the first stage")
     stem: Literal["imagenet", "small"] = Field("imagenet", description="small: one 3² kernel, for small slices")
-    subjects: int = Field(3000, ge=20, le=100_000, description="phantoms of CT, and as many iodine maps")
-    steps: int = Field(4000, ge=1, le=1_000_000, description="of a batch each")
+    subjects: int = Field(2000, ge=20, le=100_000, description="phantoms of CT, and as many iodine maps")
+    steps: int = Field(3000, ge=1, le=1_000_000, description="of a batch each")
     batch: int = Field(32, ge=2, le=1024, description="slices a step")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="largest, of AdamW with one cycle")
 

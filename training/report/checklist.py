@@ -68,8 +68,8 @@ _OF_EVALUATION = {
     "partitions": "a finished model (its digest stands below), tested on this cohort alone",
     "unlabelled": "none was used",
     "threshold": "probability; threshold of the bundle",
-    "updating": "the calibration intercept above is what a recalibration for this site would add to the logit; it needs "
-    "50 labelled studies or more, and makes a new version of the model",
+    "updating": "the calibration intercept above is what a recalibration for this site adds to the logit; it takes "
+    "50 labelled studies, and makes a new version of the model",
 }
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluate.baseline import Baseline, baseline
 from training.evaluate.bootstrap import DRAWS
 from training.evaluate.estimate import Difference, Estimate
+from training.prepared import Prepared
 from training.report import figures
 from training.report.checklist import NOT_PROVIDED, checklist, known_of
 from training.report.findings import IN_WORDS, Findings, Groups, findings
@@ -22,24 +24,29 @@ HTML_FILE, JSON_FILE = "report.html", "report.json"
 TEMPLATE = "page.html.j2"
 
 
-def write_report(run_folder: Path, *, groups: Groups | None = None, draws: int = DRAWS) -> Path:
+def write_report(run_folder: Path, *, cohort: Prepared | None = None, draws: int = DRAWS) -> Path:
     """Write both files and give the page's path.  The same run gives the same bytes.
 
-    ``groups``: column → study → group, beside the centres.  ``draws``: of the bootstraps.  A ``checklist.toml`` in the
-    folder (key = "text", keys as in ``training/report/checklist.toml``) fills what no run can know.  Raises
-    ``FileNotFoundError``; ``Refused`` ``report-nothing-tested``, ``checklist-unreadable``.
+    ``cohort``: for the table of the subjects and the subgroups beside the centres.  ``draws``: of the bootstraps.  A
+    ``checklist.toml`` in the folder (key = "text", keys as in ``training/report/checklist.toml``) fills what no run can
+    know.  Raises ``FileNotFoundError``; ``Refused`` ``report-nothing-tested``, ``checklist-unreadable``,
+    ``tracking-failed``.
     """
     record = read_record(run_folder)
-    found = findings(record, read_predictions(run_folder), groups or {}, draws)
-    items = checklist(known_of(record, run_folder, _known_of_results(found)))
-    (run_folder / JSON_FILE).write_text(
-        json.dumps({"run": record.model_dump(mode="json"), "findings": plain(found)}, indent=1, allow_nan=False) + "\n"
+    groups = (
+        {name: dict(zip(cohort.studies, texts, strict=True)) for name, texts in cohort.groups.items()} if cohort else {}
     )
+    found = findings(record, read_predictions(run_folder), groups, draws)
+    subjects = baseline(cohort) if cohort else None
+    items = checklist(known_of(record, run_folder, _known_of_results(found, subjects)))
+    told = {"run": record.model_dump(mode="json"), "findings": plain(found), "subjects": plain(subjects)}
+    (run_folder / JSON_FILE).write_text(json.dumps(told, indent=1, allow_nan=False) + "\n")
     page = run_folder / HTML_FILE
     page.write_text(
         _template().render(
             record=record,
             found=found,
+            subjects=subjects,
             pictures=_pictures(found),
             checklist=items,
             not_provided=sum(not item.provided for part in items.values() for item in part),
@@ -66,16 +73,25 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _groups(cohort: Prepared | None) -> Groups:
+    if cohort is None:
+        return {}
+    return {name: dict(zip(cohort.studies, texts, strict=True)) for name, texts in cohort.groups.items()}
+
+
 def _tracked(run_folder: Path, record: RunRecord, found: Findings) -> None:
     from training.report.tracking import track
 
     track(run_folder, record, found)
 
 
-def _known_of_results(found: Findings) -> dict[str, str]:
+def _known_of_results(found: Findings, subjects: Baseline | None) -> dict[str, str]:
     """What the checklist can say of the results."""
     external = next((one for one in found.performances if one.part == "external"), None)
+    missing = {} if subjects is None else subjects.missing_percent
     return {
+        "demographics": "above, by label and set, with standardised differences" if missing else "",
+        "missing": "; ".join(f"{name} {percent:.0f} %" for name, percent in missing.items()),
         "external_testing": f"{external.studies} studies, above" if external else "",
         "subgroups": f"per {', '.join(found.groups)}, below" if found.groups else "",
         "fairness": f"groups compared: {', '.join(name for name in found.groups if name != 'centre')}"
@@ -119,7 +135,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"interval": _interval, "number": _number, "p": _p, "tidy": _tidy}
+    environment.filters |= {"interval": _interval, "number": _number, "p": _p, "tidy": _tidy, "short": _short}
     return environment.get_template(TEMPLATE)
 
 
@@ -136,6 +152,11 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
+def _short(value: float) -> str:
+    """Three digits, as a table of subjects needs them."""
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else "–"
+
+
 def _p(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
@@ -147,5 +168,7 @@ def _tidy(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str | int):
-        return str(value)
+        return str(value) or "–"
+    if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        return ", ".join(map(_tidy, value))
     return json.dumps(plain(value), ensure_ascii=False, indent=1)

@@ -63,8 +63,7 @@ def start(
     data = recipe.relabelled(settings, prepared.data)
     record = run(recipe, settings, data, out, chosen, origin, tell)
     tell(Progress(0, 1, "report"))
-    groups = {name: dict(zip(data.studies, texts, strict=True)) for name, texts in data.groups.items()}
-    write_report(out, groups=groups)
+    write_report(out, cohort=data)
     return record
 
 
@@ -113,7 +112,7 @@ def _value(text: str) -> Any:
 
 
 def _device(name: str) -> str:
-    """"auto" is the GPU where there is one."""
+    """ "auto" is the GPU where there is one."""
     if name not in ("auto", "cpu", "cuda"):
         raise Refused("device-unknown", f"The device is '{name}'; it must be auto, cpu or cuda.")
     if name == "cpu":

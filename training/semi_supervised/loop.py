@@ -126,7 +126,7 @@ class _Fit:
         self._best: dict[str, Tensor] = {}
         self._course = _Course()
         self._seconds = 0.0
-        self._identity = identity(problem, method, network, settings, conditions, self._processes.count)
+        self._identity = identity(problem, method, network, settings, conditions, self._processes.count, initial)
         rows = problem.train
         self._labelled = Batches(rows, strata(problem), settings.batch, [conditions.seed, 0])
         free = problem.unlabelled if method.needs_unlabelled else problem.unlabelled[:0]

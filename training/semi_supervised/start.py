@@ -50,7 +50,7 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
 
 def identity(
     problem: Problem, method: Method, network: NetworkSettings, settings: LoopSettings,
-    conditions: Conditions, processes: int,
+    conditions: Conditions, processes: int, initial: Mapping[str, npt.NDArray[Any]] | None,
 ) -> str:  # fmt: skip
     """Tells one fit from another, so that a checkpoint is only taken up by its own."""
     told = [method.name, network.model_dump(mode="json"), settings.model_dump(mode="json"), conditions.seed, processes]
@@ -59,6 +59,8 @@ def identity(
         digest.update(np.ascontiguousarray(rows).tobytes())
     digest.update(problem.labels[problem.train].tobytes())
     digest.update(np.ascontiguousarray(problem.inputs[problem.train[:4]]).tobytes())
-    for beside in (problem.values, problem.weights):
-        digest.update(b"" if beside is None else beside[problem.train].tobytes())
+    for beside in (problem.values, problem.weights, problem.targets, problem.pretext):
+        digest.update(b"none" if beside is None else np.ascontiguousarray(beside).tobytes())
+    for name, weights in sorted((initial or {}).items()):
+        digest.update(name.encode() + np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()

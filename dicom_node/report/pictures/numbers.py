@@ -33,7 +33,7 @@ WITH_PET = (
 )
 CT_ALONE = (
     Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),
-    Column("HU", lambda lesion: "" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}"),
+    Column("HU", lambda lesion: "" if lesion.mean_hu is None else f"{lesion.mean_hu:.0f}".replace("-", "−")),
 )
 IODINE_MAP = (
     Column("V ml", lambda lesion: f"{lesion.volume_ml:.1f}"),

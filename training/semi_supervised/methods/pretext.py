@@ -1,8 +1,9 @@
 """Pretraining: a task that needs no label is learnt first, then the labels from there (methods B1 to B3).
 
 Run ``training.semi_supervised.loop.fit`` with one of these, and give its weights as ``initial`` to the fit of the
-labels.  Four quarter-turns cannot be told apart in a tumour crop, which has no preferred direction: measured at chance
-(methods B3) [M]; they are here for fixed crops, and for comparison.
+labels.  ``Problem.unlabelled`` are then all images to learn from, the labelled ones among them.  Four quarter-turns
+cannot be told apart in a tumour crop, which has no preferred direction: measured at chance (methods B3) [M]; they are
+here for fixed crops, and for comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ REGRESSION = "regression"
 
 
 class RotationPretext(Plain):
-    """Which quarter-turn was made, of labelled and unlabelled images alike (Gidaris et al. 2018, arXiv 1803.07728)."""
+    """Which quarter-turn was made (Gidaris et al. 2018, arXiv 1803.07728)."""
 
     name = "rotation-pretext"
     needs_unlabelled = True
@@ -26,8 +27,7 @@ class RotationPretext(Plain):
         return {"rotation": nn.Linear(features, 4)}
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
-        rows = torch.cat([step.labelled, step.unlabelled])
-        return rotation(bench.weak(bench.pictures(rows), step.generator), step, bench)
+        return rotation(bench.weak(bench.pictures(step.unlabelled), step.generator), step, bench)
 
 
 class FeaturePretext(Plain):
@@ -48,7 +48,7 @@ class FeaturePretext(Plain):
         bench.memory["pretext"] = torch.from_numpy(bench.problem.pretext).to(bench.device)
 
     def loss(self, step: Step, bench: Bench) -> Tensor:
-        rows = torch.cat([step.labelled, step.unlabelled])
+        rows = step.unlabelled
         _, embedding = bench.student(bench.view(bench.pictures(rows), step.generator))
         answer = bench.student.extra[REGRESSION](embedding)
         return nn.functional.smooth_l1_loss(answer, bench.memory["pretext"][rows])
