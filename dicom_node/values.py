@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from inference.model.given import NOTHING_GIVEN, Given
 from inference.model.value_names import SEXES, is_missing, number_text, slug, value_name
 
 MOST_BYTES = 16 * 2**20
+WRITTEN_S, WRITTEN_LOOKS = 2.0, 10  # a file that ends within a line is taken as it is after so long, and so many looks
 MOST_ROWS, MOST_COLUMNS, LONGEST_CELL = 200_000, 500, 256
 KEYS = ("study_instance_uid", "accession_number", "patient_id", "study_date")
 # By the header without spaces and underscores
@@ -83,17 +86,22 @@ class ValueTable:
         if self._path is None:
             return NOTHING_GIVEN
         try:
-            stat = self._path.stat()
-            version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            version = _version(self._path)
             if self._read is None or self._read[0] != version:
                 self._read = (version, _table_or_refused(self._path))
         except OSError:
             self._read = None
             return Given(fault=unreadable(self._path.name, "the file is not there or may not be read"))
         table = self._read[1]
-        if isinstance(table, Table) and not table.keyed:
-            table = unreadable(table.name, f"no column says whose row it is: {', '.join(KEYS)}")
         return Given(fault=table) if isinstance(table, Refused) else table.of(keys_of(images))
+
+
+def site_table(path: Path) -> Table:
+    """The table of a site; some column must say whose row it is.  Raises ``Refused`` (values-unreadable), OSError."""
+    table = read_table(path)
+    if not table.keyed:
+        raise unreadable(table.name, f"no column says whose row it is: {', '.join(KEYS)}")
+    return table
 
 
 def values_of_file(path: Path, images: Sequence[Instance]) -> Given:
@@ -130,11 +138,28 @@ def unreadable(name: str, why: str) -> Refused:
     return Refused("values-unreadable", f"{name}: {why}; correct the file of values.")
 
 
+def _version(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def _table_or_refused(path: Path) -> Table | Refused:
     try:
-        return read_table(path)
+        _wait_while_written(path)
+        return site_table(path)
     except Refused as refused:
         return refused
+
+
+def _wait_while_written(path: Path) -> None:
+    """A file that has just changed and ends within a line is being written: half of a number is another number."""
+    for _ in range(WRITTEN_LOOKS):
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if file.read(1) in (b"\n", b"\r", b"}") or time.time() - path.stat().st_mtime > WRITTEN_S:
+                return
+        time.sleep(WRITTEN_S / WRITTEN_LOOKS)
 
 
 def read_table(path: Path) -> Table:
@@ -186,7 +211,7 @@ def _decoded(name: str, data: bytes) -> str:
             continue
         if "\0" not in text:
             return text
-    raise unreadable(name, "it is no text in UTF-8")
+    raise unreadable(name, "it is no text; save it as CSV (UTF-8)")
 
 
 def _table(

@@ -87,7 +87,7 @@ class DeepRadiomics:
             features=(features[parts.train], features[parts.validation]),
             labels=labels,
         )
-        self.facts = self._facts(self._fitted)
+        self.facts = self._facts(self._fitted, vectors)
         self.costs = {"image_feature_seconds": round(seen - began, 2), "fit_seconds": round(perf_counter() - seen, 2)}
         return self
 
@@ -183,6 +183,7 @@ class DeepRadiomics:
             digest=f"{data.digest} {settings_digest(self.look)}" if data.digest else "",
             cache=self._cache,
             threads=conditions.threads if conditions else 1,
+            device=conditions.device if conditions else "cpu",
             between=between,
         )
 
@@ -219,7 +220,7 @@ class DeepRadiomics:
         folds = image.folds if image else inner_folds(labels, [data.patients[row] for row in rows], seed)
         return fit_linear(logit, vectors, labels), out_of_fold_linear(logit, vectors, labels, folds)
 
-    def _facts(self, fitted: Fitted) -> dict[str, JsonValue]:
+    def _facts(self, fitted: Fitted, vectors: npt.NDArray[np.float32]) -> dict[str, JsonValue]:
         facts: dict[str, JsonValue] = {**fitted.calibration.facts(), "values": [spec.name for spec in fitted.specs]}
         if fitted.backbone:
             facts["weights"] = fitted.backbone.card
@@ -228,6 +229,9 @@ class DeepRadiomics:
         if fitted.fusion:
             names = (*(["image logit"] if fitted.fusion.image else []), *column_names(fitted.specs))
             facts["fusion"] = {n: round(w, 4) for n, w in zip(names, fitted.fusion.weights, strict=True)}
+            sizes = fitted.fusion.importance(fitted.image.out_of_fold if fitted.image else None, vectors)
+            ranked = sorted(zip(names, sizes, strict=True), key=lambda one: -one[1])
+            facts["mean SHAP size (logit)"] = {name: round(float(size), 4) for name, size in ranked}
         return facts
 
     def _card(self, backbone: Backbone, image: ImageModel, head: bytes, release: Release) -> str:

@@ -36,11 +36,11 @@ def with_pfs_labels(data: Prepared, horizon: float = HORIZON_MONTHS) -> Prepared
     timed = np.isfinite(data.months) & (data.events >= 0)
     wrong = np.flatnonzero(timed & (labels >= 0) & (data.labels >= 0) & (labels != data.labels))
     if len(wrong):
-        rows = ", ".join(f"{row + 2} (study {data.studies[row]})" for row in wrong[:5])
+        studies = ", ".join(data.studies[row] for row in wrong[:5])
         raise Refused(
             "label-contradicts-time",
             f"In {len(wrong)} rows the label is not what months and event say (1: event within {horizon:g} months): "
-            f"row {rows}{' …' if len(wrong) > 5 else ''}. Correct the table, or empty the label column.",
+            f"study {studies}{' …' if len(wrong) > 5 else ''}. Correct the table, or empty the label column.",
         )
     return replace(data, labels=np.where(timed, labels, data.labels).astype(np.int8))
 

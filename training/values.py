@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from inference.facts import Refused
 from inference.model.values import Value, ValueSpec, encode, width
-from training.prepared import Prepared, Rows
+from training.prepared import UNLABELLED, Prepared, Rows
 
 Missing = Literal["filled", "refused", "as-seen"]
 
@@ -50,15 +50,16 @@ def fit_specs(
     """How each of ``names`` that the cohort has is encoded: median, mean, sd, range and levels of ``rows``.
 
     ``log``: columns whose logarithm is taken (where a value of ``rows`` is not above 0, it is not).  ``missing``:
-    "as-seen" fills (and flags) a column where any study of the cohort lacks it, and makes the model abstain without it
-    where none does; "filled" and "refused" hold for all columns.  ``units``: UCUM by column, where
-    the table states none.
+    "as-seen" fills (and flags) a column that any labelled study lacks, be it of ``rows`` or of those that are held out
+    (they must get an answer), and makes the model abstain without it where none does; studies without a label are not
+    asked.  "filled" and "refused" hold for all columns.  ``units``: UCUM by column, where the table states none.
 
     A column that no row of ``rows`` has is left out.  The names of a category's levels come from the whole table (they
     tell nothing of a label), their order from ``rows``, the most frequent first.
     Raises ``Refused`` ``values-mixed`` where a column mixes numbers and words.
     """
     specs = []
+    labelled = np.flatnonzero(prepared.labels != UNLABELLED)
     for name in names:
         column = prepared.values.get(name)
         if column is None:
@@ -66,7 +67,8 @@ def fit_specs(
         known = [column[row] for row in rows if not _absent(column[row])]
         if not known:
             continue
-        handling = missing if missing != "as-seen" else "filled" if any(map(_absent, column)) else "refused"
+        lacking = any(_absent(column[row]) for row in (*rows, *labelled))
+        handling = missing if missing != "as-seen" else "filled" if lacking else "refused"
         common: dict[str, Any] = {
             "name": name,
             "title": TITLES.get(name, name.replace("_", " ")),
@@ -85,16 +87,15 @@ def fit_specs(
 def encode_rows(prepared: Prepared, rows: Rows, specs: Sequence[ValueSpec]) -> npt.NDArray[np.float32]:
     """The vectors of ``rows``, float32 (len(rows), width), by the encoding that serves.
 
-    Raises ``Refused`` ``value-missing`` or ``value-not-usable`` naming the row of the table (the first study is row 2)
-    and its study.
+    Raises ``Refused`` ``value-missing`` or ``value-not-usable`` naming the study.
     """
     vectors = np.zeros((len(rows), width(specs)), np.float32)
     for i, row in enumerate(rows):
         try:
             vectors[i] = encode(prepared.values_of(int(row)), specs).vector
         except Refused as refused:
-            where = f"row {int(row) + 2} (study {prepared.studies[row]})"
-            raise Refused(refused.code, f"In {where}: {refused.reason}", **refused.facts) from refused
+            reason = f"In study {prepared.studies[row]}: {refused.reason}"
+            raise Refused(refused.code, reason, **refused.facts) from refused
     return vectors
 
 

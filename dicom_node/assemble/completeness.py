@@ -111,7 +111,8 @@ def judge(
     enough: why another cannot stands in ``Complete.why``.  ``awaits_pet``: the node looks at PET/CT, too, so that a CT
     alone may be one whose PET is still to come.
     """
-    situation = _Situation(instances, traffic, now, rules, set_aside, before, awaits_pet)
+    beside_pet = "PET/CT" in kinds
+    situation = _Situation(instances, traffic, now, rules, set_aside, before, awaits_pet, beside_pet)
     found = [_judge_as(kind, situation) for kind in kinds]
     return found[0] if len(found) == 1 else _all_of(found)
 
@@ -131,7 +132,7 @@ def _all_of(found: Sequence[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """The arguments of ``judge``."""
+    """The arguments of ``judge``.  ``beside_pet``: the study is looked at as a PET/CT, too, which must not wait."""
 
     instances: Sequence[Instance]
     traffic: Traffic
@@ -140,6 +141,7 @@ class _Situation:
     set_aside: SetAside
     before: Before
     awaits_pet: bool
+    beside_pet: bool
 
 
 def _judge_as(kind: Kind, situation: _Situation) -> Verdict:
@@ -200,7 +202,7 @@ def _patience_without_pet(pair: Pair, situation: _Situation) -> float:
     """How long a CT or iodine map must be silent: nothing in it says where it ends, its region is often sent apart, and
     the PET of a PET/CT comes long after its CT.  Whoever drew a region on a CT does not wait for its PET any more.
     """
-    if pair.pet is not None:
+    if pair.pet is not None or situation.beside_pet:
         return 0.0
     rules = situation.rules
     return rules.give_up_s if pair.region is None and situation.awaits_pet else rules.quiet_s

@@ -61,6 +61,7 @@ def examine(settings: Settings) -> list[Finding]:
         _data_dir,
         _port,
         _bundle,
+        _values,
         _segmenter,
         _reports,
         _destinations,
@@ -151,7 +152,8 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
     from inference.facts import Refused
     from inference.model.bundle import find_bundle, load_bundle
 
-    key = "bundle of each [[route]]" if settings.route else "infer.bundle"
+    of_infer = "infer.bundles" if settings.infer.bundles else "infer.bundle"
+    key = "bundle of each [[route]]" if settings.route else of_infer
     for name in settings.bundles:
         try:
             bundle = load_bundle(find_bundle(name, search=[settings.bundles_dir]))
@@ -159,6 +161,35 @@ def _bundle(settings: Settings) -> Iterable[Finding]:
             yield Finding("model bundle", "fault", refused.reason, f"set {key} to an installed bundle")
             continue
         yield Finding("model bundle", "ok", f"{bundle.served.name} {bundle.served.version}, {bundle.digest[:12]}")
+
+
+def _values(settings: Settings) -> Iterable[Finding]:
+    """The table of clinical and laboratory values, and whether some model takes any."""
+    from dicom_node.contracts import Contracts
+    from dicom_node.values import site_table
+    from inference.facts import Refused
+
+    path = settings.values.table
+    wanted = {v.name for served in Contracts.read(settings).by_name.values() for v in served.values}
+    wanted -= {"age", "sex"}
+    if path is None:
+        if wanted:
+            advice = "set values.table to the CSV that has them"
+            yield Finding("values", "note", f"models take {', '.join(sorted(wanted))}, and there is no table", advice)
+        return
+    try:
+        table = site_table(path)
+    except OSError as error:
+        yield Finding("values", "fault", f"{path}: {error.strerror}", "set values.table to a file the node may read")
+    except Refused as refused:
+        yield Finding("values", "fault", refused.reason, "correct the table")
+    else:
+        lacking = wanted - {name for row in table.rows for name in row.values}
+        if lacking:
+            text = f"{path.name} has no column {', '.join(sorted(lacking))}"
+            yield Finding("values", "note", text, "models take these; name the columns so")
+        else:
+            yield Finding("values", "ok", f"{path.name}, {len(table.rows)} row(s)")
 
 
 def _segmenter(settings: Settings) -> Iterable[Finding]:

@@ -21,7 +21,7 @@ IODINE = ("SCT", "44588005")  # PS3.16 CID 300; older objects: SRT C-11400
 IODINE_SRT = ("SRT", "C-11400")
 # Image Type value 4 of images whose values are no attenuation of the patient (PS3.3 C.8.2.1.1.1)
 NO_ATTENUATION = frozenset({"MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"})
-HOUNSFIELD = frozenset({"", "hu", "us", "hu_mod"})  # US: unspecified, what older scanners write for HU
+HOUNSFIELD = frozenset({"", "hu", "us"})  # US: unspecified, what older scanners write for HU
 _IODINE = re.compile(r"(?<![a-z])iodine?(?![a-z])", re.IGNORECASE)
 _MAP = re.compile(r"iodine?[ _-]*(map|density|concentration|conc\b|overlay|image|\(|\[|no[ _-]*water)", re.IGNORECASE)
 # Images from which iodine was taken away, or in which it is the other of two materials

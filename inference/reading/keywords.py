@@ -95,7 +95,6 @@ KEYWORDS: tuple[str, ...] = (
     "ReconstructionDiameter",
     "ContrastBolusAgent",
     "ScanOptions",
-    "MultienergyCTAcquisition",
     "RealWorldValueMappingSequence",
     # PET
     "Units",

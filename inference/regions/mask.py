@@ -33,6 +33,10 @@ def _nifti(path: Path, frame_of_reference_uid: str) -> Volume:
     """NIfTI names no Frame of Reference: that of the grid it is asked for is assumed."""
     import SimpleITK as sitk
 
+    from inference.reading.nifti import what_is_wrong
+
+    if why := what_is_wrong(path):
+        raise Refused("mask-unreadable", f"{path.name}: {why}")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:

@@ -19,7 +19,7 @@ from training.evaluate.discrimination import auc_with_interval
 from training.phantom.cohort import CohortSettings, Phantom, draw, render
 from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Release, Stopped
-from training.recipes import recipe
+from training.recipes import RECIPES, recipe
 from training.recipes.cpc import LOOK, CpcSettings, look_of
 from training.run.record import read_predictions
 from training.run.run import Options, Origin, run
@@ -138,7 +138,7 @@ def test_networks_learn_what_their_modality_shows(tmp_path: Path) -> None:
     names = tuple(f"S{i}" for i in range(200))
     data = Prepared(names, names, ("A",) * 200, labels.astype(np.int8), {LOOK: images})
     parts, test = Parts(np.arange(80), np.arange(80, 120)), np.arange(120, 200)
-    settings = TINY.model_copy(update={"steps": 40, "members": 1, "evaluate_every": 10})
+    settings = TINY.model_copy(update={"steps": 90, "batch": 16, "members": 1, "evaluate_every": 30})
     aucs = {}
     for variant in ("P", "C"):
         estimator = recipe("cpc").estimator(settings, variant).fit(data, parts, conditions(tmp_path / variant))
@@ -189,3 +189,25 @@ def test_a_run_of_the_recipe_ends_with_a_bundle(tmp_path: Path) -> None:
     found = read_predictions(tmp_path / "run")
     assert {row.variant for row in found} == {"CPC", "clinical"}
     assert len([row for row in found if row.scheme == "cv" and row.variant == "CPC"]) == COUNT
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_what_the_registry_calls_it(name: str) -> None:
+    found = recipe(name)
+    assert found.name == name
+    assert "reconstruction" in found.title
+    assert found.looks(found.settings())
+    assert all(model in found.variants or name in ("dlr", "dfsigm") for model, _, _ in found.published)
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(Refused, match="there are ussl, dlr, cpc, dfsigm, prrt_pfs"):
+        recipe("usslnet")
+
+
+def test_a_run_of_a_model_for_comparison_ends_without_a_bundle_and_says_why(tmp_path: Path) -> None:
+    options = Options(folds=2, seed=1, variants=("clinical",))
+    record = run(recipe("cpc"), TINY, prepared(), tmp_path / "run", options, Origin("test", "made here"))
+    assert (record.state, record.bundle_digest) == ("done", "")
+    assert "looks at no image" in str(record.facts["clinical, bundle"])
+    assert not (tmp_path / "run" / "bundle").exists()

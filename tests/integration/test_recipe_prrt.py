@@ -164,30 +164,29 @@ def test_lost_subjects_are_left_out_or_made_up_for_by_weights(tmp_path: Path) ->
 def test_joint_fusion_finds_what_a_late_average_cannot(tmp_path: Path) -> None:
     """The suppressor of methods A5: the PET shows u + v, the CT u, and only v tells the label."""
     rng = np.random.default_rng(6)
-    count = 900
+    count = 700
     labels = np.arange(count) % 2
     u, v = rng.normal(0.0, 3.0, count), 2.0 * (labels - 0.5) + rng.normal(0.0, 0.5, count)
-    images = np.stack([u + v, u], axis=1)[:, :, None, None, None] / 6.0 + 0.1 * rng.normal(size=(count, 2, 8, 8, 8))
+    images = np.stack([u + v, u], axis=1)[:, :, None, None, None] / 3.0 + 0.1 * rng.normal(size=(count, 2, 8, 8, 8))
     names = tuple(f"S{i}" for i in range(count))
     data = Prepared(
-        names,
-        names,
-        ("A",) * count,
-        labels.astype(np.int8),
-        {LOOK: images.astype(np.float32)},
-        {"cga": tuple(rng.normal(5.0, 1.0, count).tolist())},
+        patients=names,
+        studies=names,
+        centres=("A",) * count,
+        labels=labels.astype(np.int8),
+        inputs={LOOK: images.astype(np.float32)},
+        values={"cga": tuple(rng.normal(5.0, 1.0, count).tolist())},
     )
-    settings = TINY.model_copy(update={
-        "shape": (8, 8, 8), "widths": (4, 4, 4, 4), "steps": 120, "batch": 32, "members": 1, "evaluate_every": 40,
-        "learning_rate": 1e-2, "dropout": 0.0, "modality_dropout": 0.0,
-    })  # fmt: skip
-    parts, test = Parts(np.arange(400), np.arange(400, 500)), np.arange(500, count)
+    changes = {"shape": (8, 8, 8), "widths": (4, 4, 4, 4), "dropout": 0.0, "modality_dropout": 0.0}
+    changes |= {"steps": 110, "batch": 16, "members": 1, "evaluate_every": 55, "learning_rate": 1e-2}
+    settings = TINY.model_copy(update=changes)
+    parts, test = Parts(np.arange(300), np.arange(300, 400)), np.arange(400, count)
     aucs = {}
     for variant in ("PET+CT", "late average"):
         estimator = recipe("prrt_pfs").estimator(settings, variant).fit(data, parts, conditions(tmp_path / variant))
         aucs[variant] = auc_with_interval(labels[test] == 1, estimator.predict_proba(data, test)).value
-    assert aucs["PET+CT"] > 0.9
-    assert aucs["late average"] < 0.75
+    assert aucs["late average"] < 0.7  # its best is .62, of the PET alone
+    assert aucs["PET+CT"] > aucs["late average"] + 0.1
 
 
 def test_cycles_are_never_offered() -> None:

@@ -54,6 +54,14 @@ def test_a_study_with_pet_gets_a_run_of_each_kind_only_where_a_rule_says_so(tmp_
         made.close()
 
 
+def test_a_pet_ct_does_not_wait_for_the_region_that_its_ct_lacks(tmp_path: Path) -> None:
+    made = site(tmp_path, route=RULES)
+    made.arrive([*pet(), *ct()], at=100.0)
+    made.coordinator.tick(101.0)
+    assert sorted(lanes(made)) == ["ct", "petct"]
+    made.close()
+
+
 def test_a_ct_alone_runs_on_a_node_for_it_and_nowhere_else(tmp_path: Path) -> None:
     for name, settings, expected in (
         ("listed", {"infer": {"bundles": ["petct", "ct"]}}, ["ct"]),

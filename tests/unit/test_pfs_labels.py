@@ -58,7 +58,7 @@ def test_who_was_lost_is_never_long_and_who_progressed_early_never_either(rows: 
 def test_the_tables_label_must_agree_where_time_is_known_and_stays_where_it_is_not() -> None:
     known = cohort([5.0, 20.0, 3.0, np.nan], [1, 0, 0, -1], [1, 0, 0, 1])
     assert with_pfs_labels(known).labels.tolist() == [1, 0, -1, 1]
-    with pytest.raises(Refused, match=r"row 3 \(study S1\)") as refusal:
+    with pytest.raises(Refused, match="study S1") as refusal:
         with_pfs_labels(replace(known, labels=np.array([1, 1, 0, 1], np.int8)))
     assert refusal.value.code == "label-contradicts-time"
     without = replace(known, months=np.empty(0), events=np.empty(0, np.int8))

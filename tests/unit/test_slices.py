@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import ndimage
 
 from inference.facts import Refused, Region, Volume
 from inference.model.applicability import quantities
@@ -17,6 +20,9 @@ from inference.model.look import needs_region, see
 from inference.model.network import build, restore
 from inference.model.slice_network import SliceResNet, from_torchvision
 from inference.model.slices import AxialSlices, axial_slices
+from inference.regions.region_names import TUMOUR_NAMES
+from training.cohort.images import load_images
+from training.cohort.study import Study
 
 STEP, PIXEL = 3.0, 0.8
 
@@ -216,3 +222,30 @@ def test_features_are_of_each_slice_alone(stem: str, cells: int) -> None:
     assert settings.cell_voxels == 64 // cells
     assert torch.allclose(features[1, :, 2], alone[0, :, 0], atol=1e-5)
     assert torch.allclose(embedding[0], features[0].mean(dim=(1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("number", [8, 10])
+def test_a_patients_slices_are_those_that_a_plain_reading_gives(shared_data: Path, number: int) -> None:
+    """Written again with scipy on the voxel grid: areas by slice, and the picture by bilinear sampling."""
+    folder = shared_data / "cohort_sts" / f"STS_{number:03d}"
+    row = Study.model_construct(row=2, patient="P", study="S", ct=folder / "ct", region=folder / "rtstruct.dcm")
+    images = load_images(row, "CT", TUMOUR_NAMES)
+    assert images.region is not None
+    settings = AxialSlices(size=64)
+    seen = see(None, images.image, images.region, settings)
+    solid = ndimage.binary_fill_holes(images.region.full(images.image.array.shape))
+    area = solid.sum(axis=(1, 2))
+    chosen = np.array([images.image.to_index((0.0, 0.0, z))[0] for z in seen.planes_mm])
+    assert np.allclose(chosen, np.rint(chosen), atol=1e-3)
+    assert sorted(area[np.rint(chosen).astype(int)]) == sorted(np.sort(area)[-3:])
+
+    low, high = settings.windows[1]
+    for picture, z in zip(seen.array[1], seen.planes_mm, strict=True):
+        rows, columns = np.mgrid[0:64, 0:64]
+        points = np.stack([np.zeros((64, 64)), rows, columns], -1) @ seen.grid[:3, :3].T + seen.grid[:3, 3]
+        points[..., 2] = z
+        index = images.image.to_index(points.reshape(-1, 3)).T
+        hu = ndimage.map_coordinates(images.image.array.astype(float), index, order=1, mode="nearest")
+        expected = (np.clip(hu, low, high) - low) / (high - low)
+        assert np.abs(picture.ravel() - expected).max() < 2e-3

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from inference.facts import Refused
+from training.evaluate.shapley import shapley
 from training.tabular.choice import ChoiceSettings, choose, inner_folds
 from training.tabular.classifiers import NAMES, STORES_PATIENTS
 from training.tabular.fusion import fit_linear, out_of_fold_linear
@@ -106,3 +107,17 @@ def test_an_image_that_goes_against_the_label_is_left_out_not_turned_round() -> 
     linear, alone = fit_linear(against, vectors, labels), fit_linear(None, vectors, labels)
     assert linear.weights == (0.0, *alone.weights)
     assert np.allclose(linear.scores(against, vectors), alone.scores(None, vectors))
+
+
+def test_importance_is_the_mean_size_of_shap_values() -> None:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(60) % 2).astype(np.int8)
+    image = labels + rng.standard_normal(60)
+    vectors = (0.5 * labels[:, None] + rng.standard_normal((60, 2))).astype(np.float32)
+    linear = fit_linear(image, vectors, labels)
+    columns = np.column_stack([image, vectors])
+    expected = shapley(
+        lambda x: linear.scores(x[:, 0], x[:, 1:].astype(np.float32)), columns, columns, ("a", "b", "c"), seed=0
+    )
+    found = dict(zip("abc", linear.importance(image, vectors), strict=True))
+    assert found == pytest.approx(expected.importance, rel=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from training.report.numbers import chance, comparisons, cross_conformal
 from training.report.published import beside_published, optima
 from training.report.survival_page import survival_numbers
 from training.report.write import write_report
-from training.run.record import append_predictions, read_predictions, read_record, write_record
+from training.run.record import Predicted, append_predictions, read_predictions, read_record, write_record
 
 DRAWS = 40
 FEW = ("CPC", "P")
@@ -300,3 +301,36 @@ def test_pictures_have_units_and_readable_letters(whole: Path) -> None:
     assert all("<!--" in svg for svg in svgs)
     sizes = [value for name, value in STYLE.items() if name.endswith(("size", "labelsize", "fontsize"))]
     assert min(sizes) >= 8
+
+
+@pytest.mark.parametrize("kind", ["constant", "perfect", "sure", "twenty", "no events", "one positive a fold"])
+def test_awkward_answers_still_make_a_report(kind: str, tmp_path: Path) -> None:
+    simulated_run(
+        tmp_path,
+        variants=FEW,
+        studies=20 if kind == "twenty" else 45,
+        folds=5,
+        permutations=2,
+        survival=True,
+        external=3,
+    )
+    rows = read_predictions(tmp_path)
+    changed: dict[str, Callable[[Predicted], dict[str, float]]] = {
+        "constant": lambda _: {"probability": 0.4},
+        "perfect": lambda row: {"probability": 0.2 + 0.6 * row.label},
+        "sure": lambda row: {"probability": float(row.probability > 0.5)},
+        "no events": lambda _: {"event": 0},
+        "one positive a fold": lambda row: {"label": int(row.patient < "p005")},
+    }
+    change = changed.get(kind, lambda _: {})
+    (tmp_path / "predictions.jsonl").unlink()
+    append_predictions(tmp_path, [row.model_copy(update=change(row)) for row in rows])
+    write_report(tmp_path, draws=DRAWS)
+    told = json.loads((tmp_path / "report.json").read_text())["findings"]
+    first = told["performances"][0]["auc"]
+    if kind == "constant":
+        assert first["value"] == 0.5
+    if kind == "perfect":
+        assert first["low"] < first["value"] == 1.0
+    if kind == "twenty":
+        assert "nothing here speaks about patients" in " ".join(told["notes"])

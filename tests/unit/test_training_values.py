@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,15 @@ def test_what_may_be_missing_is_what_the_cohort_lacks_somewhere() -> None:
     assert column_names(specs)[-2:] == ("age missing", "cea missing")
 
 
+def test_a_study_without_a_label_does_not_decide_what_may_be_missing() -> None:
+    """Sex is missing in an unlabelled row only, age also in a labelled one that is held out."""
+    data = cohort(age=(50.0, 60.0, 70.0, 80.0, None, None), sex=("F", "M", "F", "M", "F", None))
+    data = replace(data, labels=np.array([0, 1, 0, 1, 1, -1], np.int8))
+    specs = fit_specs(data, TRAIN, ["age", "sex"])
+    assert {s.name: s.missing for s in specs} == {"age": "filled", "sex": "refused"}
+    assert np.isfinite(encode_rows(data, np.arange(5), specs)).all()
+
+
 def test_a_logarithm_is_not_taken_where_a_training_value_is_not_above_0() -> None:
     (cea,) = fit_specs(cohort(cea=CEA), np.arange(6), ["cea"], log=["cea"])
     assert cea.transform == "none"
@@ -66,10 +76,10 @@ def test_a_column_that_training_never_saw_is_left_out_and_a_constant_one_is_harm
     assert encode_rows(data, TRAIN, specs).tolist() == [[0.0]] * 4
 
 
-def test_what_cannot_be_encoded_names_its_row() -> None:
+def test_what_cannot_be_encoded_names_its_study() -> None:
     data = cohort(cea=CEA)
     specs = fit_specs(data, TRAIN, ["cea"], log=["cea"])
-    with pytest.raises(Refused, match=r"row 7 \(study P5\)") as refusal:
+    with pytest.raises(Refused, match="In study P5: ") as refusal:
         encode_rows(data, np.array([5]), specs)
     assert refusal.value.code == "value-not-usable"
     with pytest.raises(Refused) as refusal:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicom_node.commands import doctor
+from dicom_node.config import Settings
 from dicom_node.identity import Basis, settings_digest
 from dicom_node.values import Table, ValueTable, keys_of, read_table, values_of_file
 from inference.facts import Instance, Pair, Refused, Series
+from inference.model.bundle import save_bundle
 from inference.model.given import NOTHING_GIVEN, Given, taken_values
 from inference.model.values import ValueSpec
-from tests.kinds_case import AGE, CHROMOGRANIN, NEEDED, SEX
+from tests.kinds_case import AGE, CHROMOGRANIN, NEEDED, SEX, served_for
 from tests.studies import STUDY, ct, pet
 
 HEADER = {"AccessionNumber": "A-1", "StudyDate": "20260301", "PatientAge": "065Y", "PatientBirthDate": None}
@@ -124,6 +130,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.getbasetemp() / "any.csv"
     for file in (path, path.with_suffix(".json")):
         file.write_bytes(content)
+        os.utime(file, (0, 0))  # long ago: nobody is writing it
         fault = ValueTable(file).of(images()).fault
         assert fault is None or fault.code == "values-unreadable"
 
@@ -155,6 +162,36 @@ def test_a_named_file_must_hold_the_study(tmp_path: Path) -> None:
     assert fault.code == "values-other-patient"
     with pytest.raises(Refused, match="no file"):
         values_of_file(tmp_path / "none.csv", images())
+
+
+def test_a_table_that_is_being_written_is_not_read_half(tmp_path: Path) -> None:
+    path = tmp_path / "labs.csv"
+    path.write_text("accession_number,cga\nA-1,1")  # of 12.5
+    writer = threading.Timer(0.5, lambda: path.write_text("accession_number,cga\nA-1,12.5\n"))
+    writer.start()
+    assert ValueTable(path).of(images()).values == {"cga": "12.5"}
+    writer.join()
+
+
+def test_the_doctor_looks_at_the_table(tmp_path: Path) -> None:
+    labs = tmp_path / "labs.csv"
+    bundle = tmp_path / "told"
+    told = served_for("CT", values=(CHROMOGRANIN, AGE))
+    save_bundle(bundle, told, [{"a": np.zeros(1, np.float32)}], None, model_card="")
+    settings = {"node": {"data_dir": tmp_path / "data"}, "infer": {"bundle": str(bundle)}}
+
+    def found(**more: Any) -> tuple[str, str]:
+        told = list(doctor._values(Settings(**settings, **more)))
+        return (told[0].state, told[0].found) if told else ("", "")
+
+    assert found() == ("note", "models take cga, and there is no table")
+    assert found(values={"table": labs})[0] == "fault"
+    labs.write_text("cga\n1\n")
+    assert found(values={"table": labs})[0] == "fault"
+    labs.write_text("accession_number,ggt\nA-1,1\n")
+    assert found(values={"table": labs}) == ("note", "labs.csv has no column cga")
+    labs.write_text("accession_number,CgA (ug/L)\nA-1,1\n")
+    assert found(values={"table": labs}) == ("ok", "labs.csv, 1 row(s)")
 
 
 # --------------------------------------------------------------------------------------------------- what a model takes

@@ -14,7 +14,7 @@ import numpy as np
 
 from inference.facts import Caution, Refused, Volume
 from inference.load import AIR_HU, MOST_AT_LIMIT, MOST_HU, MOST_IODINE_MG_PER_ML
-from training.cohort.nifti import what_is_wrong
+from inference.reading.nifti import what_is_wrong
 
 ENDINGS = (".nii", ".nii.gz", ".mha")
 MOST_VOXELS = 2**28  # a gigabyte as float32

@@ -107,7 +107,10 @@ def answers_of(
     )
 
 
-def permuted_schemes(rows: Sequence[Predicted]) -> list[str]:
-    """Names of the runs with permuted labels, in order."""
-    found = {row.scheme for row in rows if row.scheme.startswith("permuted-")}
-    return sorted(found, key=lambda name: (len(name), name))
+def permuted_runs(rows: Sequence[Predicted], variant: str) -> dict[str, list[Predicted]]:
+    """A variant's answers in the runs with permuted labels, by the run's name and in their order."""
+    found: dict[str, list[Predicted]] = {}
+    for row in rows:
+        if row.variant == variant and row.scheme.startswith("permuted-"):
+            found.setdefault(row.scheme, []).append(row)
+    return dict(sorted(found.items(), key=lambda one: (len(one[0]), one[0])))

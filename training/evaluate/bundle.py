@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -63,8 +64,8 @@ def evaluate_bundle(
     """Run the bundle on every labelled study of the cohort; run.json and predictions.jsonl lie in ``out``.
 
     A study that lacks a value which the model needs is left out with the reason.  On the cohort that it was trained on,
-    only the rows of ``set`` "external" count.  ``heatmaps``: check them too (methods D6).  Gives the record
-    and the cohort.
+    only the rows of ``set`` "external" count.  ``heatmaps``: check them too (methods D6).  Gives the record and
+    the cohort.
     Raises ``Refused``: ``evaluate-on-training``, ``run-folder-used``, those of bundle, cohort and device.
     """
     from inference.model.torch_backend import TorchBackend
@@ -91,20 +92,12 @@ def evaluate_bundle(
     record = _record(bundle, recipe, data, rows, table, command, backend.name.removeprefix("torch "))
     record.left_out = {**prepared.left_out, **missing}
     record.truth = truth_of(table)
-    inside = sum(answer.inside for answer in answers)
-    record.facts = {
-        record.variants[0]: {
-            "studies answered": len(answers),
-            "of these like its training data (the node prints the others only for demonstrations)": inside,
-            "cohort": "external rows of the training's cohort"
-            if bundle.served.training.get("cohort_digest") == data.digest
-            else "another than the training's; whether a patient is in both, names cannot tell",
-        }
-    }
+    record.facts = {record.variants[0]: _facts(bundle, data, answers)}
     if heatmaps and answers:
         tell(Progress(0, 1, "heatmap checks"))
         record.facts |= _heatmap_facts(bundle, data, [answer.row for answer in answers])
     record.seconds = round(time.monotonic() - began, 1)
+    record.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)
     out.mkdir(parents=True, exist_ok=True)
     (out / PREDICTIONS_FILE).unlink(missing_ok=True)
     append_predictions(out, _predicted(data, answers, record, bundle.served.threshold))
@@ -202,6 +195,18 @@ def _answers(
         probability = 0.5 * (1.0 + math.tanh(0.5 * logit))
         answers.append(Answer(row, probability, verdict.state == "inside" and not strange))
     return answers, missing
+
+
+def _facts(bundle: Bundle, data: Prepared, answers: list[Answer]) -> dict[str, JsonValue]:
+    own = bundle.served.training.get("cohort_digest") == data.digest
+    other = "another than the training's; whether a patient is in both, names cannot tell"
+    inside = sum(answer.inside for answer in answers)
+    return {
+        "studies answered": len(answers),
+        "of these like its training data (the node prints the others only for demonstrations)": inside,
+        "cohort": "external rows of the training's cohort" if own else other,
+        "not checked here": "what headers tell a node: tracer, body part, age",
+    }
 
 
 def _heatmap_facts(bundle: Bundle, data: Prepared, rows: list[int]) -> dict[str, JsonValue]:

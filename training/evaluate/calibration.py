@@ -111,11 +111,13 @@ def _logistic(labels: Labels, predictors: npt.NDArray[np.float64], offset: npt.N
 
     if labels.all() or not labels.any() or np.linalg.matrix_rank(predictors) < predictors.shape[1]:
         return UNKNOWN
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         warnings.simplefilter("error", PerfectSeparationWarning)
         try:
             fit = sm.GLM(labels.astype(float), predictors, family=sm.families.Binomial(), offset=offset).fit()
         except (PerfectSeparationError, PerfectSeparationWarning, np.linalg.LinAlgError):
             return UNKNOWN
-    low, high = fit.conf_int()[0]
+        low, high = fit.conf_int()[0]
+    if not fit.converged or not np.isfinite([fit.params[0], low, high]).all():
+        return UNKNOWN
     return Estimate(float(fit.params[0]), float(low), float(high))

@@ -92,7 +92,7 @@ def _random_effects(labels: Labels, scores: Scores, masks: list[Labels]) -> tupl
         effects.append(math.log(auc / (1.0 - auc)))
         variances.append(variance / (auc * (1.0 - auc)) ** 2)
     # statsmodels leaves the between-group variance negative where groups agree better than chance: then it is 0
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         combined = combine_effects(np.array(effects), np.array(variances), method_re="dl")
         frame = combined.summary_frame()
     row = "random effect" if combined.tau2 > 0.0 else "fixed effect"

@@ -81,7 +81,7 @@ def _heatmaps(record: RunRecord) -> str:
         return ""
     failures = told.get("failures") or []
     verdict = f"failed: {'; '.join(map(str, failures))}" if isinstance(failures, list) and failures else "all passed"
-    return f"Grad-CAM; sanity checks {verdict} (numbers under Learning)"
+    return f"Grad-CAM; sanity checks {verdict} (numbers under Details)"
 
 
 def _by_person(folder: Path) -> dict[str, str]:

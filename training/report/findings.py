@@ -140,14 +140,17 @@ def _recipe(name: str) -> Recipe | None:
 
 def _flow(record: RunRecord, rows: Sequence[Predicted], primary: Tested) -> tuple[tuple[str, int], ...]:
     external = {row.study for row in rows if row.part == "external"}
-    return (
+    words = IN_WORDS[primary.scheme, primary.part]
+    steps = [
         ("studies that could not be used (left out)", len(record.left_out)),
         ("subjects in the cohort", record.subjects),
         ("studies with a positive label", record.positives),
-        ("studies without a label (training only)", record.unlabelled),
-        (f"studies tested, {IN_WORDS[primary.scheme, primary.part]}", len(primary)),
-        ("studies tested by the final model, external", len(external)),
-    )
+        (f"studies without a label ({'training only' if record.folds else 'not used'})", record.unlabelled),
+        (f"studies tested, {words}", len(primary)),
+    ]
+    if primary.part != "external":
+        steps.append(("studies tested by the final model, external", len(external)))
+    return tuple(steps)
 
 
 def _costs(costs: Mapping[str, JsonValue]) -> dict[str, dict[str, JsonValue]]:

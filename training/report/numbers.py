@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluate.answers import Tested, answers_of, permuted_schemes
+from training.evaluate.answers import Tested, answers_of, permuted_runs
 from training.evaluate.bootstrap import bootstrap_interval, mean_auc
 from training.evaluate.calibration import Calibration, CalibrationCurve, calibration, calibration_curve
 from training.evaluate.conformal import Coverage, coverage, split_conformal
@@ -125,8 +125,8 @@ def comparisons(variants: Sequence[Tested]) -> list[Comparison]:
 def chance(rows: Sequence[Predicted], of: Tested) -> Permuted | None:
     """First repeat's AUC among the AUCs of the runs with permuted labels; None without such runs."""
     found = []
-    for scheme in permuted_schemes(rows):
-        one = answers_of(rows, of.variant, scheme, "test")
+    for scheme, own in permuted_runs(rows, of.variant).items():
+        one = answers_of(own, of.variant, scheme, "test")
         if one is not None and one.judgeable and set(one.studies) == set(of.studies):
             found.append(mean_auc(one.labels, one.first))
     return summarised(mean_auc(of.labels, of.first), found) if found else None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, JsonValue
 
+from inference.facts import Refused
 from training.cohort.splits import external, final_parts
 from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
 from training.prepared import Prepared
@@ -14,6 +15,7 @@ from training.recipe import Recipe, Release
 from training.run.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, read_predictions
 from training.run.task import CV, FINAL, Where, conditions, predictions, stable_seed, youden_threshold
 
+NOT_SERVED = "recipe-variant-not-served"  # a model for comparison only
 LEAST_OF_A_CLASS = 2  # fewer give no interval
 
 
@@ -29,7 +31,7 @@ def final_fit(
 ) -> str:
     """Fit the first variant on ``final_parts``, keep its answers to training and external rows, write the bundle.
 
-    Gives the bundle's digest.  Raises as ``Estimator.fit``.
+    Gives the bundle's digest, "" where the variant is for comparison only.  Raises as ``Estimator.fit``.
     """
     variant = record.variants[0]
     parts = final_parts(data, seed)
@@ -52,7 +54,13 @@ def final_fit(
         manifest=_manifest(record),
         card=_card(record),
     )
-    return estimator.save_bundle(out / BUNDLE_FOLDER, release)
+    try:
+        return estimator.save_bundle(out / BUNDLE_FOLDER, release)
+    except Refused as refusal:
+        if refusal.code != NOT_SERVED:
+            raise
+        record.facts[f"{variant}, bundle"] = refusal.reason  # a model for comparison: the run is whole without
+        return ""
 
 
 def evaluation(rows: list[Predicted], variant: str, record: RunRecord) -> dict[str, JsonValue] | None:

@@ -71,13 +71,14 @@ def deep_features(
     digest: str,
     cache: Path,
     threads: int = 1,
+    device: str = "cpu",
     between: Callable[[int, int], None] = lambda *_: None,
 ) -> npt.NDArray[np.float32]:
     """Pooled features (n, k) of inputs (n, 3, slices, rows, columns).
 
     ``digest``: of the inputs ("": it is taken of their bytes); together with the backbone's it names the file in
-    ``cache`` where they are kept, so that all folds and variants of a run share them.  ``between`` gets what is done,
-    of how many studies; it may raise.
+    ``cache`` where they are kept, so that all folds and variants of a run share them.  ``device``: "cpu" or "cuda".
+    ``between`` gets what is done, of how many studies; it may raise.
     """
     digest = digest or hashlib.sha256(np.ascontiguousarray(inputs).data).hexdigest()
     name = hashlib.sha256(f"{digest} {backbone.digest}".encode()).hexdigest()[:32]
@@ -87,13 +88,14 @@ def deep_features(
         if found.shape == (len(inputs), backbone.settings.features):
             return found
     torch.set_num_threads(threads)
-    network = restore(backbone.settings, dict(backbone.weights))
+    torch.backends.cudnn.allow_tf32 = False  # in full precision, as it is served
+    network = restore(backbone.settings, dict(backbone.weights)).to(device)
     features = np.empty((len(inputs), backbone.settings.features), np.float32)
     with torch.no_grad():
         for start in range(0, len(inputs), BATCH):
             batch = np.array(inputs[start : start + BATCH], np.float32)
-            pooled = network.embedding(network.features(torch.from_numpy(batch)))
-            features[start : start + BATCH] = pooled.numpy()
+            pooled = network.embedding(network.features(torch.from_numpy(batch).to(device)))
+            features[start : start + BATCH] = pooled.cpu().numpy()
             between(min(start + BATCH, len(inputs)), len(inputs))
     _keep(kept, features)
     return features

@@ -31,6 +31,14 @@ class Linear:
         columns = _columns(image if self.image else None, vectors)
         return np.asarray(columns @ np.array(self.weights) + self.intercept)
 
+    def importance(self, image: Array | None, vectors: npt.NDArray[np.float32]) -> Array:
+        """Mean size of each column's SHAP value (k,), in logits, over these subjects as their own background.
+
+        For a linear model and columns taken one by one it is |weight| × mean |x − mean x| (Lundberg & Lee 2017).
+        """
+        columns = _columns(image if self.image else None, vectors)
+        return np.asarray(np.abs((columns - columns.mean(axis=0)) * np.array(self.weights)).mean(axis=0))
+
 
 def fit_linear(image: Array | None, vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> Linear:
     """On out-of-fold image logits (n,), None for values alone, encoded values (n, k) and labels 0/1.

@@ -1,4 +1,4 @@
-"""What ITK does not say of a NIfTI file: where it was cut off, and values that are no numbers, it reads zeros.
+"""What ITK does not say of a NIfTI file: where it was cut off, and for values that are no numbers, it reads zeros.
 
 Fields as in nifti1.h and nifti2.h (https://nifti.nimh.nih.gov).
 """
@@ -30,7 +30,7 @@ class _Layout:
 
 
 def what_is_wrong(path: Path) -> str:
-    """The end of a sentence about the file; "" where it is whole and all its values are numbers."""
+    """The end of a sentence about the file, ending in .nii or .nii.gz; "" where it is whole and all are numbers."""
     packed = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path) if packed else path.open("rb") as file:
