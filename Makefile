@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report test-conformance test-viewer viewer-setup pictures fonts clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report bench-training results test-conformance test-viewer viewer-setup pictures fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -60,6 +60,12 @@ bench-arrival: setup peers ## from the last slice to the analysis, for each way 
 
 bench-report: setup ## CPU and size of each result object, against one forward of a network (RUNS=5)
 	@$(BIN)/python -m tests.benchmarks.report $(if $(RUNS),--runs $(RUNS))
+
+bench-training: setup ## seconds, memory and input share of a training step, for each recipe (ONLY=cpc)
+	@$(BIN)/python -m tests.benchmarks.training $(if $(ONLY),--only $(ONLY))
+
+results: setup ## docs/results.md again, from what docs/measured holds
+	@$(BIN)/python -m training.experiments.results_page
 
 test-conformance: setup peers ## PixelMed checks our reports against the templates of PS3.16 (takes PixelMed and a Java from Debian; 2 minutes)
 	@sh deploy/debian-peers.sh --conformance

@@ -128,9 +128,7 @@ def _names_model(settings: Settings) -> bool:
     return len(settings.bundles) > 1
 
 
-def _digest_of(
-    settings: Settings, *, use_given_region: bool = True, segmenter: str = "", values: str = ""
-) -> str:
+def _digest_of(settings: Settings, *, use_given_region: bool = True, segmenter: str = "", values: str = "") -> str:
     return settings_digest(
         use_given_region=use_given_region,
         names_model=_names_model(settings),

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.training [--device cpu] [--only cpc] [--steps 4]
 
-Each recipe is fitted as in a run, at its large size, for a few steps, on arrays of random numbers of the right shape: a
-cohort's images are made ready once and kept (``training.cohort.prepare``), which is no part of a step.  Each is measured
-in a process of its own; one line for it goes to docs/measured/training_costs.jsonl.  A batch that the memory does not
-hold is halved.  Seconds are means of the last steps; an epoch is every subject of the cohort once.
+Each recipe is fitted as in a run, at its large size, for a few steps, on random numbers of the right shape: a cohort's
+images are made ready once and kept (``training.cohort.prepare``), which is no part of a step.  Each is measured in a
+process of its own; one line for it goes to docs/measured/training_costs.jsonl.  A batch that the memory does not hold
+is halved.  Seconds are means of the last steps; an epoch is every subject of the cohort once.
 """
 
 from __future__ import annotations
@@ -290,6 +290,10 @@ def _frozen(case: Case, device: str, threads: int) -> Work:
 
     def of(clock: Clock, steps: int) -> float:
         images = np.random.default_rng(0).random((steps * BATCH, *shape), np.float32)
+
+        def ticked(_done: int, _total: int) -> None:
+            clock.tick()
+
         clock.tick()
         with tempfile.TemporaryDirectory() as folder:
             deep_features(
@@ -299,7 +303,7 @@ def _frozen(case: Case, device: str, threads: int) -> Work:
                 cache=Path(folder),
                 threads=threads,
                 device=device,
-                between=lambda _, __: None if clock.tick() else None,
+                between=ticked,
             )
         began = time.perf_counter()
         for start in range(0, len(images), BATCH):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.experiments.labels_plan import PLAN
+from training.experiments.labels_plan import PLAN, REVISION
 from training.experiments.labels_table import paired, tables
 from training.semi_supervised.methods import NAMES
 
@@ -33,7 +33,7 @@ def test_wilcoxon_from_six_draws_on() -> None:
 
 def line(method: str, draw: int, auc: float, **more: object) -> dict[str, object]:
     cell = {"phantoms": "confirmation", "model": "clustered", "labels": 40, "unlabelled": "in-domain", "flips": 0.0}
-    return {**cell, "steps": 300, "method": method, "draw": draw, "auc": auc, **more}
+    return {**cell, "steps": 300, "revision": REVISION, "method": method, "draw": draw, "auc": auc, **more}
 
 
 def test_the_table_compares_with_the_stronger_baseline() -> None:

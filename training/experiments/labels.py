@@ -28,7 +28,7 @@ from inference.model.inputs import CanonicalRoi
 from inference.model.network import RoiResNet, restore
 from inference.model.radiomics import NAMES
 from training.ensemble import answers
-from training.experiments.labels_plan import DRAWS, FEATURE_METHODS, PLAN, Block
+from training.experiments.labels_plan import DRAWS, FEATURE_METHODS, PLAN, REVISION, Block
 from training.experiments.lines import append_line, read_lines
 from training.phantom.latents import GaussianSources, LabelModel
 from training.phantom.prepared import prepare_phantom
@@ -46,7 +46,6 @@ from training.semi_supervised.methods.pretext import FeaturePretext, RotationPre
 from training.semi_supervised.problem import Problem
 from training.semi_supervised.settings import LoopSettings
 
-REVISION = 1  # of this experiment: raise it when cells measured before can no longer be compared
 SEEDS = {"development": 31_000, "confirmation": 32_000}  # no other experiment uses these phantoms
 POOL, UNLABELLED, TEST = 1000, 2000, 1334  # subjects; three quarters of the test are of the training's centres
 LOOK = "lesion"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from training.experiments.labels_plan import REVISION
 from training.experiments.lines import read_lines
 
 GROUP = ("model", "unlabelled", "flips", "labels", "steps")
@@ -58,9 +59,9 @@ def tables(lines: Sequence[Mapping[str, Any]], phantoms: str) -> str:
     """Markdown, a table for each label model, kind of unlabelled images and share of flips."""
     groups: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
     for line in lines:
-        if line.get("phantoms") == phantoms:
+        if line.get("phantoms") == phantoms and line.get("revision") == REVISION:
             methods = groups.setdefault(tuple(line[name] for name in GROUP), {})
-            for name, auc in _entries(line):
+            for name, auc in entries(line):
                 methods.setdefault(name, {})[line["draw"]] = auc
     text = [f"Phantoms: {phantoms}.  AUC on phantoms of other seeds; Δ is paired by draw, 95 % interval.", ""]
     for heading in sorted({key[:3] for key in groups}, key=str):
@@ -72,7 +73,7 @@ def tables(lines: Sequence[Mapping[str, Any]], phantoms: str) -> str:
     return "\n".join(text)
 
 
-def _entries(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def entries(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The method, and what becomes of it joined with a model of the features."""
     yield line["method"], float(line["auc"])
     for name, beside in JOINED.items():

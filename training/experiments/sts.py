@@ -1,17 +1,17 @@
 """The 20 real patients: every PET/CT and CT recipe on them, beside single numbers of the tumour.
 
-    python -m training.experiments.sts --data ../shared/data --runs runs/sts --out docs/measured/sts.json
+    python -m training.experiments.sts --runs runs/sts --out docs/measured/sts.json
 
-Soft-tissue sarcomas with or without later lung metastases (``labels.csv``), not the disease of any recipe: it shows
-that the whole road works on patients' images.  Each recipe is a run (``training.run``) in a folder of its own, which
-goes on after a stop.  The permutation p is of the out-of-fold predictions (the chance to rank as well with the labels
-dealt out anew), one-sided; a permutation through every fit would take days.
+Soft-tissue sarcomas with or without later lung metastases (the table of the tests, whose images lie in ../shared/data),
+not the disease of any recipe: it shows that the whole road works on patients' images.  Each recipe is a run
+(``training.run``) in a folder of its own, which goes on after a stop.  The permutation p is of the out-of-fold
+predictions (the chance to rank as well with the labels dealt out anew), one-sided; a permutation through every fit
+would take days.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from training.run.environment import machine
 from training.run.record import Predicted, read_predictions
 from training.run.start import cache_folder, start
 
-LABEL = "lung_metastases"
+COHORT = Path("tests/cohorts/sts.csv")
 RUNS: Mapping[str, tuple[str, ...]] = {
     "cpc": ("PC", "P", "C"),
     "dlr": ("dlr",),
@@ -44,45 +44,38 @@ STATEMENT = "Twenty patients prove that the plumbing holds, and nothing about an
 def main() -> None:
     """Run what is missing and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with cohort_sts and study_sts_001")
+    parser.add_argument("--cohort", type=Path, default=COHORT, help="its table")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--out", type=Path, default=Path("docs/measured/sts.json"))
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
-    table = write_table(args.data, args.runs)
-    rows = _numbers(table)
+    rows = _numbers(args.cohort)
     for name, variants in RUNS.items():
-        options = {"folds": args.folds, "repeats": args.repeats, "jobs": args.jobs, "variants": variants}
-        start(name, table, args.runs / name, options=options, command="python -m training.experiments.sts", tell=_say)
+        options = {"folds": args.folds, "repeats": args.repeats, "seed": args.seed, "jobs": args.jobs}
+        options["variants"] = variants
+        start(
+            name,
+            args.cohort,
+            args.runs / name,
+            options=options,
+            command="python -m training.experiments.sts",
+            tell=_say,
+        )
         predicted = read_predictions(args.runs / name)
         rows += [{"model": name, "variant": v, **_of_variant(predicted, v)} for v in variants]
     found = {
         "statement": STATEMENT,
         "folds": args.folds,
         "repeats": args.repeats,
+        "seed": args.seed,
         "machine": machine("cpu"),
         "rows": rows,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def write_table(data: Path, folder: Path) -> Path:
-    """The cohort's table, with paths to the images where they lie."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "cohort.csv"
-    with (data / "cohort_sts" / "labels.csv").open(newline="") as source, file.open("w", newline="") as out:
-        table = csv.writer(out)
-        table.writerow(["patient", "centre", "label", "sex", "age", "pet", "ct", "region"])
-        for row in csv.DictReader(source):
-            patient = row["patient_id"]
-            own = (data / "cohort_sts" / patient, "pet", "rtstruct.dcm")
-            where, pet, region = own if own[0].is_dir() else (data / "study_sts_001", "pet_bqml", "rtstruct_ct.dcm")
-            paths = [os.path.relpath(where / name, folder) for name in (pet, "ct", region)]
-            table.writerow([patient, row["centre"], row[LABEL], row["sex"], row["age_years"], *paths])
-    return file
 
 
 def _numbers(table: Path) -> list[dict[str, Any]]:

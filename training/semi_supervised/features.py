@@ -32,7 +32,8 @@ DIRECTIONS = 4
 OWN_SCALE = 0.3  # of the features beside the directions
 CLIP = 5.0
 FEWEST_STACKED = 40
-LEAST_WEIGHT = 0.02  # of the gate, at which an unlabelled row is left out
+LEAST_WEIGHT = 0.5  # of the gate, below which an unlabelled row is left out
+LEAST_SHARE = 0.65  # of unlabelled rows inside; other organs had .5, the same scanners .75 and more [M]
 FEWEST_UNLABELLED = 100  # in-domain rows below which agreement is not looked for
 
 Array = npt.NDArray[np.float64]
@@ -94,13 +95,17 @@ def agreement(
 
 
 def similar(features: Features, train: Rows, unlabelled: Rows) -> Rows:
-    """The unlabelled rows that lie about as near to the labelled ones as those to each other (gate of B2)."""
+    """The unlabelled rows that lie about as near to the labelled ones as those to each other (gate of B2).
+
+    None where too many do not: then the set is of something else, and those inside are there by chance.
+    """
     train, unlabelled = _known(features, train), _known(features, unlabelled)
     if not len(unlabelled):
         return unlabelled
     scale = Scale.of(features.values[train])
     weight = in_domain(scale(features.values[train]), scale(features.values[unlabelled]))
-    return unlabelled[weight > LEAST_WEIGHT]
+    inside = weight > LEAST_WEIGHT
+    return unlabelled[inside] if inside.mean() >= LEAST_SHARE else unlabelled[:0]
 
 
 def scores(head: LinearHead, features: Features, rows: Rows) -> Array:
