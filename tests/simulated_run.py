@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.run.record import Predicted, RunRecord, append_predictions, write_record
+from training.record import Predicted, RunRecord, append_predictions, write_record
 
 QUALITY = {"CPC": 1.5, "PC": 1.35, "P": 1.1, "C": 0.8, "clinical": 0.3}
 """Distance of the classes in standard deviations, by variant."""

@@ -33,8 +33,8 @@ def evaluate(
     with answers():
         from dicom_node.config import read_settings
         from inference.model.bundle import find_bundle
-        from training.evaluate.bundle import evaluate_bundle
         from training.report.write import write_report
+        from training.run.served import evaluate_bundle
 
         path = find_bundle(bundle, search=[read_settings(config).bundles_dir])
         with bar() as tell:

@@ -12,7 +12,7 @@ from dicom_node.cli.progress import bar, interruptible
 from dicom_node.cli.shared import JsonFlag, answers, err, print_fields, print_json, train_app
 
 if TYPE_CHECKING:
-    from training.run.record import RunRecord
+    from training.record import RunRecord
 
 STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 SYSTEMS = {

@@ -283,4 +283,4 @@ def _unsaid(served: Served) -> set[str]:
 
 
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -41,8 +41,8 @@ class ValueSpec(BaseModel):
     median: float = 0.0
     mean: float = 0.0
     sd: float = Field(1.0, gt=0)
-    low: float = -math.inf
-    high: float = math.inf
+    low: float | None = None
+    high: float | None = None
     levels: tuple[str, ...] = ()
     missing: Literal["filled", "refused"] = "filled"
     source: Literal["table", "header", "measured"] = "table"
@@ -99,7 +99,7 @@ def out_of_training_range(values: Mapping[str, Value | None], specs: Sequence[Va
         value = values.get(spec.name)
         if spec.levels or value is None or isinstance(value, str) or math.isnan(value):
             continue
-        if not spec.low <= value <= spec.high:
+        if spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
             found.append(f"{spec.title} lies outside the training data's {spec.low:.4g} to {spec.high:.4g} {spec.unit}")
     return tuple(text.rstrip() for text in found)
 

@@ -13,14 +13,14 @@ from dicom_node.cli import REFUSED, app
 from inference.model.bundle import find_bundle
 from training.cohort.prepare import prepare
 from training.cohort.table import read_cohort
-from training.evaluate.bundle import APPLIES, HEATMAP_CHECKS, evaluate_bundle
 from training.phantom.settings import PhantomSettings
 from training.phantom.write import write_cohort
 from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Estimator, Release
 from training.recipes import recipe
 from training.recipes.cpc import CpcSettings
-from training.run.record import read_predictions
+from training.record import read_predictions
+from training.run.served import APPLIES, HEATMAP_CHECKS, evaluate_bundle
 
 TINY = CpcSettings(
     steps=4, batch=4, members=1, evaluate_every=2, widths=(4, 4, 8, 8), cube=12, values=("age", "suv_max")

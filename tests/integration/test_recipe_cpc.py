@@ -21,7 +21,7 @@ from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Release, Stopped
 from training.recipes import RECIPES, recipe
 from training.recipes.cpc import LOOK, CpcSettings, look_of
-from training.run.record import read_predictions
+from training.record import read_predictions
 from training.run.run import Options, Origin, run
 
 COUNT = 48

@@ -13,10 +13,10 @@ from inference.facts import Region, Volume
 from inference.model.bundle import METADATA, PACKAGED, load_bundle
 from inference.model.network import RoiResNet, restore
 from inference.model.predict import Model
+from training.networks.supervised import FitSettings, answers, fit
 from training.phantom.cohort import CohortSettings, draw, render
 from training.recipes.bench import write_bench_bundle
 from training.recipes.demo import DemoReport, fit_temperature, train_demo
-from training.supervised import FitSettings, answers, fit
 
 
 def tiny(out: Path, seed: int = 3) -> DemoReport:

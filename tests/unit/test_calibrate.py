@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from training.calibrate import Calibration, calibrate, feature_statistics, fit_temperature, ranges, youden_threshold
 from training.prepared import Prepared
+from training.release.calibrate import (
+    Calibration,
+    calibrate,
+    feature_statistics,
+    fit_temperature,
+    ranges,
+    youden_threshold,
+)
 
 
 def test_scores_that_are_twice_too_sure_have_temperature_two() -> None:

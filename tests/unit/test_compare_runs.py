@@ -14,7 +14,7 @@ from inference.facts import Refused
 from tests.simulated_run import simulated_run
 from training.evaluate.compare import compare_runs
 from training.evaluate.delong import auc_difference
-from training.run.record import append_predictions, read_predictions
+from training.record import append_predictions, read_predictions
 
 
 @pytest.fixture

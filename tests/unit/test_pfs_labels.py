@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 
 from inference.facts import Refused
-from training.pfs import censoring_weights, pfs_labels, with_pfs_labels
+from training.cohort.pfs import censoring_weights, pfs_labels, with_pfs_labels
 from training.prepared import Prepared
 
 

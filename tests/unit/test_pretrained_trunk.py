@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from inference.facts import Refused
 from inference.model.network import NetworkSettings, ResNet10, TwoBranch, restore
 from inference.model.trunk import four_stages, last_stage
-from training.pretrained_trunk import begun_with, trunk_weights
+from training.networks.pretrained_trunk import begun_with, trunk_weights
 
 WIDTHS = (4, 4, 6, 8)
 

@@ -12,9 +12,9 @@ from inference.facts import Refused
 from tests.report_page import Page
 from tests.simulated_run import simulated_run
 from training.evaluate.answers import answers_of
+from training.record import Predicted, append_predictions, read_predictions, write_record
 from training.report.survival_page import survival_numbers
 from training.report.write import write_report
-from training.run.record import Predicted, append_predictions, read_predictions, write_record
 
 DRAWS = 40
 FEW = ("CPC", "P")

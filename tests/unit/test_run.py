@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from sklearn.linear_model import LogisticRegression
 
 from inference.facts import Refused
+from training.cohort.splits import folds
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release, Stopped
-from training.run.record import PREDICTIONS_FILE, RUN_FILE, read_predictions, read_record
+from training.record import PREDICTIONS_FILE, RUN_FILE, read_predictions, read_record
 from training.run.run import STOP_FILE, Options, Origin, run
 from training.run.start import read_settings
+from training.run.task import permuted
 
 ORIGIN = Origin(command="petct-node train toy", cohort="cohort.csv")
 
@@ -208,6 +210,20 @@ def test_permuted_labels_are_learnt_from_and_tell_nothing(data: Prepared, tmp_pa
     assert 0.35 < np.mean(aucs) < 0.6
     true = [row for row in rows if row.scheme == "cv"]
     assert roc_auc_score([row.label for row in true], [row.probability for row in true]) > 0.75
+
+
+def test_permuted_labels_leave_both_classes_in_every_part_and_a_patient_whole(data: Prepared) -> None:
+    fold = folds(data, 3, 1, 0)[0]
+    found = permuted(data, fold, 7)
+    parts = (fold.parts.train, fold.parts.validation, fold.test)
+    for rows in parts:
+        assert sorted(found.labels[rows]) == sorted(data.labels[rows])
+        whole = {data.patients[row] for row in rows}
+        assert len({(data.patients[row], found.labels[row]) for row in rows}) == len(whole)
+    learnt = np.concatenate(parts)
+    assert (found.labels[learnt] != data.labels[learnt]).any()
+    outside = np.setdiff1d(np.arange(len(data)), learnt)
+    assert (found.labels[outside] == data.labels[outside]).all()
 
 
 def test_each_centre_is_tested_by_a_model_that_saw_none_of_it(data: Prepared, tmp_path: Path) -> None:

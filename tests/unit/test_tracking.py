@@ -8,10 +8,10 @@ import pytest
 
 from inference.facts import Refused
 from tests.simulated_run import simulated_run
+from training.record import read_predictions
 from training.report.findings import findings
 from training.report.tracking import metrics, track
 from training.report.write import write_report
-from training.run.record import read_predictions
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.simulated_run import simulated_run
 from training.evaluate.answers import answers_of
 from training.evaluate.baseline import standardised_difference
 from training.prepared import Prepared
+from training.record import read_predictions, read_record, write_record
 from training.report.checklist import NOT_PROVIDED, checklist
 from training.report.figures import STYLE
 from training.report.findings import findings
@@ -24,7 +25,6 @@ from training.report.numbers import chance, comparisons, cross_conformal
 from training.report.published import beside_published, optima
 from training.report.survival_page import survival_numbers
 from training.report.write import write_report
-from training.run.record import read_predictions, read_record, write_record
 
 DRAWS = 40
 FEW = ("CPC", "P")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inference.facts import Refused
 from inference.model.values import Value, encode, width
 from training.prepared import Prepared
-from training.values import column_names, encode_rows, fit_specs
+from training.tabular.values import column_names, encode_rows, fit_specs
 
 TRAIN = np.arange(4)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluate.estimate import Labels, Scores
-from training.run.record import Part, Predicted
+from training.record import Part, Predicted
 
 
 @dataclass(frozen=True, slots=True)

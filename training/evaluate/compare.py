@@ -16,7 +16,7 @@ from training.evaluate.bootstrap import DRAWS, bootstrap_interval, mean_auc
 from training.evaluate.delong import auc_difference, auc_interval
 from training.evaluate.estimate import Difference, Estimate
 from training.evaluate.multiplicity import holm
-from training.run.record import Part, Predicted, RunRecord, read_predictions, read_record
+from training.record import Part, Predicted, RunRecord, read_predictions, read_record
 
 KINDS: tuple[tuple[str, Part, str], ...] = (("cv", "test", "out of fold"), ("final", "external", "external test"))
 

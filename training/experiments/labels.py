@@ -27,9 +27,9 @@ import numpy.typing as npt
 from inference.model.inputs import CanonicalRoi
 from inference.model.network import RoiResNet, restore
 from inference.model.radiomics import NAMES
-from training.ensemble import answers
 from training.experiments.labels_plan import DRAWS, FEATURE_METHODS, PLAN, REVISION, Block
 from training.experiments.lines import append_line, read_lines
+from training.networks.ensemble import answers
 from training.phantom.latents import GaussianSources, LabelModel
 from training.phantom.prepared import prepare_phantom
 from training.phantom.presets import LABEL_MODELS

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from training.cohort.splits import Fold
 from training.evaluate.delong import auc_interval
 from training.experiments.lines import append_line, read_lines
 from training.phantom.prepared import prepare_phantom
@@ -100,8 +101,6 @@ def _measure(cell: Cell, args: argparse.Namespace) -> None:
     settings = read_settings(wanted.settings, None, cell.settings)
     phantoms = PhantomSettings(cell.recipe, cell.train + VALIDATION + cell.test, SEED, unlabelled={})
     data = prepare_phantom(phantoms, wanted.looks(settings), processes=os.cpu_count() or 1, cache=args.cache)
-    if cell.permutation >= 0:
-        data = permuted(data, cell.permutation)
     began = time.monotonic()
     measured = _auc(wanted, settings, data, cell, args.threads)
     source = SOURCES[cell.recipe].get(cell.variant) or SOURCES[cell.recipe].get("*", "")
@@ -124,11 +123,14 @@ def _auc(wanted: Recipe, settings: Any, data: Prepared, cell: Cell, threads: int
     labelled = np.flatnonzero(data.labels >= 0).astype(np.int64)
     share = len(labelled) / len(data)
     train, validation, test = np.split(labelled, [round(share * cell.train), round(share * (cell.train + VALIDATION))])
+    parts = Parts(train, validation)
+    if cell.permutation >= 0:
+        data = permuted(data, Fold(0, 0, parts, test), cell.permutation)
     with tempfile.TemporaryDirectory() as folder:
         estimator = wanted.estimator(settings, cell.variant)
         seed = 1 + max(cell.permutation, 0)
         conditions = Conditions(seed, Path(folder), threads=threads)
-        estimator.fit(replace(data, sets=()), Parts(train, validation), conditions)
+        estimator.fit(replace(data, sets=()), parts, conditions)
         probabilities = estimator.predict_proba(data, test)
     found = auc_interval(data.labels[test] == 1, probabilities)
     return {

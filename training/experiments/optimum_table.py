@@ -129,7 +129,7 @@ def _claims(recipe: Recipe, found: Sequence[Measured]) -> list[str]:
     if not text:
         return []
     return [
-        "The paper's order of its models, on this phantom, which was built with it in mind (of several settings the best):",
+        "The paper's order of its models, on this phantom, which was built with it in mind (best of several settings):",
         "",
         *text,
         "",

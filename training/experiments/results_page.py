@@ -31,7 +31,7 @@ COMMANDS = {
 }
 PHANTOMS = ("confirmation", "development")
 STRESS = (
-    "Label models: in *clustered* and *continuous* (methods A0) PET and CT show the same score; in *separate* they show "
+    "Label models: in *clustered* and *continuous* (methods A0) PET and CT show one score; in *separate* they show "
     "two that are independent given the label, in *ct-only* PET shows nothing of it: there the assumption that both "
     "agree is weak, or false."
 )

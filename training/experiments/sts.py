@@ -26,8 +26,8 @@ from training.cohort.table import read_cohort
 from training.evaluate.delong import auc_interval
 from training.recipe import Progress
 from training.recipes import recipe
+from training.record import Predicted, read_predictions
 from training.run.environment import machine
-from training.run.record import Predicted, read_predictions
 from training.run.start import cache_folder, start
 
 COHORT = Path("tests/cohorts/sts.csv")

@@ -26,13 +26,13 @@ from inference.model.served import Concept
 from inference.model.trunk import Stem, Widths
 from inference.model.value_network import FULL
 from inference.model.values import ValueSpec, width
-from training.ensemble import Ensemble, fit_ensemble
-from training.model_card import model_card, statement
+from training.networks.ensemble import Ensemble, fit_ensemble
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
+from training.release.model_card import model_card, statement
 from training.semi_supervised.settings import LoopSettings
 from training.tabular.value_model import ValueModel
-from training.values import fit_specs
+from training.tabular.values import fit_specs
 
 LOOK = "lesion"
 TARGET = "PD-L1 CPS >= 10"

@@ -171,7 +171,7 @@ def _seen(subject: Subject, cohort: CohortSettings, look: CanonicalRoi) -> tuple
 def _member(file: Path, n_train: int, network: dict[str, Any], how: dict[str, Any]) -> _Member:
     """Train one member on the first ``n_train`` subjects of the file and let it answer them all."""
     from inference.model.network import RoiResNet, restore
-    from training.supervised import FitSettings, answers, fit
+    from training.networks.supervised import FitSettings, answers, fit
 
     settings, fit_settings = RoiResNet.model_validate(network), FitSettings(**how)
     with np.load(file) as data:

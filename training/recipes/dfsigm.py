@@ -18,9 +18,9 @@ from pydantic import Field
 from inference.model.bundle import SCHEME
 from inference.model.served import Concept
 from inference.model.slices import AxialSlices
-from training.deep_radiomics import LOOK, DeepRadiomics
 from training.recipe import Recipe
 from training.tabular.classifiers import ClassifierName
+from training.tabular.deep_radiomics import LOOK, DeepRadiomics
 from training.tabular.system import DeepRadiomicsSettings, System
 
 TITLE = "DFSigM (a reconstruction): deep features of iodine maps with clinical values"

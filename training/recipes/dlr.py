@@ -16,8 +16,8 @@ from pydantic import Field
 from inference.model.bundle import SCHEME
 from inference.model.served import Concept
 from inference.model.slices import AxialSlices, Window
-from training.deep_radiomics import LOOK, DeepRadiomics
 from training.recipe import Recipe
+from training.tabular.deep_radiomics import LOOK, DeepRadiomics
 from training.tabular.system import DeepRadiomicsSettings, System
 
 TITLE = "DLR (a reconstruction): CT deep-learning radiomics with clinical values"

@@ -28,15 +28,15 @@ from inference.model.two_branch import Branch, TwoBranch
 from inference.model.value_network import FULL
 from inference.model.values import ValueSpec, width
 from inference.model.whole_body import WholeBody
-from training.calibrate import Calibration, calibrate
-from training.ensemble import Ensemble, fit_ensemble
-from training.model_card import model_card, statement
-from training.pfs import censoring_weights, with_pfs_labels
+from training.cohort.pfs import censoring_weights, with_pfs_labels
+from training.networks.ensemble import Ensemble, fit_ensemble
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
+from training.release.calibrate import Calibration, calibrate
+from training.release.model_card import model_card, statement
 from training.semi_supervised.settings import LoopSettings
 from training.tabular.value_model import ValueModel
-from training.values import fit_specs
+from training.tabular.values import fit_specs
 
 LOOK = "whole body"
 TARGET = "PFS <= 12 months after PRRT"

@@ -28,11 +28,11 @@ from inference.model.radiomics import SETS, LinearHead
 from inference.model.served import Concept
 from inference.model.trunk import Stem, Widths
 from inference.model.value_network import FULL
-from training.calibrate import Calibration, calibrate
-from training.ensemble import Ensemble, fit_ensemble
-from training.model_card import model_card, statement
+from training.networks.ensemble import Ensemble, fit_ensemble
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release
+from training.release.calibrate import Calibration, calibrate
+from training.release.model_card import model_card, statement
 from training.semi_supervised.features import Features, agreement, joined, logistic, probability, scores, similar
 from training.semi_supervised.settings import LoopSettings
 

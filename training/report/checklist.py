@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.run.record import RunRecord
+from training.record import RunRecord
 
 HEADINGS = Path(__file__).with_name("checklist.toml")
 BY_PERSON = "checklist.toml"
@@ -74,7 +74,7 @@ _OF_EVALUATION = {
 
 
 def _heatmaps(record: RunRecord) -> str:
-    from training.evaluate.bundle import HEATMAP_CHECKS
+    from training.run.served import HEATMAP_CHECKS
 
     told = record.facts.get(HEATMAP_CHECKS)
     if not isinstance(told, dict):

@@ -14,6 +14,7 @@ from training.evaluate.answers import Tested, answers_of
 from training.evaluate.conformal import Coverage
 from training.evaluate.permutation import Permuted
 from training.evaluate.subgroups import Subgroups
+from training.record import Part, Predicted, RunRecord
 from training.report.numbers import (
     Comparison,
     Performance,
@@ -28,7 +29,6 @@ from training.report.numbers import (
 )
 from training.report.published import Beside, Optimum, beside_published, optima
 from training.report.survival_page import SurvivalNumbers, survival_numbers
-from training.run.record import Part, Predicted, RunRecord
 
 if TYPE_CHECKING:
     from training.recipe import Recipe

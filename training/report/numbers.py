@@ -27,7 +27,7 @@ from training.evaluate.sample_size import (
 )
 from training.evaluate.subgroups import Subgroups, subgroups
 from training.evaluate.utility import DecisionCurve, decision_curve
-from training.run.record import Predicted
+from training.record import Predicted
 
 SEED = 0
 SMALLEST_FOLD = 4  # of each class, for an AUC of one fold

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from inference.facts import Refused
+from training.record import BUNDLE_FOLDER, PREDICTIONS_FILE, RUN_FILE, RunRecord
 from training.report.findings import IN_WORDS, Findings
-from training.run.record import BUNDLE_FOLDER, PREDICTIONS_FILE, RUN_FILE, RunRecord
 
 CONFIGURED_BY = "MLFLOW_TRACKING_URI"
 LONGEST_PARAMETER = 500

@@ -15,10 +15,10 @@ from training.evaluate.baseline import Baseline, baseline
 from training.evaluate.bootstrap import DRAWS
 from training.evaluate.estimate import Difference, Estimate
 from training.prepared import Prepared
+from training.record import RunRecord, read_predictions, read_record
 from training.report import figures
 from training.report.checklist import NOT_PROVIDED, checklist, known_of
 from training.report.findings import IN_WORDS, Findings, Groups, findings
-from training.run.record import RunRecord, read_predictions, read_record
 
 HTML_FILE, JSON_FILE = "report.html", "report.json"
 TEMPLATE = "page.html.j2"

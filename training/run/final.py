@@ -12,7 +12,7 @@ from training.cohort.splits import external, final_parts
 from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
 from training.prepared import Prepared
 from training.recipe import Recipe, Release
-from training.run.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, read_predictions
+from training.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, read_predictions
 from training.run.task import CV, FINAL, Where, conditions, predictions, stable_seed, youden_threshold
 
 NOT_SERVED = "recipe-variant-not-served"  # a model for comparison only

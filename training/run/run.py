@@ -17,9 +17,7 @@ from inference.facts import Refused
 from training.cohort.splits import Fold, folds, leave_centre_out, load_splits, save_splits
 from training.prepared import Prepared
 from training.recipe import Progress, Recipe, Stopped
-from training.run.environment import machine, versions
-from training.run.final import final_fit
-from training.run.record import (
+from training.record import (
     RUN_FILE,
     WORK_FOLDER,
     RunRecord,
@@ -28,6 +26,8 @@ from training.run.record import (
     read_record,
     write_record,
 )
+from training.run.environment import machine, versions
+from training.run.final import final_fit
 from training.run.task import Answered, Folds, Task, Where, carry_out, folds_by_task, tasks
 
 SPLITS_FILE = "splits.json"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from inference.facts import Refused
 from training.recipe import Progress
 from training.recipes import recipe as recipe_named
-from training.run.record import RunRecord
+from training.record import RunRecord
 from training.run.run import STOP_FILE, Options, Origin, run
 
 TRUTH_FILE = "truth.json"

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
 from training.cohort.splits import Fold
+from training.evaluate.permutation import permuted_labels
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Estimator, Progress, Recipe
-from training.run.record import Part, Predicted
+from training.record import Part, Predicted
 
 CV, CENTRE, FINAL, PERMUTED = "cv", "centre", "final", "permuted"
 
@@ -90,7 +91,7 @@ def carry_out(
 ) -> Answered:
     """Fit one estimator and let it answer the fold's test rows.  Raises as ``Estimator.fit``."""
     if not task.with_true_labels:
-        data = permuted(data, stable_seed(seed, task.scheme))
+        data = permuted(data, fold, stable_seed(seed, task.scheme, task.fold))
     estimator = recipe.estimator(settings, task.variant)
     folder = where.folder / "-".join([_file_name(task.variant), task.scheme, str(task.repeat), str(task.fold)])
     estimator.fit(data, fold.parts, conditions(where, folder, task.seed(seed), tell))
@@ -151,11 +152,15 @@ def youden_threshold(estimator: Estimator, data: Prepared, parts: Parts) -> floa
     return float(np.clip(thresholds[np.argmax(true - false)], 0.0, 1.0))
 
 
-def permuted(data: Prepared, seed: int) -> Prepared:
-    """The cohort with its labels dealt out anew among the labelled studies."""
+def permuted(data: Prepared, fold: Fold, seed: int) -> Prepared:
+    """The cohort with its labels exchanged between patients, within training, validation and test each.
+
+    So every part keeps both classes, as the true labels' folds do, however small it is.
+    """
     labels: npt.NDArray[np.int8] = data.labels.copy()
-    labelled = np.flatnonzero(labels >= 0)
-    labels[labelled] = np.random.default_rng(seed).permutation(labels[labelled])
+    for number, rows in enumerate((fold.parts.train, fold.parts.validation, fold.test)):
+        patients = [data.patients[row] for row in rows]
+        labels[rows] = permuted_labels(labels[rows], patients, seed=stable_seed(seed, number))
     return replace(data, labels=labels)
 
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from inference.model.radiomics import REVISION, SHAPE, LinearHead
-from training.calibrate import fit_temperature
 from training.prepared import Rows
+from training.release.calibrate import fit_temperature
 from training.semi_supervised.graph import in_domain
 
 PENALTY = 0.03  # C of the baseline; chosen on development phantoms among .01 to 1 [M]
@@ -32,8 +32,10 @@ DIRECTIONS = 4
 OWN_SCALE = 0.3  # of the features beside the directions
 CLIP = 5.0
 FEWEST_STACKED = 40
-LEAST_WEIGHT = 0.5  # of the gate, below which an unlabelled row is left out
-LEAST_SHARE = 0.65  # of unlabelled rows inside; other organs had .5, the same scanners .75 and more [M]
+LEAST_WEIGHT = 0.02  # of the gate, below which an unlabelled row is left out
+LEAST_SHARE = (
+    0.65  # of unlabelled rows with a weight above a half; other organs had .5, the same scanners .75 and more [M]
+)
 FEWEST_UNLABELLED = 100  # in-domain rows below which agreement is not looked for
 
 Array = npt.NDArray[np.float64]
@@ -104,8 +106,8 @@ def similar(features: Features, train: Rows, unlabelled: Rows) -> Rows:
         return unlabelled
     scale = Scale.of(features.values[train])
     weight = in_domain(scale(features.values[train]), scale(features.values[unlabelled]))
-    inside = weight > LEAST_WEIGHT
-    return unlabelled[inside] if inside.mean() >= LEAST_SHARE else unlabelled[:0]
+    is_alike = (weight > 0.5).mean() >= LEAST_SHARE
+    return unlabelled[weight > LEAST_WEIGHT] if is_alike else unlabelled[:0]
 
 
 def scores(head: LinearHead, features: Features, rows: Rows) -> Array:

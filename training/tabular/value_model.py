@@ -9,9 +9,9 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from inference.model.values import ValueSpec
-from training.calibrate import Calibration, calibrate
 from training.prepared import Parts, Prepared, Rows
-from training.values import encode_rows
+from training.release.calibrate import Calibration, calibrate
+from training.tabular.values import encode_rows
 
 
 class ValueModel:

@@ -23,7 +23,7 @@ from inference.model.bundle import Bundle, load_bundle
 from inference.model.values import encode, out_of_training_range
 from training.prepared import Prepared
 from training.recipe import Progress, Recipe
-from training.run.record import (
+from training.record import (
     PREDICTIONS_FILE,
     RUN_FILE,
     Predicted,

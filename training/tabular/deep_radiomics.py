@@ -23,17 +23,17 @@ from inference.model.inputs import settings_digest
 from inference.model.served import Range, Served
 from inference.model.slices import AxialSlices
 from inference.model.values import ValueSpec, width
-from training.calibrate import Calibration, calibrate, feature_statistics, ranges
-from training.model_card import model_card, statement
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Progress, Release, Stopped
+from training.release.calibrate import Calibration, calibrate, feature_statistics, ranges
+from training.release.model_card import model_card, statement
 from training.tabular.choice import ChoiceSettings, ImageModel, choose, inner_folds
 from training.tabular.classifiers import STORES_PATIENTS
 from training.tabular.deep_features import Backbone, deep_features, load_backbone
 from training.tabular.export import export_head
 from training.tabular.fusion import Linear, fit_linear, out_of_fold_linear
 from training.tabular.system import DeepRadiomicsSettings, Part, System
-from training.values import column_names, encode_rows, fit_specs
+from training.tabular.values import column_names, encode_rows, fit_specs
 
 LOOK = "slices"
 FEW_VALIDATION = 100  # fewer subjects than this do not calibrate alone (methods D5)

@@ -26,16 +26,16 @@ from inference.model.network import Network, NetworkSettings, restore
 from inference.model.served import Range, Served
 from inference.model.values import ValueSpec
 from inference.model.whole_body import WholeBody
-from training.calibrate import Calibration, calibrate, feature_statistics, ranges
+from training.networks.pretrained_trunk import begun_with, trunk_weights
 from training.prepared import Parts, Prepared, Rows
-from training.pretrained_trunk import begun_with, trunk_weights
 from training.recipe import Conditions, Progress, Release
+from training.release.calibrate import Calibration, calibrate, feature_statistics, ranges
 from training.semi_supervised.augment import Channels
 from training.semi_supervised.loop import fit
 from training.semi_supervised.methods import method as method_named
 from training.semi_supervised.problem import Problem, at_once
 from training.semi_supervised.settings import LoopSettings
-from training.values import encode_rows
+from training.tabular.values import encode_rows
 
 Array = npt.NDArray[Any]
 
@@ -137,7 +137,7 @@ def fit_ensemble(
 
     ``method``: of ``training.semi_supervised.methods``, which also learns from ``parts.unlabelled``; ``targets``: a
     teacher's probability for each row of the cohort, for the method that takes one.  ``trunk``: file of weights to
-    begin with (``training.pretrained_trunk``), "" for none.
+    begin with (``training.networks.pretrained_trunk``), "" for none.
 
     ``look``: name of the input, whose settings are ``seen``.  ``weights``: of each training row in the loss, None for
     all alike.  Each member has a folder of ``conditions``; one that is done is read from there.

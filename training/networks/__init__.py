@@ -1,0 +1,1 @@
+"""Image networks: fitted to prepared rows, alone or as an ensemble, from random or given weights."""

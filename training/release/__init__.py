@@ -1,0 +1,1 @@
+"""What a bundle is released with: its calibration and its model card."""
