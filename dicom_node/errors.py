@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dicom_node.refused_by_training import COHORT, COMMAND, EVALUATE, OF_VALUES, PHANTOM, RECIPE, RUN, TRAINING
 from inference.facts import Code
 
 SCHEME = "99PETCTNODE"
@@ -25,12 +26,9 @@ CONVERT = "Convert the instance with a DICOM tool, then send it again."
 REGION = "Draw or export the region again on this PET or CT."
 BUNDLE = "Install the model bundle again, or name another in infer.bundle."
 SEGMENTER = "Mend or update the segmenter's package, or empty infer.segmenter."
-VALUES = "Correct the table of values, then ask again with `petct-node again`."
 SETTINGS = "Check the configuration with `petct-node doctor`."
 DISK = "Check the node's disk with `petct-node doctor`."
 SPOOL = "Find out what changed the files, restore them (on a node: its data folder), then analyse again."
-COMMAND = "Check the argument of the command."
-TABLE = "Correct the cohort; `petct-node cohort check` lists every fault."
 REPORT = "Report it with the log; it is a fault of the program."
 
 
@@ -237,11 +235,6 @@ _OPERATOR = {
     "association-rejected": (905, "Peer rejected the association", "Check the AE titles on both sides."),
     "nothing-accepted": (906, "Peer accepts none of the objects", "Check which SOP classes the peer accepts."),
 }
-_VALUES = {
-    "values-unreadable": (1174, "File of values cannot be read", VALUES),
-    "values-ambiguous": (1175, "Several rows of values for one study", VALUES),
-    "values-other-patient": (1176, "Values of another study or patient", VALUES),
-}
 _COMMAND = {
     "nothing-stored": (923, "No node has stored anything here", COMMAND),
     "study-unknown": (924, "Study unknown to the node", "Take a UID that `petct-node explain` lists."),
@@ -256,68 +249,6 @@ _COMMAND = {
     "not-a-result": (918, "Not a result of this node", COMMAND),
     "out-not-writable": (919, "Results cannot be written there", COMMAND),
     "out-holds-other-files": (920, "Result would replace another's file", COMMAND),
-}
-_COHORT = {
-    "cohort-unreadable": (1101, "Cohort table cannot be read", TABLE),
-    "cohort-faults": (1102, "Cohort table has faults", TABLE),
-    "cohort-changed": (1103, "Cohort is not the one of the run", "Restore the cohort, or start a new run."),
-    "cohort-fold-without-positives": (1104, "Part of a cohort without one of the classes", "Use fewer folds."),
-    "cohort-image": (1105, "Image of a cohort cannot be used", "Mend or leave out the study, or use --skip-bad."),
-    "cohort-too-large": (1106, "File of a cohort larger than is read", TABLE),
-    "cohort-leak": (1107, "Cohort leaks from test to training", TABLE),
-    "cohort-splits": (1108, "Stored splits of a cohort cannot be read", "Start a new run."),
-    "cohort-interrupted": (1109, "A process that reads images was killed", "Use fewer processes, or more memory."),
-}
-_PHANTOM = {
-    "phantom-setting": (1120, "Settings make no phantom cohort", COMMAND),
-    "phantom-folder": (1121, "Folder holds something else than this cohort", "Name a new or an empty folder."),
-    "phantom-no-space": (1122, "Disk too small for the phantom cohort", "Write fewer subjects, or to another disk."),
-}
-_RECIPE = {
-    "recipe-unknown": (1150, "Recipe unknown", COMMAND),
-    "recipe-variant-not-served": (
-        1151,
-        "Model is for comparison only",
-        "Write the bundle of the recipe's first model.",
-    ),
-    "recipe-values-missing": (1152, "Table lacks the values of the model", TABLE),
-    "label-contradicts-time": (1153, "Label is not what time and event say", TABLE),
-    "value-missing": (1156, "Value that the model needs is not given", VALUES),
-    "value-not-usable": (1157, "Value is not what the model takes", VALUES),
-    "input-without-body": (
-        1154,
-        "No body seen on PET and CT",
-        "Check the series; the whole-body model needs axial CT.",
-    ),
-    "input-without-pet": (1155, "Model needs a PET and there is none", "Use a model for CT alone."),
-}
-_TRAINING = {
-    "training-one-class": (1130, "One class only to learn from", "Label cases of both classes, or use fewer folds."),
-    "training-loss-not-finite": (1131, "Loss of the training is no number", "Look at the rows named in the message."),
-    "training-out-of-memory": (1132, "Training does not fit into memory", "Lower the setting named in the message."),
-    "backbone-file": (1141, "Weights of the image network cannot be read", "Name a safetensors file."),
-    "backbone-weights": (1142, "Weights are of another image network", "Set depth, width and stem to theirs."),
-    "features-constant": (1143, "All image features the same", "Look at images and weights named in the message."),
-    "classifier-none": (1144, "No classifier that may be kept", "Name another, or allow it in the settings."),
-    "values-mixed": (1145, "Column of values mixes numbers and words", TABLE),
-}
-_RUN = {
-    "run-folder-used": (1201, "Folder holds another run or other files", "Name a new or an empty folder."),
-    "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
-    "settings-wrong": (1203, "Settings of the recipe wrong", "Correct the settings named in the message."),
-    "device-unknown": (1204, "Device unknown", COMMAND),
-}
-_EVALUATE = {
-    "evaluate-on-training": (1160, "No studies that the model has not learnt from", "Give another cohort."),
-    "compare-cohorts": (1161, "Runs of different cohorts", "Run both on one cohort."),
-    "compare-labels": (1162, "Runs with different labels", "Compare runs of the same question."),
-    "compare-too-few": (1163, "Runs with too few common studies", "Compare runs of the same studies."),
-    "compare-one-run": (1164, "One run where two are compared", COMMAND),
-    "run-unreadable": (1165, "Files of a run cannot be read", COMMAND),
-    "report-nothing-tested": (1166, "Nothing tested to report on", "Let the run go on, or label more studies."),
-    "checklist-unreadable": (1167, "Checklist of a run cannot be read", "Mend checklist.toml of the run."),
-    "tracking-failed": (1169, "MLflow did not take the run", "Check MLFLOW_TRACKING_URI, then run again."),
-    "harmonise-centre": (1168, "Centre effect unknown to ComBat", "Leave ComBat off, or keep the centre out."),
 }
 _DEVELOPER = {
     "analysis-failed": (951, "The analysis failed", REPORT),
@@ -336,14 +267,14 @@ ROWS: dict[str, Row] = (
     | _table("operator", OUT_OF_RESOURCES, 507, _NO_ROOM)
     | _table("sender", SUCCESS, 422, _STUDY)
     | _table("operator", SUCCESS, 503, _OPERATOR)
-    | _table("operator", SUCCESS, 400, _VALUES)
+    | _table("operator", SUCCESS, 400, OF_VALUES)
     | _table("operator", SUCCESS, 400, _COMMAND)
-    | _table("operator", SUCCESS, 400, _COHORT)
-    | _table("operator", SUCCESS, 400, _PHANTOM)
-    | _table("operator", SUCCESS, 400, _RECIPE)
-    | _table("operator", SUCCESS, 400, _TRAINING)
-    | _table("operator", SUCCESS, 400, _RUN)
-    | _table("operator", SUCCESS, 400, _EVALUATE)
+    | _table("operator", SUCCESS, 400, COHORT)
+    | _table("operator", SUCCESS, 400, PHANTOM)
+    | _table("operator", SUCCESS, 400, RECIPE)
+    | _table("operator", SUCCESS, 400, TRAINING)
+    | _table("operator", SUCCESS, 400, RUN)
+    | _table("operator", SUCCESS, 400, EVALUATE)
     | _table("developer", NOT_UNDERSTOOD, 500, _DEVELOPER)
 )
 """Every refusal anywhere, by its code."""

@@ -2,8 +2,9 @@
 
 CSV with a header (comma, semicolon or tab).  The columns ``study_instance_uid``, ``accession_number``, or
 ``patient_id`` with ``study_date`` say whose row it is; every other is a value, by the name that the model knows it by
-(case, spaces and a unit in brackets do not count).  Every key that a row has must be the study's.  JSON: one object,
-name → value.  The values are patient data: nothing of them goes into a log or a message, rows are named by number.
+(case and spaces do not count).  A unit in brackets ("CgA (ug/L)") must be the model's, else the model is not asked
+(``inference.model.given``).  Every key that a row has must be the study's.  JSON: one object, name → value.  The values
+are patient data: nothing of them goes into a log or a message, rows are named by number.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.facts import Instance, Refused
 from inference.model.given import NOTHING_GIVEN, Given
-from inference.model.value_names import SEXES, is_missing, number_text, slug, value_name
+from inference.model.value_names import SEXES, is_missing, number_text, slug, unit_in, value_name
 
 MOST_BYTES = 16 * 2**20
 WRITTEN_S, WRITTEN_LOOKS = 2.0, 10  # a file that ends within a line is taken as it is after so long, and so many looks
@@ -46,11 +47,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``keyed``: some column says whose row it is; else the one row is the study's."""
+    """``keyed``: some column says whose row it is; else the one row is the study's.  ``units``: as headers state them."""
 
     name: str
     rows: tuple[Row, ...]
     keyed: bool
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, study: Keys) -> Given:
         """The values of a study; nothing where no row is its.
@@ -71,7 +73,7 @@ class Table:
         if differing := [key for key, value in row.keys.items() if not _same(key, value, study.get(key, ""))]:
             why = f"row {row.number} fits this study, but its {' and '.join(differing)} does not"
             return Given(fault=Refused("values-other-patient", f"{self.name}: {why}; correct the row."))
-        return Given(row.values)
+        return Given(row.values, units=self.units)
 
 
 class ValueTable:
@@ -235,7 +237,8 @@ def _table(
                 fault,
             )
         )
-    return Table(name, tuple(rows), any(keys))
+    units = {n: unit for n, key, title in zip(names, keys, header, strict=True) if not key and (unit := unit_in(title))}
+    return Table(name, tuple(rows), any(keys), units)
 
 
 def _cell(name: str, cell: str, *, decimal_comma: bool) -> str | None:

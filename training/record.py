@@ -20,6 +20,7 @@ RUN_FILE = "run.json"
 PREDICTIONS_FILE = "predictions.jsonl"
 BUNDLE_FOLDER = "bundle"
 WORK_FOLDER = "work"
+HEATMAP_CHECKS = "the heatmaps' sanity checks (methods D6)"  # of ``RunRecord.facts``
 
 Part = Literal["test", "external", "train"]
 

@@ -117,12 +117,15 @@ def _command() -> str:
 
 
 def _answer(record: RunRecord, folder: Path) -> dict[str, Any]:
+    """``bundle``: None where the first variant is for comparison only; then ``why_no_bundle`` says so."""
+    served = bool(record.bundle_digest)
     return {
         "recipe": record.title,
         "subjects": record.subjects,
         "left_out": len(record.left_out),
-        "bundle": str(folder / "bundle"),
-        "digest": record.bundle_digest,
+        "bundle": str(folder / "bundle") if served else None,
+        **({} if served else {"why_no_bundle": record.facts.get(f"{record.variants[0]}, bundle")}),
+        "digest": record.bundle_digest or None,
         "report": str(folder / "report.html"),
         "seconds": record.seconds,
         "peak_memory_mb": record.peak_memory_mb,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference.facts import Instance, Lesion, Pair, Refused, TakenValue
-from inference.model.value_names import number_text
+from inference.model.value_names import number_text, same_unit
 from inference.model.values import Value, ValueSpec
 from inference.suv.patient import age_years
 
@@ -25,11 +25,13 @@ _OF_UPTAKE = ("suv_max", "suv_mean", "suv_peak", "mtv_ml", "tlg")
 class Given:
     """What the site gives for one study: ``values`` by name, as numbers or text; None where missing.
 
-    ``fault``: why nothing of it may be used.  Patient data: none of it goes into a log.
+    ``fault``: why nothing of it may be used.  ``units``: by name, where the table states one.  Patient data: none of it
+    goes into a log.
     """
 
     values: Mapping[str, Value | None] = field(default_factory=dict)
     fault: Refused | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self, specs: Sequence[ValueSpec], study_instance_uid: str) -> str:
         """SHA-256 (hex) of what the model takes of it, "" where that is nothing."""
@@ -37,7 +39,10 @@ class Given:
         if not any(value is not None for value in taken.values()) and (self.fault is None or not taken):
             return ""
         code = self.fault.code if self.fault else ""
-        return hashlib.sha256(json.dumps([study_instance_uid, taken, code], sort_keys=True).encode()).hexdigest()
+        said = [study_instance_uid, taken, code]
+        if stated := {name: unit for name, unit in self.units.items() if name in taken}:
+            said.append(stated)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 NOTHING_GIVEN = Given()
@@ -61,6 +66,7 @@ def taken_values(specs: Sequence[ValueSpec], given: Given, pair: Pair, lesion: L
     why_not = []
     if given.fault is not None and any(spec.source != "measured" for spec in specs):
         why_not.append(given.fault.reason)
+    why_not += _in_other_units(specs, told, given.units)
     why_not += _of_another(given.values, header)
     return Taken({value.name: value.value for value in told}, told, tuple(why_not))
 
@@ -97,6 +103,18 @@ def _taken(
     if isinstance(value, str) and not spec.levels and number_text(value, decimal_comma=False):
         value = float(value)
     return TakenValue(spec.name, spec.title, spec.unit, value, source)
+
+
+def _in_other_units(specs: Sequence[ValueSpec], told: Sequence[TakenValue], units: Mapping[str, str]) -> list[str]:
+    """Numbers of the table whose stated unit is not the model's; nothing is converted unseen."""
+    found = []
+    for spec, taken in zip(specs, told, strict=True):
+        unit = units.get(spec.name, "")
+        if unit and taken.source == "table" and taken.value is not None and not spec.levels:
+            if not same_unit(unit, spec.unit):
+                wanted = f"in {spec.unit}" if spec.unit else "without a unit"
+                found.append(f"{spec.title} is given in {unit}, and the model takes it {wanted}")
+    return found
 
 
 def _of_another(given: Mapping[str, Value | None], header: Mapping[str, Value | None]) -> list[str]:

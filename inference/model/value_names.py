@@ -13,6 +13,10 @@ MISSING = frozenset(["", "na", "n/a", "nan", "null", "-", "--", "?", "missing", 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
 SAME_NAME = {"age_years": "age", "gender": "sex", "patient_age": "age", "patient_sex": "sex"}
 _UNIT = re.compile(r"\s*[(\[]([^()\[\]]{0,24})[)\]]\s*$")
+_SPELT = (("⁹", "*9"), ("⁶", "*6"), ("³", "*3"), ("10^", "10*"), ("×10", "10"), ("x10", "10"), ("µ", "u"), ("μ", "u"))
+_SPELT += (("mcg", "ug"),)
+_INTERNATIONAL = re.compile(r"\[?[iI]U\]?|\[U\]|^u(?=/)")
+_YEARS = frozenset(["a", "y", "yr", "yrs", "year", "years"])
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d*|,\d+)([eE][-+]?\d+)?")
 
@@ -36,6 +40,11 @@ def unit_in(header: str) -> str:
     return found.group(1).strip()[:16] if found else ""
 
 
+def same_unit(one: str, other: str) -> bool:
+    """Whether two texts name one unit: "ug/L", "µg/l" and "mcg/L" do.  Nothing is converted: "ng/mL" is another."""
+    return _unit(one) == _unit(other)
+
+
 def is_missing(text: str) -> bool:
     """Whether a cell says that nothing is known."""
     return text.strip().lower() in MISSING
@@ -48,6 +57,14 @@ def number_text(text: str, *, decimal_comma: bool) -> str | None:
     if decimal_comma and _COMMA_NUMBER.fullmatch(text):
         return text.replace(",", ".")
     return None
+
+
+def _unit(text: str) -> str:
+    """One spelling of a unit, near to UCUM's.  An enzyme's IU is its U; case else counts (mg is not Mg)."""
+    for written, meant in _SPELT:
+        text = text.replace(written, meant)
+    text = _INTERNATIONAL.sub("U", unicodedata.normalize("NFKC", text).replace(" ", "").replace("L", "l"))
+    return "a" if text.lower() in _YEARS else text
 
 
 def _plain(letter: str) -> str:

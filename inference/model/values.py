@@ -25,8 +25,9 @@ class ValueSpec(BaseModel):
     """One value, as the training saw it.
 
     ``name``: column of the cohort and of the node's table; ``title``: for people; ``unit``: UCUM, "" for none.
-    ``median``, ``mean``, ``sd`` are of the training rows, mean and sd after ``transform``.  ``low``, ``high``: range
-    in training.  ``levels``: of a category, the most frequent first; then the numbers are unused.
+    ``median``, ``mean``, ``sd`` are of the training rows, mean and sd after ``transform``.  ``low``, ``high``: what
+    counts as like the training: its range and a quarter of it beyond either end, on the scale of ``transform``.
+    ``levels``: of a category, the most frequent first; then the numbers are unused.
     ``missing``: "filled" (and flagged) or "refused": the model abstains without it.
     ``source``: who gives it: the cohort's or site's "table", the DICOM "header" (age, sex), or what is "measured" on
     the lesion (``suv_max``, ``mtv_ml``, ``tlg``, ``volume_ml``).
@@ -100,8 +101,9 @@ def out_of_training_range(values: Mapping[str, Value | None], specs: Sequence[Va
         if spec.levels or value is None or isinstance(value, str) or math.isnan(value):
             continue
         if spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
-            found.append(f"{spec.title} lies outside the training data's {spec.low:.4g} to {spec.high:.4g} {spec.unit}")
-    return tuple(text.rstrip() for text in found)
+            like = f"{spec.low:.4g} to {spec.high:.4g} {spec.unit}"
+            found.append(f"{spec.title} lies far outside the training data (its range and a quarter more: {like})")
+    return tuple(text.replace(" )", ")") for text in found)
 
 
 def _numbers(value: Value, spec: ValueSpec) -> list[float]:

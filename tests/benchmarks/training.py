@@ -64,26 +64,18 @@ class Case:
 
 
 _USSL = {"size": "paper-like", "cube": 96, "members": 1, "check_every": 10_000}
-_SMALL = {"cube": 16, "widths": (8, 8, 8, 8), "extent_mm": 64.0}
 _SMALL_USSL = {"cube": 16, "widths": (8, 8, 8, 8)}
+_LARGE = {"size": "paper-like", "members": 1, "evaluate_every": 10_000}
+_BODY = {**_LARGE, "size": "full"}
+_SLICES, _SMALL_SLICES = {"size": "paper-like"}, {"pixels": 32, "width": 4}
+_PAPER, _PHANTOM = "the paper's", "the phantom cohort's; the paper's is not known to us"
 CASES: Mapping[str, Case] = {
-    "ussl": Case("ussl", "supervised", 400, "the phantom cohort's; the paper's is not known to us", _USSL, _SMALL_USSL),
-    "ussl-alternation": Case(
-        "ussl", "ussl", 400, "the phantom cohort's; the paper's is not known to us", _USSL, _SMALL_USSL, free=True
-    ),
-    "cpc": Case(
-        "cpc", "CPC", 331, "the paper's", {"size": "paper-like", "members": 1, "evaluate_every": 10_000}, _SMALL
-    ),
-    "prrt_pfs": Case(
-        "prrt_pfs",
-        "lab+PET+CT",
-        116,
-        "the paper's",
-        {"size": "full", "members": 1, "evaluate_every": 10_000},
-        {"shape": (32, 32, 32), "widths": (8, 8, 8, 8)},
-    ),
-    "dlr": Case("dlr", "dlr+clinical", 352, "the paper's", {"size": "paper-like"}, {"pixels": 32, "width": 4}),
-    "dfsigm": Case("dfsigm", "fusion", 267, "the paper's", {"size": "paper-like"}, {"pixels": 32, "width": 4}),
+    "ussl": Case("ussl", "supervised", 400, _PHANTOM, _USSL, _SMALL_USSL),
+    "ussl-alternation": Case("ussl", "ussl", 400, _PHANTOM, _USSL, _SMALL_USSL, free=True),
+    "cpc": Case("cpc", "CPC", 331, _PAPER, _LARGE, {**_SMALL_USSL, "extent_mm": 64.0}),
+    "prrt_pfs": Case("prrt_pfs", "lab+PET+CT", 116, _PAPER, _BODY, {"shape": (32, 32, 32), "widths": (8, 8, 8, 8)}),
+    "dlr": Case("dlr", "dlr+clinical", 352, _PAPER, _SLICES, _SMALL_SLICES),
+    "dfsigm": Case("dfsigm", "fusion", 267, _PAPER, _SLICES, _SMALL_SLICES),
 }
 
 
@@ -183,10 +175,16 @@ def _measure_here(options: argparse.Namespace) -> None:
         case = replace(case, settings={**case.settings, **case.small})
     try:
         print(json.dumps(measure(case, device, options.threads, options.steps or (20 if device == "cuda" else 4))))
-    except Refused as refused:
-        if refused.code != "training-out-of-memory":
+    except (Refused, MemoryError, RuntimeError) as fault:
+        if not _of_memory(fault):
             raise
         sys.exit(NO_MEMORY)
+
+
+def _of_memory(fault: Exception) -> bool:
+    if isinstance(fault, Refused):
+        return fault.code == "training-out-of-memory"
+    return isinstance(fault, MemoryError) or "memory" in str(fault)  # torch's own, of either device
 
 
 def _available_bytes() -> int:

@@ -19,8 +19,8 @@ from training.prepared import Parts, Prepared
 from training.recipe import Conditions, Estimator, Release
 from training.recipes import recipe
 from training.recipes.cpc import CpcSettings
-from training.record import read_predictions
-from training.run.served import APPLIES, HEATMAP_CHECKS, evaluate_bundle
+from training.record import HEATMAP_CHECKS, read_predictions
+from training.run.served import APPLIES, evaluate_bundle
 
 TINY = CpcSettings(
     steps=4, batch=4, members=1, evaluate_every=2, widths=(4, 4, 8, 8), cube=12, values=("age", "suv_max")

@@ -21,6 +21,7 @@ from dicom_node.values import Table, ValueTable, keys_of, read_table, values_of_
 from inference.facts import Instance, Pair, Refused, Series
 from inference.model.bundle import save_bundle
 from inference.model.given import NOTHING_GIVEN, Given, taken_values
+from inference.model.value_names import same_unit
 from inference.model.values import ValueSpec
 from tests.kinds_case import AGE, CHROMOGRANIN, NEEDED, SEX, served_for
 from tests.studies import STUDY, ct, pet
@@ -63,7 +64,7 @@ def found(folder: Path, text: str) -> Given:
     ],
 )
 def test_the_studys_row_is_found_however_it_is_written(tmp_path: Path, text: str) -> None:
-    assert found(tmp_path, text) == Given({"cga": "12.5"})
+    assert found(tmp_path, text).values == {"cga": "12.5"}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_the_sites_table_is_read_again_when_it_changes_and_needs_a_key(tmp_path:
 def test_a_named_file_must_hold_the_study(tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text(json.dumps({"CgA (ug/L)": 80, "sex": "male", "ggt": None}))
-    assert values_of_file(path, images()) == Given({"cga": "80", "sex": "M", "ggt": None})
+    assert values_of_file(path, images()).values == {"cga": "80", "sex": "M", "ggt": None}
     path.write_text(json.dumps({"accession_number": "B-2", "cga": 80}))
     fault = values_of_file(path, images()).fault
     assert fault is not None
@@ -214,6 +215,63 @@ def test_table_and_header_stand_in_for_each_other() -> None:
 
 def replace_source(spec: ValueSpec, source: str) -> ValueSpec:
     return spec.model_copy(update={"source": source})
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("CgA", ""),
+        ("CgA (ug/L)", ""),
+        ("CgA [µg/l]", ""),
+        ("CgA (mcg / L)", ""),
+        ("CgA (ng/mL)", "is given in ng/mL, and the model takes it in ug/L"),
+        ("CgA (nmol/l)", "is given in nmol/l, and the model takes it in ug/L"),
+        ("CgA (mg/L)", "is given in mg/L"),
+    ],
+)
+def test_a_number_in_another_unit_is_not_used(tmp_path: Path, header: str, why: str) -> None:
+    given = found(tmp_path, f"accession_number,{header}\nA-1,250\n")
+    (told,) = taken_values((CHROMOGRANIN,), given, pair(), None).why_not or ("",)
+    assert why in told
+    assert bool(told) == bool(why)
+    assert "250" not in told
+    as_json = table(tmp_path, json.dumps({header: 250}), "one.json").of({})
+    assert taken_values((CHROMOGRANIN,), as_json, pair(), None).why_not == ((told,) if told else ())
+
+
+def test_a_unit_of_what_the_table_does_not_give_or_the_model_does_not_take_is_no_fault(tmp_path: Path) -> None:
+    empty = found(tmp_path, "accession_number,CgA (mg/l),other (nmol/l)\nA-1,,5\n")
+    assert taken_values((CHROMOGRANIN,), empty, pair(), None).why_not == ()
+    category = ValueSpec(name="stage", title="stage", levels=("II", "I"))
+    stage = found(tmp_path, "accession_number,stage (AJCC 8)\nA-1,I\n")
+    assert taken_values((category,), stage, pair(), None).why_not == ()
+
+
+def test_a_corrected_unit_is_another_set_of_values() -> None:
+    specs, values = (CHROMOGRANIN,), {"cga": "1"}
+    digests = [Given(values, units=units).digest(specs, STUDY) for units in ({}, {"cga": "ug/l"}, {"ggt": "U/l"})]
+    assert digests[0] == digests[2] != digests[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("U/L", "IU/l", True),
+        ("u/l", "U/l", True),
+        ("[iU]/ml", "[U]/mL", True),
+        ("10^9/L", "10*9/l", True),
+        ("×10⁹/l", "10*9/l", True),
+        ("years", "a", True),
+        ("mU/l", "U/l", False),
+        ("kU/l", "U/l", False),
+        ("mg", "Mg", False),
+        ("10*6/l", "10*9/l", False),
+        ("umol/l", "mg/dl", False),
+        ("", "mg/dl", False),
+    ],
+)
+def test_one_unit_has_many_spellings(one: str, other: str, same: bool) -> None:
+    assert same_unit(one, other) is same
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Columns (other names: ``roles``)::
     centre    where it was scanned; without the column all are of one
     label     1 or 0 (true/false, yes/no, positive/negative), empty: unlabelled                    needed
     pet, ct, iodine, region   paths, relative to the table: a folder of one DICOM series, one DICOM file, or a volume
-              (NIfTI, MHA, NRRD) as SUVbw, HU, mg/ml; region: RTSTRUCT, SEG, or a mask volume
+              (NIfTI, MHA) as SUVbw, HU, mg/ml; region: RTSTRUCT, SEG, or a mask volume
     months, event   time to the event (1) or to censoring (0)
     set       train (or empty), internal (validation), external (tested, never learnt from), unlabelled
 

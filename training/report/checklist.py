@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.record import RunRecord
+from training.record import HEATMAP_CHECKS, RunRecord
 
 HEADINGS = Path(__file__).with_name("checklist.toml")
 BY_PERSON = "checklist.toml"
@@ -74,8 +74,6 @@ _OF_EVALUATION = {
 
 
 def _heatmaps(record: RunRecord) -> str:
-    from training.run.served import HEATMAP_CHECKS
-
     told = record.facts.get(HEATMAP_CHECKS)
     if not isinstance(told, dict):
         return ""

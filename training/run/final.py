@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, JsonValue
 
 from inference.facts import Refused
 from training.cohort.splits import external, final_parts
-from training.evaluate.discrimination import auc_with_interval, expected_calibration_error
-from training.prepared import Prepared
+from training.evaluate.answers import answers_of
+from training.evaluate.bootstrap import bootstrap_interval, mean_auc
+from training.evaluate.delong import auc_interval
+from training.evaluate.discrimination import expected_calibration_error
+from training.evaluate.estimate import Estimate, Labels, Scores
+from training.prepared import Parts, Prepared, Rows
 from training.recipe import Recipe, Release
 from training.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, read_predictions
-from training.run.task import CV, FINAL, Where, conditions, predictions, stable_seed, youden_threshold
+from training.run.task import CV, FINAL, Where, conditions, fixed_threshold, predictions, stable_seed
 
 NOT_SERVED = "recipe-variant-not-served"  # a model for comparison only
-LEAST_OF_A_CLASS = 2  # fewer give no interval
 
 
 def final_fit(
@@ -38,7 +41,7 @@ def final_fit(
     estimator = recipe.estimator(settings, variant)
     folder = where.folder / FINAL
     estimator.fit(data, parts, conditions(where, folder, stable_seed(seed, FINAL), lambda _: None))
-    threshold = youden_threshold(estimator, data, parts)
+    threshold = fixed_threshold(estimator, data, parts)
     rows = [*predictions(estimator, data, parts.train, variant, FINAL, "train", threshold)]
     outside = external(data)
     if len(outside):
@@ -51,8 +54,8 @@ def final_fit(
         version=version,
         demonstration=bool(record.truth),
         evaluation=evaluation(read_predictions(out), variant, record),
-        manifest=_manifest(record),
-        card=_card(record),
+        manifest=_manifest(record, data, parts),
+        card=_card(record, data, parts),
     )
     try:
         return estimator.save_bundle(out / BUNDLE_FOLDER, release)
@@ -66,27 +69,33 @@ def final_fit(
 def evaluation(rows: list[Predicted], variant: str, record: RunRecord) -> dict[str, JsonValue] | None:
     """What the bundle says of its test: external studies where there are some, else out of fold, first repeat.
 
-    None where a class has too few to give an interval.
+    Out of fold, other models of the same making answered, each trained on fewer studies.  ``subjects`` are patients; of
+    several studies a patient the interval is by bootstrap of patients.  None where a class has too few for one.
     """
-    mine = [row for row in rows if row.variant == variant and row.label >= 0]
-    apart = [row for row in mine if row.scheme == FINAL and row.part == "external"]
-    tested = apart or [row for row in mine if row.scheme == CV and row.repeat == 0]
-    labels = np.array([row.label == 1 for row in tested], bool)
-    if min(labels.sum(), (~labels).sum()) < LEAST_OF_A_CLASS:
+    tested = answers_of(rows, variant, FINAL, "external")
+    apart = tested is not None and tested.judgeable
+    tested = tested if apart else answers_of(rows, variant, CV, "test")
+    if tested is None or not tested.judgeable:
         return None
-    probabilities = np.array([row.probability for row in tested])
-    auc = auc_with_interval(labels, probabilities)
-    who = "phantoms" if record.truth else "studies"
+    auc = (auc_interval if tested.one_study_a_patient else _by_patient(tested.patients))(tested.labels, tested.first)
+    who = "phantoms" if record.truth else "patients"
     return {
-        "subjects": len(tested),
+        "subjects": len(set(tested.patients)),
         "data": f"external {who}" if apart else f"{who}, out of fold",
         "auc": round(auc.value, 4),
         "auc_interval": [round(auc.low, 4), round(auc.high, 4)],
-        "expected_calibration_error": round(expected_calibration_error(labels, probabilities), 4),
+        "expected_calibration_error": round(expected_calibration_error(tested.labels, tested.first), 4),
     }
 
 
-def _manifest(record: RunRecord) -> dict[str, JsonValue]:
+def _by_patient(patients: Sequence[str]) -> Callable[[Labels, Scores], Estimate]:
+    def interval(labels: Labels, scores: Scores) -> Estimate:
+        return bootstrap_interval(lambda rows: mean_auc(labels[rows], scores[rows]), labels, patients, seed=0)
+
+    return interval
+
+
+def _manifest(record: RunRecord, data: Prepared, parts: Parts) -> dict[str, JsonValue]:
     return {
         "command": record.command,
         "recipe": record.title,
@@ -95,13 +104,21 @@ def _manifest(record: RunRecord) -> dict[str, JsonValue]:
         "subjects": record.subjects,
         "positives": record.positives,
         "unlabelled": record.unlabelled,
+        "learnt_from": _patients(data, parts.train),
+        "calibrated_on": _patients(data, parts.validation),
         "seed": record.seed,
         "versions": dict(record.versions),
     }
 
 
-def _card(record: RunRecord) -> str:
+def _card(record: RunRecord, data: Prepared, parts: Parts) -> str:
     return (
-        f"Trained by `{record.command}` on {record.subjects} subjects ({record.positives} positive studies, "
-        f"{record.unlabelled} without a label). Research use only.\n"
+        f"Trained by `{record.command}`: it learnt from {_patients(data, parts.train)} labelled subjects, and was chosen "
+        f"and calibrated on {_patients(data, parts.validation)} others. The cohort has {record.subjects} subjects with "
+        f"{record.positives} positive studies and {record.unlabelled} without a label; rows of set \"external\" were not "
+        "learnt from. Research use only.\n"
     )
+
+
+def _patients(data: Prepared, rows: Rows) -> int:
+    return len({data.patients[row] for row in rows})

@@ -24,6 +24,7 @@ from inference.model.values import encode, out_of_training_range
 from training.prepared import Prepared
 from training.recipe import Progress, Recipe
 from training.record import (
+    HEATMAP_CHECKS,
     PREDICTIONS_FILE,
     RUN_FILE,
     Predicted,
@@ -34,7 +35,6 @@ from training.record import (
 )
 
 APPLIES = "where the model applies"
-HEATMAP_CHECKS = "the heatmaps' sanity checks (methods D6)"
 LOOK = "served"
 Tell = Callable[[Progress], None]
 

@@ -95,7 +95,7 @@ def carry_out(
     estimator = recipe.estimator(settings, task.variant)
     folder = where.folder / "-".join([_file_name(task.variant), task.scheme, str(task.repeat), str(task.fold)])
     estimator.fit(data, fold.parts, conditions(where, folder, task.seed(seed), tell))
-    threshold = youden_threshold(estimator, data, fold.parts)
+    threshold = fixed_threshold(estimator, data, fold.parts)
     predicted = predictions(
         estimator, data, fold.test, task.variant, task.scheme, "test", threshold, task.repeat, task.fold
     )
@@ -141,15 +141,15 @@ def predictions(
     )
 
 
-def youden_threshold(estimator: Estimator, data: Prepared, parts: Parts) -> float:
-    """Where sensitivity + specificity is largest on the validation rows, in 0..1; test rows are never asked."""
-    from sklearn.metrics import roc_curve
+def fixed_threshold(estimator: Estimator, data: Prepared, parts: Parts) -> float:
+    """The one that the estimator fixed in its fit and that the node would use; test rows are never asked.
 
-    labels = data.labels[parts.validation]
-    if len(set(labels.tolist())) < 2:
-        return 0.5
-    false, true, thresholds = roc_curve(labels, estimator.predict_proba(data, parts.validation))
-    return float(np.clip(thresholds[np.argmax(true - false)], 0.0, 1.0))
+    Of an estimator that has none: where sensitivity + specificity is largest on the validation rows (Youden).
+    """
+    own = getattr(estimator, "facts", {}).get("threshold")
+    if isinstance(own, float):
+        return own
+    return youden_threshold(estimator.predict_proba(data, parts.validation), data.labels[parts.validation] == 1)
 
 
 def permuted(data: Prepared, fold: Fold, seed: int) -> Prepared:

@@ -18,6 +18,7 @@ from inference.model.values import Value, ValueSpec, encode, width
 from training.prepared import UNLABELLED, Prepared, Rows
 
 Missing = Literal["filled", "refused", "as-seen"]
+BEYOND = 0.25  # of the training's range: how far a value may lie outside it and still be like the training's [R]
 
 TITLES = {
     "age": "age",
@@ -47,7 +48,7 @@ def fit_specs(
     missing: Missing = "as-seen",
     units: Mapping[str, str] | None = None,
 ) -> tuple[ValueSpec, ...]:
-    """How each of ``names`` that the cohort has is encoded: median, mean, sd, range and levels of ``rows``.
+    """How each of ``names`` that the cohort has is encoded: median, mean, sd, levels and (widened) range of ``rows``.
 
     ``log``: columns whose logarithm is taken (where a value of ``rows`` is not above 0, it is not).  ``missing``:
     "as-seen" fills (and flags) a column that any labelled study lacks, be it of ``rows`` or of those that are held out
@@ -122,7 +123,15 @@ def _levels(known: Sequence[Value], column: Sequence[Value | None]) -> tuple[str
 
 
 def _number(values: npt.NDArray[np.float64], common: Mapping[str, Any], *, logarithm: bool) -> ValueSpec:
+    """``low`` and ``high`` lie a quarter of the range beyond the rows' own, on the scale that the model takes.
+
+    The smallest and largest of n rows miss about 2 of n + 1 new patients, in each value; of a dozen values and 60 rows
+    that would withhold the answer to a third of patients who are like the training's [R].
+    """
     taken = np.log(values) if (logarithm := logarithm and bool((values > 0).all())) else values
+    low, high = _widened(taken)
+    if not logarithm and values.min() >= 0:
+        low = max(low, 0.0)  # a quantity that cannot be negative
     sd = float(taken.std())
     return ValueSpec(
         **common,
@@ -130,6 +139,12 @@ def _number(values: npt.NDArray[np.float64], common: Mapping[str, Any], *, logar
         median=float(np.median(values)),
         mean=float(taken.mean()),
         sd=sd if sd > 1e-9 * max(1.0, abs(float(taken.mean()))) else 1.0,
-        low=float(values.min()),
-        high=float(values.max()),
+        low=math.exp(low) if logarithm else low,
+        high=math.exp(high) if logarithm else high,
     )
+
+
+def _widened(taken: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, high = float(taken.min()), float(taken.max())
+    beyond = BEYOND * (high - low)
+    return low - beyond, high + beyond
