@@ -7,7 +7,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TCP_NODELAY=1
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report bench-training results test-conformance test-viewer viewer-setup pictures fonts clean
+.PHONY: help setup peers demo test lint format bundle fuzz fuzz-long decisions conformance bench bench-arrival bench-report bench-training results test-conformance test-viewer viewer-setup pictures report-picture fonts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -86,6 +86,9 @@ decisions: setup ## what becomes of the 77 reference folders, as a Markdown tabl
 
 pictures: peers viewer-setup ## the pictures of README and docs again, of the real patient in ../shared/data
 	@$(TEST_ENV) $(BIN)/python tests/viewer/pictures.py
+
+report-picture: setup ## the README's picture of a training report again (needs chromium; 3 minutes)
+	@$(TEST_ENV) $(BIN)/python tests/viewer/report_picture.py
 
 fonts: setup ## the pictures' Japanese and Chinese fonts again, after a change of the phrases (needs npm)
 	@$(BIN)/python deploy/fonts.py

@@ -57,6 +57,8 @@ TRAINING = {
     "values-mixed": (1145, "Column of values mixes numbers and words", TABLE),
 }
 RUN = {
+    "training-answer-not-finite": (1210, "Model answers with no number", "Lower the learning rate, look at the data."),
+    "run-interrupted": (1211, "A process that trains was killed", "Use fewer jobs, or more memory."),
     "run-folder-used": (1201, "Folder holds another run or other files", "Name a new or an empty folder."),
     "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
     "settings-wrong": (1203, "Settings of the recipe wrong", "Correct the settings named in the message."),

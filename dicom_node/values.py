@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``keyed``: some column says whose row it is; else the one row is the study's.  ``units``: as headers state them."""
+    """``keyed``: some column says whose row it is, else the one row is the study's.  ``units``: stated in headers."""
 
     name: str
     rows: tuple[Row, ...]

@@ -10,7 +10,8 @@ report.html, report.json
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -51,10 +52,21 @@ class Predicted(BaseModel):
     event: int | None = None
 
 
+class Said(BaseModel):
+    """A caution, the first study's text of it, and of how many studies it was said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    text: str
+    studies: int
+
+
 class RunRecord(BaseModel):
     """``run.json``.  ``seconds``, ``peak_memory_mb``: of the run so far.  ``versions``: of packages and of this one.
 
     ``left_out``: study → why it was skipped (``--skip-bad``).  ``truth``: what a phantom cohort knows of its optimum
+    ``cautions``: what was said of studies that are used.
     (``bayes_auc`` …), empty for patients.  ``facts``: what an estimator wants shown (chosen features, thresholds …),
     by variant.  ``costs``: seconds an epoch, share of the input pipeline …, by variant.
     """
@@ -82,6 +94,7 @@ class RunRecord(BaseModel):
     machine: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     left_out: dict[str, str] = Field(default_factory=dict)
+    cautions: tuple[Said, ...] = ()
     truth: dict[str, JsonValue] = Field(default_factory=dict)
     facts: dict[str, JsonValue] = Field(default_factory=dict)
     costs: dict[str, JsonValue] = Field(default_factory=dict)
@@ -108,6 +121,30 @@ def append_predictions(folder: Path, rows: Iterable[Predicted]) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+Place = tuple[str, str, int, int]  # variant, scheme, repeat, fold
+
+
+def keep_whole(folder: Path, sizes: Mapping[Place, int]) -> set[Place]:
+    """Which of these have as many rows as they should; what a kill or a full disk left of the others is removed.
+
+    Rows of places that are not asked for stay.  Raises as ``read_predictions``.
+    """
+    rows = read_predictions(folder)
+    found = Counter(place_of(row) for row in rows)
+    cut = {place for place, size in sizes.items() if 0 < found[place] != size}
+    if cut:
+        kept = [row for row in rows if place_of(row) not in cut]
+        partial = folder / f"{PREDICTIONS_FILE}.partial"
+        partial.write_text("".join(row.model_dump_json() + "\n" for row in kept))
+        partial.replace(folder / PREDICTIONS_FILE)
+    return {place for place in sizes if found[place] and place not in cut}
+
+
+def place_of(row: Predicted) -> Place:
+    """Of which fit it is."""
+    return row.variant, row.scheme, row.repeat, row.fold
 
 
 def _drop_half_line(file: TextIO) -> None:

@@ -1,6 +1,6 @@
 """The command line: thin commands over importable functions; nothing heavy is imported at the top.
 
-``shared``: the program and how it answers; then one module for each kind of command, in the order of the help.
+``shared``: the program and how it answers; then one module for each kind of command.
 """
 
 from __future__ import annotations

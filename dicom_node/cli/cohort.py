@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicom_node.cli.progress import bar
-from dicom_node.cli.shared import DONE, REFUSED, JsonFlag, answers, app, out, print_json
+from dicom_node.cli.shared import DONE, REFUSED, RESEARCHERS, JsonFlag, answers, app, out, print_json
 
 if TYPE_CHECKING:
     from training.cohort.check import CohortCheck
 
 cohort_app = typer.Typer(help="The table of studies that models are trained from.", no_args_is_help=True)
-app.add_typer(cohort_app, name="cohort")
+app.add_typer(cohort_app, name="cohort", rich_help_panel=RESEARCHERS)
 
 
 @cohort_app.command()

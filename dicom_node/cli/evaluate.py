@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dicom_node.cli.progress import bar
-from dicom_node.cli.shared import ConfigFile, JsonFlag, answers, app, out, print_fields, print_json
+from dicom_node.cli.shared import RESEARCHERS, ConfigFile, JsonFlag, answers, app, out, print_fields, print_json
 
 if TYPE_CHECKING:
     from training.evaluate.compare import ComparedRuns
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHERS)
 def evaluate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Folder or name of the bundle.")],
     cohort: Annotated[Path, typer.Option("--cohort", metavar="FILE", help="Table of the cohort (CSV or XLSX).")],
@@ -62,7 +62,7 @@ def evaluate(
         print_json(answer) if json_ else print_fields(answer)
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCHERS)
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs on one cohort.")],
     variant: Annotated[str, typer.Option(help="Of each run (default: its first).")] = "",

@@ -8,9 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dicom_node.cli.progress import bar, interruptible
-from dicom_node.cli.shared import JsonFlag, answers, app, err, print_fields, print_json
-
-STOPPED = 130  # as a shell says of a program that Ctrl-C ended
+from dicom_node.cli.shared import RESEARCHERS, STOPPED, JsonFlag, answers, app, err, print_fields, print_json
 
 
 def _numbers(values: list[str] | None) -> dict[str, int] | None:
@@ -24,9 +22,9 @@ def _numbers(values: list[str] | None) -> dict[str, int] | None:
     return found if values else None
 
 
-@app.command("phantom")
+@app.command("phantom", rich_help_panel=RESEARCHERS)
 def phantom(
-    recipe: Annotated[str, typer.Argument(help="ussl, dlr, cpc, dfsigm or prrt_pfs.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="ussl, dlr, cpc, dfsigm or prrt_pfs.")],
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder; a stopped call goes on there.")],
     subjects: Annotated[
         int | None, typer.Option(min=1, help="Labelled subjects (default: the paper's number).")

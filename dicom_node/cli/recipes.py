@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dicom_node.cli.progress import bar, interruptible
-from dicom_node.cli.shared import JsonFlag, answers, err, print_fields, print_json, train_app
+from dicom_node.cli.shared import STOPPED, JsonFlag, answers, err, print_fields, print_json, train_app
 
 if TYPE_CHECKING:
     from training.record import RunRecord
 
-STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 SYSTEMS = {
     "ussl": "USSL (reconstruction): PD-L1 in lung cancer from PET/CT, labelled and unlabelled studies.",
     "dlr": "Deep-learning radiomics: PD-L1 in lung cancer from CT.",

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.text import Text
 
 DONE, USAGE, REFUSED, FAILED = 0, 2, 3, 4
+STOPPED = 130  # as a shell says of a program that Ctrl-C ended
+RESEARCHERS = "Train and evaluate"  # the heading of their commands in the help
 LONGEST_TEXT = 200
 
 app = typer.Typer(
@@ -28,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 train_app = typer.Typer(help="Train the models that the node serves.", no_args_is_help=True)
-app.add_typer(train_app, name="train")
+app.add_typer(train_app, name="train", rich_help_panel=RESEARCHERS)
 
 out = Console()
 err = Console(stderr=True)

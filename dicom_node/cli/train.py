@@ -11,6 +11,7 @@ import typer
 from dicom_node.cli.progress import bar, interruptible
 from dicom_node.cli.shared import (
     FAILED,
+    STOPPED,
     ConfigFile,
     JsonFlag,
     OverwriteFlag,
@@ -21,8 +22,6 @@ from dicom_node.cli.shared import (
     print_json,
     train_app,
 )
-
-STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 
 
 @train_app.command("demo")

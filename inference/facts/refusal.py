@@ -19,6 +19,14 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
         self.reason = reason
         self.facts = facts
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """From a process of its own it comes back as what it was; pickle's default would call with the text alone."""
+        return _refused, (self.code, self.reason, self.facts)
+
+
+def _refused(code: str, reason: str, facts: dict[str, object]) -> Refused:
+    return Refused(code, reason, **facts)
+
 
 @dataclass(frozen=True, slots=True)
 class Caution:

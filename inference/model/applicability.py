@@ -31,6 +31,10 @@ _QUANTITIES = {
     "pixel_spacing_mm": ("the PET pixel spacing", "mm"),
     "lost_percent": ("the part of the lesion that the network does not see", "%"),
     "without_ct_percent": ("the part of the lesion without CT", "%"),
+    "body_ml": ("the body's volume in the PET's field of view", "ml"),
+    "body_suv_max": ("the highest SUV of the body, as the network sees it,", "g/ml"),
+    "body_lost_percent": ("the part of the body that the network does not see", "%"),
+    "body_without_ct_percent": ("the part of the body without CT", "%"),
     "image_slice_mm": ("the image's slice spacing", "mm"),
     "image_pixel_mm": ("the image's pixel spacing", "mm"),
     "region_mean": ("the image's mean in the lesion", "HU or mg/ml"),
@@ -104,13 +108,14 @@ def quantities(seen: NetworkInput, suv: Volume) -> dict[str, float]:
     if seen.region_mean is not None:
         own = {"image_slice_mm": slice_mm, "image_pixel_mm": max(row_mm, column_mm), "region_mean": seen.region_mean}
         return {"region_ml": seen.region_ml} | own
+    of = "body_" if seen.of_body else ""
     return {
-        "region_ml": seen.region_ml,
-        **({} if seen.suv_max is None else {"suv_max": seen.suv_max}),
+        "body_ml" if seen.of_body else "region_ml": seen.region_ml,
+        **({} if seen.suv_max is None else {f"{of}suv_max": seen.suv_max}),
         "slice_spacing_mm": slice_mm,
         "pixel_spacing_mm": max(row_mm, column_mm),
-        "lost_percent": 100.0 * seen.lost_fraction,
-        "without_ct_percent": 100.0 * seen.without_ct_fraction,
+        f"{of}lost_percent": 100.0 * seen.lost_fraction,
+        f"{of}without_ct_percent": 100.0 * seen.without_ct_fraction,
     }
 
 

@@ -110,10 +110,10 @@ def _in_other_units(specs: Sequence[ValueSpec], told: Sequence[TakenValue], unit
     found = []
     for spec, taken in zip(specs, told, strict=True):
         unit = units.get(spec.name, "")
-        if unit and taken.source == "table" and taken.value is not None and not spec.levels:
-            if not same_unit(unit, spec.unit):
-                wanted = f"in {spec.unit}" if spec.unit else "without a unit"
-                found.append(f"{spec.title} is given in {unit}, and the model takes it {wanted}")
+        used = taken.source == "table" and taken.value is not None and not spec.levels
+        if unit and used and not same_unit(unit, spec.unit):
+            wanted = f"in {spec.unit}" if spec.unit else "without a unit"
+            found.append(f"{spec.title} is given in {unit}, and the model takes it {wanted}")
     return found
 
 

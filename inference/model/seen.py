@@ -22,7 +22,8 @@ class NetworkInput:
     outside the CT.  ``suv_max``: of the region on the PET grid (of the body: on the network's), None without PET.
     ``inside``: float32 (slice, row, column), 0..1, the region on the grid, where the preset brings it there.
     ``planes_mm``: height (LPS z) of each slice where they need not be neighbours; ``grid`` then is the first one's.
-    ``region_mean``: mean of the image (HU, mg/ml) in the region, where there is no PET.
+    ``region_mean``: mean of the image (HU, mg/ml) in the region, where there is no PET.  ``of_body``: it looks at the
+    whole body, and what is said of the region is the body's.
     """
 
     array: npt.NDArray[np.float32]
@@ -35,6 +36,7 @@ class NetworkInput:
     inside: npt.NDArray[np.float32] | None = None
     planes_mm: tuple[float, ...] = ()
     region_mean: float | None = None
+    of_body: bool = False
 
 
 def upright_grid(centre_lps_mm: FloatArray, spacing_mm: float, shape: tuple[int, int, int]) -> FloatArray:

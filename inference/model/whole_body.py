@@ -83,6 +83,7 @@ def whole_body_input(suv: Volume, ct: Volume, settings: WholeBody) -> NetworkInp
         without_ct_fraction=share_without_ct(points_mm, ct),
         suv_max=float(pet.max()),
         cautions=_cropped(lost),
+        of_body=True,
     )
 
 

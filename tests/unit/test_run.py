@@ -19,7 +19,7 @@ from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release, Stopped
 from training.record import PREDICTIONS_FILE, RUN_FILE, read_predictions, read_record
 from training.run.run import STOP_FILE, Options, Origin, run
-from training.run.start import read_settings
+from training.run.start import lost_to_follow_up, read_settings, said_of
 from training.run.task import permuted
 
 ORIGIN = Origin(command="petct-node train toy", cohort="cohort.csv")
@@ -27,6 +27,15 @@ ORIGIN = Origin(command="petct-node train toy", cohort="cohort.csv")
 
 class ToySettings(BaseModel, extra="forbid"):
     strength: float = 1.0
+
+
+def _as_json(release: Release) -> dict[str, Any]:
+    return {
+        "evaluation": release.evaluation,
+        "demo": release.demonstration,
+        "manifest": release.manifest,
+        "card": release.card,
+    }
 
 
 class Toy:
@@ -53,7 +62,7 @@ class Toy:
 
     def save_bundle(self, out: Path, release: Release) -> str:
         out.mkdir(exist_ok=True)
-        (out / "release.json").write_text(json.dumps({"evaluation": release.evaluation, "demo": release.demonstration}))
+        (out / "release.json").write_text(json.dumps(_as_json(release)))
         return "0" * 64
 
 
@@ -124,8 +133,62 @@ def test_external_studies_are_answered_by_the_final_model_alone(data: Prepared, 
     assert {row.study for row in rows if row.part == "external"} == external
     assert not external & {row.study for row in rows if row.part != "external"}
     said = json.loads((tmp_path / "run/bundle/release.json").read_text())
-    assert said["evaluation"]["data"] == "external studies"
-    assert said["evaluation"]["subjects"] == len(external)
+    assert said["evaluation"]["data"] == "external patients"
+    patient_of = dict(zip(data.studies, data.patients, strict=True))
+    assert said["evaluation"]["subjects"] == len({patient_of[study] for study in external})
+
+
+def test_of_several_studies_a_patient_the_patients_are_counted(data: Prepared, tmp_path: Path) -> None:
+    run(RECIPE, ToySettings(), replace(data, sets=()), tmp_path / "run", Options(folds=3), ORIGIN)
+    said = json.loads((tmp_path / "run/bundle/release.json").read_text())["evaluation"]
+    answered = [row for row in read_predictions(tmp_path / "run") if row.variant == "toy" and row.scheme == "cv"]
+    assert said["data"] == "patients, out of fold"
+    assert said["subjects"] == len({row.patient for row in answered}) < len(answered)
+
+
+def test_the_card_and_the_manifest_say_what_was_learnt_from(data: Prepared, tmp_path: Path) -> None:
+    run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=3), ORIGIN)
+    said = json.loads((tmp_path / "run/bundle/release.json").read_text())
+    inside = {p for p, g, y in zip(data.patients, data.sets, data.labels, strict=True) if not g and y >= 0}
+    manifest = said["manifest"]
+    assert manifest["learnt_from"] + manifest["calibrated_on"] == len(inside) < manifest["subjects"] == 100
+    assert f"learnt from {manifest['learnt_from']} labelled subjects" in said["card"]
+
+
+class Fixed(Toy):
+    """With a threshold of its own."""
+
+    def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Toy:
+        super().fit(data, parts, conditions)
+        self.facts["threshold"] = 0.123
+        return self
+
+
+def test_what_a_fit_fixed_as_its_threshold_is_what_is_tested(data: Prepared, tmp_path: Path) -> None:
+    """The node calls by that one; another would be another model's sensitivity."""
+    fixed = replace(RECIPE, estimator=lambda settings, _: Fixed(settings))
+    run(fixed, ToySettings(), data, tmp_path / "fixed", Options(folds=3), ORIGIN)
+    assert {row.threshold for row in read_predictions(tmp_path / "fixed")} == {0.123}
+
+
+def test_what_was_said_of_the_studies_is_kept(data: Prepared, tmp_path: Path) -> None:
+    proposal = ("region-automatic", "a proposal that needs confirmation")
+    said = said_of({"S1": (proposal,), "S2": (("note", "N"), proposal)})
+    assert [(one.code, one.studies) for one in said] == [("region-automatic", 2), ("note", 1)]
+    run(RECIPE, ToySettings(), data, tmp_path / "run", Options(folds=3), replace(ORIGIN, cautions=said))
+    assert read_record(tmp_path / "run").cautions == said
+
+
+def test_who_was_lost_before_the_label_was_known_is_counted(data: Prepared) -> None:
+    months = np.full(120, 30.0)
+    months[:4], months[60:66] = 3.0, np.nan
+    timed = replace(data, months=months, events=np.array([0] * 3 + [1] + [0] * 116, np.int8))
+    labels = timed.labels.copy()
+    labels[:3] = -1
+    (told,) = lost_to_follow_up(timed, replace(timed, labels=labels))
+    assert told.studies == 3  # not the six that have neither label nor time
+    assert "survival figures" in told.text
+    assert lost_to_follow_up(timed, timed) == ()
 
 
 def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(data: Prepared, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.simulated_run import simulated_run
 from training.evaluate.answers import answers_of
 from training.evaluate.baseline import standardised_difference
 from training.prepared import Prepared
-from training.record import read_predictions, read_record, write_record
+from training.record import Said, read_predictions, read_record, write_record
 from training.report.checklist import NOT_PROVIDED, checklist
 from training.report.figures import STYLE
 from training.report.findings import findings
@@ -117,6 +117,21 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
         simulated_run(tmp_path / name, variants=FEW, studies=60, repeats=1)
         pages.append(write_report(tmp_path / name, draws=10).read_bytes())
     assert pages[0] == pages[1]
+
+
+def test_it_says_that_regions_are_proposals_and_who_was_lost(tmp_path: Path) -> None:
+    simulated_run(tmp_path, variants=FEW, studies=60, repeats=1)
+    record = read_record(tmp_path)
+    record.cautions = (
+        Said(code="region-automatic", text="a proposal that needs confirmation", studies=12),
+        Said(code="ct-cropped", text="the CT is narrow", studies=5),
+    )
+    write_record(tmp_path, record)
+    page = write_report(tmp_path, draws=10).read_text()
+    text = " ".join(Page(page).text)
+    assert "12 studies: a proposal that needs confirmation" in text
+    assert "the CT is narrow" in text
+    assert "the CT is narrow" not in page[: page.index('id="results"')]  # only what changes the figures stands on top
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

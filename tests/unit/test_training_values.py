@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.facts import Refused
-from inference.model.values import Value, encode, width
+from inference.model.values import Value, encode, out_of_training_range, width
 from training.prepared import Prepared
 from training.tabular.values import column_names, encode_rows, fit_specs
 
@@ -31,13 +31,31 @@ CEA = (1.0, 10.0, None, 100.0, 1000.0, 0.0)
 
 def test_numbers_come_from_the_training_rows_alone() -> None:
     (age,) = fit_specs(cohort(age=AGE), TRAIN, ["age"], units={"age": "a"})
-    assert (age.median, age.mean, age.low, age.high, age.unit) == (65.0, 65.0, 50.0, 80.0, "a")
+    assert (age.median, age.mean, age.low, age.high, age.unit) == (
+        65.0,
+        65.0,
+        42.5,
+        87.5,
+        "a",
+    )  # a quarter beyond 50 to 80
     assert age.sd == pytest.approx(np.std(AGE[:4]))
     assert age.source == "header"
     (cea,) = fit_specs(cohort(cea=CEA), TRAIN, ["cea"], log=["cea"])
     assert cea.transform == "log"
     assert cea.mean == pytest.approx(math.log(10))
     assert cea.median == 10.0
+
+
+def test_what_counts_as_like_the_training_is_its_range_and_a_quarter_more_on_the_models_scale() -> None:
+    """So few rows do not hold the smallest and largest patient there is."""
+    (cea,) = fit_specs(cohort(cea=CEA), TRAIN, ["cea"], log=["cea"])  # 1 to 100: two decades
+    assert (cea.low, cea.high) == (pytest.approx(10**-0.5), pytest.approx(10**2.5))
+    assert out_of_training_range({"cea": 300.0}, [cea]) == ()
+    (told,) = out_of_training_range({"cea": 400.0}, [cea])
+    assert "CEA lies far outside the training data" in told
+    assert "400" not in told
+    (small,) = fit_specs(cohort(cea=(1.0, 2.0, 9.0, 5.0)), TRAIN, ["cea"])
+    assert (small.low, small.high) == (0.0, 11.0)  # no amount is negative
 
 
 def test_levels_are_of_the_whole_table_and_in_the_order_of_training() -> None:

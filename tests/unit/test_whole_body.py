@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from inference.facts import Refused, Volume
-from inference.model.applicability import quantities
+from inference.model.applicability import out_of_range, quantities
 from inference.model.explain import saliency_on_grid
 from inference.model.inputs import settings_digest
 from inference.model.look import needs_region, see
@@ -80,7 +80,11 @@ def test_it_is_centred_on_the_body_within_the_pet_and_counts_it() -> None:
     assert seen.region_ml == pytest.approx(np.pi * 150 * 110 * 480 / 1000, rel=0.05)
     assert (seen.lost_fraction, seen.without_ct_fraction, seen.cautions) == (0.0, 0.0, ())
     found = quantities(seen, suv)
-    assert found["suv_max"] == pytest.approx(50.0, rel=0.05)
+    assert found["body_suv_max"] == pytest.approx(50.0, rel=0.05)
+    assert found["body_ml"] == seen.region_ml
+    assert not {"region_ml", "suv_max", "lost_percent"} & set(found)  # those are a lesion's
+    (told,) = out_of_range(found, {"body_ml": (1.0, 2.0)})
+    assert told.startswith("the body's volume")
     assert found["slice_spacing_mm"] == 5.0
 
 

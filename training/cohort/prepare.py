@@ -34,11 +34,11 @@ REGION_GROUP = "region"  # subgroup: who drew the region
 
 @dataclass(frozen=True, slots=True)
 class PreparedCohort:
-    """``data``: what recipes learn from.  ``left_out``: study → why.  ``cautions``: study → what was said of it."""
+    """``data``: what recipes learn from.  ``left_out``: study → why.  ``cautions``: study → (code, text) of each."""
 
     data: Prepared
     left_out: Mapping[str, str] = field(default_factory=dict)
-    cautions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cautions: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
 
 def prepare(
@@ -77,7 +77,7 @@ def prepare(
     voxels = {study.study: one.voxels for study, one in zip(studies, facts, strict=True)}
     refuse_same_images(studies, voxels, cohort.file.name)
     data = _prepared(cohort, kept, arrays, facts, [seen[i].content for i in kept])
-    said = {study.study: tuple(t for _, t in f.cautions) for study, f in zip(studies, facts, strict=True) if f.cautions}
+    said = {study.study: f.cautions for study, f in zip(studies, facts, strict=True) if f.cautions}
     return PreparedCohort(data, left_out, said)
 
 

@@ -40,6 +40,7 @@ KINDS: tuple[tuple[str, Part, str], ...] = (
     ("final", "external", "external test"),
     ("final", "train", "training studies"),
 )
+TOLD_AT_THE_TOP = ("region-automatic", "lost-to-follow-up")  # cautions that change what the figures mean
 IN_WORDS = {(scheme, part): words for scheme, part, words in KINDS}
 
 
@@ -180,6 +181,7 @@ def _notes(record: RunRecord, primary: Sequence[Tested], groups: Mapping[str, Su
         notes.append("The cohort is made of phantoms with a planted signal: nothing here speaks about patients.")
     elif len(first) <= 30:
         notes.append(f"{len(first)} studies prove that the pipeline runs, not that the model works.")
+    notes += [f"{said.studies} studies: {said.text}" for said in record.cautions if said.code in TOLD_AT_THE_TOP]
     if not first.one_study_a_patient:
         notes.append("Some patients have several studies: intervals of AUCs are by bootstrap of patients.")
     if first.incomplete:

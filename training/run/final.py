@@ -16,7 +16,7 @@ from training.evaluate.discrimination import expected_calibration_error
 from training.evaluate.estimate import Estimate, Labels, Scores
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Recipe, Release
-from training.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, read_predictions
+from training.record import BUNDLE_FOLDER, Predicted, RunRecord, append_predictions, keep_whole, read_predictions
 from training.run.task import CV, FINAL, Where, conditions, fixed_threshold, predictions, stable_seed
 
 NOT_SERVED = "recipe-variant-not-served"  # a model for comparison only
@@ -46,7 +46,7 @@ def final_fit(
     outside = external(data)
     if len(outside):
         rows += predictions(estimator, data, outside, variant, FINAL, "external", threshold)
-    if not any(p.scheme == FINAL for p in read_predictions(out)):
+    if not keep_whole(out, {(variant, FINAL, 0, 0): len(rows)}):
         append_predictions(out, rows)
     record.facts[f"{variant}, final"] = dict(getattr(estimator, "facts", {}))
     release = Release(
@@ -113,9 +113,9 @@ def _manifest(record: RunRecord, data: Prepared, parts: Parts) -> dict[str, Json
 
 def _card(record: RunRecord, data: Prepared, parts: Parts) -> str:
     return (
-        f"Trained by `{record.command}`: it learnt from {_patients(data, parts.train)} labelled subjects, and was chosen "
-        f"and calibrated on {_patients(data, parts.validation)} others. The cohort has {record.subjects} subjects with "
-        f"{record.positives} positive studies and {record.unlabelled} without a label; rows of set \"external\" were not "
+        f"Trained by `{record.command}`: it learnt from {_patients(data, parts.train)} labelled subjects, and was "
+        f"chosen and calibrated on {_patients(data, parts.validation)} others. The cohort has {record.subjects} subjects with "
+        f'{record.positives} positive studies and {record.unlabelled} without a label; rows of set "external" were not '
         "learnt from. Research use only.\n"
     )
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from inference.facts import Refused
 from training.cohort.splits import Fold, folds, leave_centre_out, load_splits, save_splits
@@ -21,8 +21,9 @@ from training.record import (
     RUN_FILE,
     WORK_FOLDER,
     RunRecord,
+    Said,
     append_predictions,
-    read_predictions,
+    keep_whole,
     read_record,
     write_record,
 )
@@ -62,11 +63,13 @@ class Origin:
     """Where a run comes from, for its record.
 
     ``left_out``: study → why.  ``truth``: what a phantom cohort knows of its optimum.  ``version``: of the bundle.
+    ``cautions``: what was said of the others.
     """
 
     command: str
     cohort: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    cautions: tuple[Said, ...] = ()
     truth: Mapping[str, JsonValue] = field(default_factory=dict)
     version: str = "0.1.0"
 
@@ -89,18 +92,16 @@ def run(
     record = _record(recipe, settings, data, options, origin, variants)
     out.mkdir(parents=True, exist_ok=True)
     record = _taken_up(out, record)
-    (out / STOP_FILE).unlink(missing_ok=True)
     clock = _Clock(record.seconds)
     try:
         chosen = _splits(out, data, options)
-        done = {Task(p.variant, p.scheme, p.repeat, p.fold) for p in read_predictions(out)}
-        todo = [task for task in tasks(variants, chosen) if task not in done]
+        todo = _left(out, tasks(variants, chosen), chosen)
         where = Where(out / WORK_FOLDER, out / STOP_FILE, options.device, options.threads)
         for answered in _answers(todo, recipe, settings, data, chosen, where, options, tell):
-            append_predictions(out, answered.predicted)
             _note(record, answered)
             record.seconds = clock.seconds()
             write_record(out, record)
+            append_predictions(out, answered.predicted)  # last: from then on the fold counts as done
         if not record.bundle_digest:
             tell(Progress(0, 1, f"final fit of {variants[0]}"))
             record.bundle_digest = final_fit(recipe, settings, data, out, where, options.seed, record, origin.version)
@@ -162,6 +163,7 @@ def _record(
         machine=machine(options.device),
         versions=versions(),
         left_out=dict(origin.left_out),
+        cautions=origin.cautions,
         truth=dict(origin.truth),
     )
 
@@ -177,11 +179,14 @@ _CHANGED = {
 def _taken_up(out: Path, record: RunRecord) -> RunRecord:
     """The record of the run that the folder holds, if it is this one; else this one, in an empty folder."""
     if not (out / RUN_FILE).is_file():
-        if any(out.iterdir()):
+        if any(file.name != STOP_FILE for file in out.iterdir()):  # asked to stop before it began
             raise Refused("run-folder-used", f"The folder '{out.name}' holds other files; give a new or empty folder.")
         write_record(out, record)
         return record
-    found = read_record(out)
+    try:
+        found = read_record(out)
+    except (ValidationError, UnicodeDecodeError):
+        raise _damaged(out) from None
     different = [name for name in _SAME if getattr(found, name) != getattr(record, name)]
     if different:
         why = _CHANGED.get(different[0], f"its {different[0]} is another")
@@ -204,6 +209,21 @@ def _splits(out: Path, data: Prepared, options: Options) -> Folds:
     return folds_by_task(crossed, centres, options.permutations)
 
 
+def _left(out: Path, every: Sequence[Task], chosen: Folds) -> list[Task]:
+    """The fits whose answers are not all there."""
+    try:
+        whole = keep_whole(out, {task.place: len(chosen[task.place[1:]].test) for task in every})
+    except (ValidationError, UnicodeDecodeError):
+        raise _damaged(out) from None
+    return [task for task in every if task.place not in whole]
+
+
+def _damaged(out: Path) -> Refused:
+    return Refused(
+        "run-folder-used", f"The files of the run in '{out.name}' are damaged; give a new folder and run it again."
+    )
+
+
 def _answers(
     todo: Sequence[Task],
     recipe: Recipe,
@@ -217,6 +237,8 @@ def _answers(
     """Each task's answer as it is ready."""
     if options.jobs <= 1:
         for number, task in enumerate(todo):
+            if where.stop_file.exists():
+                raise Stopped
             label = f"{task.variant}, {task.scheme}, fold {task.fold + 1} of repeat {task.repeat + 1}"
             tell(Progress(number, len(todo), label))
             yield carry_out(
@@ -232,6 +254,7 @@ def _answers(
         tell(Progress(len(todo), len(todo), "folds"))
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     # loky lays large arrays into shared memory once; each answer comes as soon as it is there
     pool = Parallel(n_jobs=options.jobs, return_as="generator_unordered", max_nbytes="1M")
@@ -241,11 +264,18 @@ def _answers(
         )
         for task in todo
     )
-    for number, answered in enumerate(pool(calls), 1):
-        if answered is None:
-            raise Stopped
-        tell(Progress(number, len(todo), f"folds ({options.jobs} at a time)"))
-        yield answered
+    try:
+        for number, answered in enumerate(pool(calls), 1):
+            if answered is None:
+                raise Stopped
+            tell(Progress(number, len(todo), f"folds ({options.jobs} at a time)"))
+            yield answered
+    except BrokenProcessPool:
+        raise Refused(
+            "run-interrupted",
+            f"One of {options.jobs} processes was killed, as when memory runs out. What was done is kept; start again "
+            "with fewer --jobs.",
+        ) from None
 
 
 def _apart(

@@ -71,7 +71,7 @@ def evaluate_bundle(
     from inference.model.torch_backend import TorchBackend
     from training.cohort.prepare import prepare
     from training.cohort.table import read_cohort
-    from training.run.start import cache_folder, truth_of
+    from training.run.start import cache_folder, said_of, truth_of
 
     began = time.monotonic()
     bundle = load_bundle(path)
@@ -91,6 +91,7 @@ def evaluate_bundle(
     answers, missing = _answers(bundle, backend, data, rows, tell)
     record = _record(bundle, recipe, data, rows, table, command, backend.name.removeprefix("torch "))
     record.left_out = {**prepared.left_out, **missing}
+    record.cautions = said_of(prepared.cautions)
     record.truth = truth_of(table)
     record.facts = {record.variants[0]: _facts(bundle, data, answers)}
     if heatmaps and answers:

@@ -10,15 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from inference.facts import Refused
+from training.prepared import Prepared
 from training.recipe import Progress
 from training.recipes import recipe as recipe_named
-from training.record import RunRecord
+from training.record import RunRecord, Said
 from training.run.run import STOP_FILE, Options, Origin, run
 
 TRUTH_FILE = "truth.json"
+NO_MEMORY = ("allocate memory", "out of memory")  # of torch's errors, on CPU and GPU
+LOST = (
+    "Lost to follow-up before the label was known: such studies are in no fold and are not tested. The survival "
+    "figures are without them, so they hold more early events than all patients had."
+)
 
 
 def start(
@@ -36,14 +43,41 @@ def start(
     """Train the recipe ``name`` on the cohort in ``table``; the run lies in ``out`` with its report.
 
     ``settings_given``: "name=value", over those of ``settings_file`` (TOML).  Raises ``Refused`` as its parts do;
-    ``training.recipe.Stopped``.
+    ``training.recipe.Stopped``.  ``training-out-of-memory`` wherever memory ends.  A file ``stop`` in ``out`` ends it.
     """
+    stop_file = out / STOP_FILE
+    stop_file.unlink(missing_ok=True)  # of a sitting that was killed
+    try:
+        return _start(name, table, out, settings_file, settings_given, options or {}, skip_bad, command, tell)
+    except (MemoryError, RuntimeError) as fault:
+        if isinstance(fault, RuntimeError) and not any(said in str(fault) for said in NO_MEMORY):
+            raise
+        raise Refused(
+            "training-out-of-memory",
+            "The memory does not hold the run; lower the size of the input, batch or members, or --jobs. What was done "
+            "is kept.",
+        ) from fault
+    finally:
+        stop_file.unlink(missing_ok=True)
+
+
+def _start(
+    name: str,
+    table: Path,
+    out: Path,
+    settings_file: Path | None,
+    settings_given: Sequence[str],
+    options: Mapping[str, Any],
+    skip_bad: bool,
+    command: str,
+    tell: Callable[[Progress], None],
+) -> RunRecord:
     from training.cohort.leakage import refuse_leaks
     from training.cohort.prepare import prepare
     from training.cohort.table import read_cohort
     from training.report.write import write_report
 
-    chosen = Options(**(options or {}))
+    chosen = Options(**options)
     chosen = replace(chosen, device=_device(chosen.device))
     recipe = recipe_named(name)
     settings = read_settings(recipe.settings, settings_file, settings_given)
@@ -59,8 +93,9 @@ def start(
         tell=tell,
         stop=stop,
     )
-    origin = Origin(command, table.name, prepared.left_out, truth_of(table))
     data = recipe.relabelled(settings, prepared.data)
+    cautions = (*lost_to_follow_up(prepared.data, data), *said_of(prepared.cautions))
+    origin = Origin(command, table.name, prepared.left_out, cautions, truth_of(table))
     record = run(recipe, settings, data, out, chosen, origin, tell)
     tell(Progress(0, 1, "report"))
     write_report(out, cohort=data)
@@ -95,6 +130,24 @@ def truth_of(table: Path) -> dict[str, JsonValue]:
         return {}
     truth = json.loads(file.read_text())
     return {key: value for key, value in truth.items() if key != "subjects"}
+
+
+def said_of(cautions: Mapping[str, Sequence[tuple[str, str]]]) -> tuple[Said, ...]:
+    """What was said of the studies (study → code, text), the most frequent first."""
+    texts: dict[str, list[str]] = {}
+    for of_study in cautions.values():
+        for code, text in dict(of_study).items():
+            texts.setdefault(code, []).append(text)
+    found = [Said(code=code, text=said[0], studies=len(said)) for code, said in texts.items()]
+    return tuple(sorted(found, key=lambda one: -one.studies))
+
+
+def lost_to_follow_up(before: Prepared, data: Prepared) -> tuple[Said, ...]:
+    """Of labels that follow from a time: who was lost before theirs was known, and what that does to the figures."""
+    if data is before or not len(data.months):
+        return ()
+    lost = int(((data.labels < 0) & np.isfinite(data.months) & (data.events == 0)).sum())
+    return (Said(code="lost-to-follow-up", text=LOST, studies=lost),) if lost else ()
 
 
 def cache_folder() -> Path:

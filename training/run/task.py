@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
+from inference.facts import Refused
 from training.cohort.splits import Fold
 from training.evaluate.permutation import permuted_labels
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Estimator, Progress, Recipe
-from training.record import Part, Predicted
+from training.record import Part, Place, Predicted
+from training.release.calibrate import youden_threshold
 
 CV, CENTRE, FINAL, PERMUTED = "cv", "centre", "final", "permuted"
 
@@ -29,6 +31,10 @@ class Task:
     scheme: str
     repeat: int
     fold: int
+
+    @property
+    def place(self) -> Place:
+        return self.variant, self.scheme, self.repeat, self.fold
 
     @property
     def with_true_labels(self) -> bool:
@@ -119,8 +125,15 @@ def predictions(
     repeat: int = 0,
     fold: int = 0,
 ) -> tuple[Predicted, ...]:
-    """The estimator's answers as a run keeps them."""
+    """The estimator's answers as a run keeps them.  Raises ``Refused`` ``training-answer-not-finite``."""
     survival = len(data.months) > 0
+    probabilities = estimator.predict_proba(data, rows)
+    if not np.isfinite(probabilities).all():
+        raise Refused(
+            "training-answer-not-finite",
+            f"The model '{variant}' answers with no number for {int((~np.isfinite(probabilities)).sum())} of "
+            f"{len(rows)} studies; lower the setting learning_rate, and look at the images and values.",
+        )
     return tuple(
         Predicted(
             variant=variant,
@@ -137,7 +150,7 @@ def predictions(
             months=_known(data.months[row]) if survival else None,
             event=int(data.events[row]) if survival and data.events[row] >= 0 else None,
         )
-        for row, probability in zip(rows, estimator.predict_proba(data, rows), strict=True)
+        for row, probability in zip(rows, probabilities, strict=True)
     )
 
 

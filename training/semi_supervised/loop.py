@@ -210,6 +210,12 @@ class _Fit:
         if not len(rows):
             return
         p = positive(self._bench.teacher, self._images, rows).clip(1e-6, 1.0 - 1e-6)
+        if not np.isfinite(p).all():
+            raise Refused(
+                "training-loss-not-finite",
+                f"The network answers with no number after step {course.step}; lower the setting learning_rate, or look "
+                "at the images and values of the cohort.",
+            )
         truth = self._problem.labels[rows] == 1
         loss = float(-np.log(np.where(truth, p, 1.0 - p)).mean())
         if self._settings.choose_by == "AUC":
