@@ -63,9 +63,11 @@ RUN = {
     "run-variant-unknown": (1202, "Variant of the recipe unknown", COMMAND),
     "settings-wrong": (1203, "Settings of the recipe wrong", "Correct the settings named in the message."),
     "device-unknown": (1204, "Device unknown", COMMAND),
+    "packages-missing": (1220, "Packages for training not installed", "Install the extra `training` of petct-node."),
 }
 EVALUATE = {
     "evaluate-on-training": (1160, "No studies that the model has not learnt from", "Give another cohort."),
+    "evaluate-other-unit": (1225, "Column is in another unit than the model's", TABLE),
     "compare-cohorts": (1161, "Runs of different cohorts", "Run both on one cohort."),
     "compare-labels": (1162, "Runs with different labels", "Compare runs of the same question."),
     "compare-too-few": (1163, "Runs with too few common studies", "Compare runs of the same studies."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -90,7 +90,8 @@ class Recipe:
     ``name``: of the command; ``title``: for people, with "a reconstruction" where it is one; ``source``: paper, DOI.
     ``images``: what it looks at, as ``Served.images``.  ``settings``: pydantic model; fields carry description, the
     paper's value or the reason of the default.  ``looks``: name → input settings, from the settings.
-    ``variants``: names of the models that are compared in a run, the one that becomes the bundle first.
+    ``variants``: names of the models that are compared in a run, the one that becomes the bundle first (where
+    the node cannot serve it, the next that it can).
     ``estimator``: (settings, variant) → a fresh estimator.  ``values``: columns of the table that are used where
     present; ``never``: columns that must not be (known only after baseline), with the reason.
     ``published``: the paper's table, rows of (model, quantity, value), only what is published.
@@ -112,3 +113,9 @@ class Recipe:
     published: tuple[tuple[str, str, str], ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     relabelled: Callable[[Any, Prepared], Prepared] = lambda _, data: data
+
+
+def refuse_never(values: Sequence[str], never: Mapping[str, str]) -> None:
+    """Raise ``ValueError`` (for a settings model) where a column is asked for that no model may be given."""
+    if wrong := [name for name in values if name in never]:
+        raise ValueError(f"values: '{wrong[0]}' must not be used: {never[wrong[0]]}")

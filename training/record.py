@@ -65,10 +65,10 @@ class Said(BaseModel):
 class RunRecord(BaseModel):
     """``run.json``.  ``seconds``, ``peak_memory_mb``: of the run so far.  ``versions``: of packages and of this one.
 
-    ``left_out``: study → why it was skipped (``--skip-bad``).  ``truth``: what a phantom cohort knows of its optimum
-    ``cautions``: what was said of studies that are used.
-    (``bayes_auc`` …), empty for patients.  ``facts``: what an estimator wants shown (chosen features, thresholds …),
-    by variant.  ``costs``: seconds an epoch, share of the input pipeline …, by variant.
+    ``left_out``: study → why it was skipped (``--skip-bad``).  ``cautions``: what was said of studies that are used.
+    ``truth``: what a phantom cohort knows of its optimum (``bayes_auc`` …), empty for patients.  ``facts``: what an
+    estimator wants shown (chosen features, thresholds …), by variant.  ``costs``: seconds an epoch, share of the input
+    pipeline …, by variant.
     """
 
     model_config = ConfigDict(extra="forbid")

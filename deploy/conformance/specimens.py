@@ -58,6 +58,7 @@ BALLS = (((30.0, -20.0, 12.0), 20.0, 8.0), ((-32.0, 12.0, -12.0), 12.0, 5.0))
 # another number of lesions, of another size and height, so that no count is by chance the same; two of them overlap
 OTHER_BALLS = (((-10.0, 20.0, 4.0), 14.0, 11.0), ((24.0, -10.0, 0.0), 28.0, 6.0), ((24.0, -10.0, 24.0), 14.0, 4.0))
 APART = (((30.0, -20.0, 24.0), 8.0, 8.0), ((-32.0, 12.0, -24.0), 8.0, 5.0))  # slices without a lesion between them
+MANY_SLICES: dict[str, Any] = {"size": (32, 24, 24), "spacing_mm": (4.0, 8.0, 8.0)}  # so many captures: three are named
 OF_A_REFUSAL = " of a refusal"
 
 
@@ -213,6 +214,7 @@ def _specimens(folder: Path) -> Iterator[Specimen]:
     none = _made(folder / "none", UNPAIRED_HEADER, balls=(), prediction=NO_LESION)
     yield _write(folder, none, header=UNPAIRED_HEADER)
     yield _write(folder, base, run=RUN, also=())
+    yield _write(folder, _made(folder / "many", **MANY_SLICES), also=("captures",))
     for kind in KINDS_WITHOUT_PET:
         alone = without_pet(folder / kind, kind, saliency=True, header=dict(BASE_HEADER))
         yield _write(folder, replace(alone, values=()))

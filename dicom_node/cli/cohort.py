@@ -32,7 +32,9 @@ def check(
     with answers():
         from training.cohort.check import check_cohort
         from training.recipes import recipe as recipe_named
+        from training.run.environment import refuse_without_packages
 
+        refuse_without_packages()
         chosen = None if recipe is None else recipe_named(recipe)
         with bar() as tell:
             found = check_cohort(file, chosen, read_images=images, processes=processes, tell=tell)

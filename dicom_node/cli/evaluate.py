@@ -34,8 +34,10 @@ def evaluate(
         from dicom_node.config import read_settings
         from inference.model.bundle import find_bundle
         from training.report.write import write_report
+        from training.run.environment import refuse_without_packages
         from training.run.served import evaluate_bundle
 
+        refuse_without_packages()
         path = find_bundle(bundle, search=[read_settings(config).bundles_dir])
         with bar() as tell:
             record, data = evaluate_bundle(
@@ -71,7 +73,9 @@ def compare(
     """Compare runs on the studies they have in common: AUC, and paired differences (DeLong, Holm)."""
     with answers():
         from training.evaluate.compare import compare_runs
+        from training.run.environment import refuse_without_packages
 
+        refuse_without_packages()
         found = compare_runs(runs, variant)
         print_json(asdict(found)) if json_ else _print(found)
 

@@ -33,7 +33,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting of the recipe; may be repeated.")
 ]
 VariantOption = Annotated[
-    list[str] | None, typer.Option("--variant", help="Only this variant; may be repeated (the first is served).")
+    list[str] | None,
+    typer.Option("--variant", help="Only this variant; may be repeated (the first that can be is served)."),
 ]
 
 
@@ -90,8 +91,10 @@ for _name, _text in SYSTEMS.items():
 def _train(
     name: str, table: Path, folder: Path, file: Path | None, given: list[str], chosen: dict[str, Any], skip_bad: bool
 ) -> RunRecord:
+    from training.run.environment import refuse_without_packages
     from training.run.start import start
 
+    refuse_without_packages()
     folder.mkdir(parents=True, exist_ok=True)
     ask = (folder / "stop").touch
     with bar() as tell, interruptible(ask, "saving, then stopping; press Ctrl-C again to end at once"):
@@ -116,7 +119,7 @@ def _command() -> str:
 
 
 def _answer(record: RunRecord, folder: Path) -> dict[str, Any]:
-    """``bundle``: None where the first variant is for comparison only; then ``why_no_bundle`` says so."""
+    """``bundle``: None where no variant of the run can be served; then ``why_no_bundle`` says so."""
     served = bool(record.bundle_digest)
     return {
         "recipe": record.title,

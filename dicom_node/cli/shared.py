@@ -102,8 +102,11 @@ def answers() -> Iterator[None]:
     except OSError as error:  # a disk that is full, a file without rights
         _complain("failed", f": {error}")
         raise typer.Exit(FAILED) from None
-    except Exception:  # noqa: BLE001 - a fault of the program: whoever mends it needs the traceback
-        traceback.print_exc()
+    except Exception as fault:  # noqa: BLE001 - a fault of the program: whoever mends it needs the traceback
+        if type(fault).__name__ == "SafetensorError" and "I/O error" in str(fault):
+            _complain("failed", f": {fault}")  # a full disk, as that library says it
+        else:
+            traceback.print_exc()
         raise typer.Exit(FAILED) from None
 
 

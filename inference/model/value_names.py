@@ -13,7 +13,16 @@ MISSING = frozenset(["", "na", "n/a", "nan", "null", "-", "--", "?", "missing", 
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
 SAME_NAME = {"age_years": "age", "gender": "sex", "patient_age": "age", "patient_sex": "sex"}
 _UNIT = re.compile(r"\s*[(\[]([^()\[\]]{0,24})[)\]]\s*$")
-_SPELT = (("⁹", "*9"), ("⁶", "*6"), ("³", "*3"), ("10^", "10*"), ("×10", "10"), ("x10", "10"), ("µ", "u"), ("μ", "u"))
+_SPELT: tuple[tuple[str, str], ...] = (
+    ("⁹", "*9"),
+    ("⁶", "*6"),
+    ("³", "*3"),
+    ("10^", "10*"),
+    ("×10", "10"),
+    ("x10", "10"),
+    ("µ", "u"),
+    ("μ", "u"),
+)
 _SPELT += (("mcg", "ug"),)
 _INTERNATIONAL = re.compile(r"\[?[iI]U\]?|\[U\]|^u(?=/)")
 _YEARS = frozenset(["a", "y", "yr", "yrs", "year", "years"])

@@ -1,1 +1,1 @@
-"""Reading DICOM files: bounded, never trusted, decoded once."""
+"""Reading files: DICOM bounded, never trusted, decoded once; NIfTI looked over before ITK reads it."""

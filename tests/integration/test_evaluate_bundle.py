@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dicom_node.cli import REFUSED, app
+from inference.facts import Refused
 from inference.model.bundle import find_bundle
 from training.cohort.prepare import prepare
 from training.cohort.table import read_cohort
@@ -122,6 +123,19 @@ def test_a_missing_value_leaves_the_study_out_with_the_reason(
     (why,) = record.left_out.values()  # the training always had it, so nothing stands in
     assert "age" in why
     assert len({row.study for row in read_predictions(folder / "holes")}) == 15
+
+
+def test_a_column_in_another_unit_is_refused(
+    folder: Path, tables: dict[str, Path], trained: tuple[Estimator, Path]
+) -> None:
+    _, bundle = trained
+    table = tables["other"].with_name("months.csv")
+    header, *lines = tables["other"].read_text().splitlines()
+    names = ["age (mo)" if name == "age" else name for name in header.split(",")]
+    table.write_text("\n".join([",".join(names), *lines]) + "\n")
+    with pytest.raises(Refused, match=r"age .* in mo, and the model takes it in a") as refused:
+        evaluate_bundle(bundle, table, folder / "months", threads=1, heatmaps=False)
+    assert refused.value.code == "evaluate-other-unit"
 
 
 def test_mistakes_are_refused(folder: Path, tables: dict[str, Path], trained: tuple[Estimator, Path]) -> None:

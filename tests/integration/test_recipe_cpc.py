@@ -107,7 +107,7 @@ def test_a_value_it_always_had_is_needed_when_serving(tmp_path: Path) -> None:
     assert "age" in look.prediction.applicability_reasons[0]
     strange = model.look(phantom.suv, phantom.ct, phantom.region, FDG, {"age": 300.0, "sex": "F", "cea": 3.0})
     assert strange.prediction.applicability == "outside"
-    assert "age lies outside" in " ".join(strange.prediction.applicability_reasons)
+    assert "age lies far outside" in " ".join(strange.prediction.applicability_reasons)
 
 
 def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tmp_path: Path) -> None:

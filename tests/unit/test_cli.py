@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,24 @@ from dicom_node.report.pictures import lettering
 from tests.report_case import RUN, make_analysis
 from training.phantom.study import write_phantom_study
 
-COMMANDS = ("serve", "demo", "send", "analyse", "route", "explain", "suv", "report", "doctor", "config", "train")
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMANDS = (
+    "serve",
+    "demo",
+    "send",
+    "analyse",
+    "route",
+    "explain",
+    "suv",
+    "report",
+    "doctor",
+    "config",
+    "train",
+    "evaluate",
+    "compare",
+    "phantom",
+    "cohort",
+)
 
 
 @pytest.fixture
@@ -31,6 +49,42 @@ def test_every_command_has_help(cli: CliRunner, command: str) -> None:
     answer = cli.invoke(app, [command, "--help"])
     assert answer.exit_code == 0
     assert len(answer.output.splitlines()) > 5
+
+
+def test_help_lists_the_node_first_and_what_researchers_need_behind_it(cli: CliRunner) -> None:
+    told = cli.invoke(app, ["--help"]).output
+    node, training = told.split("Train and evaluate")
+    assert all(f" {command} " in node for command in ("serve", "analyse", "report"))
+    assert all(f" {command} " in training for command in ("train", "evaluate", "compare", "phantom", "cohort"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "dlr", "--cohort", "cohort.csv", "--out", "run"],
+        ["evaluate", "demo", "--cohort", "cohort.csv", "--out", "run"],
+        ["compare", "one", "other"],
+        ["cohort", "check", "cohort.csv"],
+    ],
+    ids=["train", "evaluate", "compare", "cohort check"],
+)
+def test_packages_for_training_that_are_missing_are_named_before_any_work(command: list[str], tmp_path: Path) -> None:
+    about = tmp_path / "petct_node-0.1.0.dist-info"
+    about.mkdir()
+    wanted = "Requires-Dist: numpy>=2; extra == 'training'\nRequires-Dist: no-such-package>=1; extra == 'training'\n"
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: petct-node\nVersion: 0.1.0\n{wanted}")
+    code = "from dicom_node.cli import main; main()"
+    called = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+    )
+    assert called.returncode == REFUSED, called.stderr
+    assert "packages-missing" in called.stderr
+    assert "no-such-package is not installed" in called.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

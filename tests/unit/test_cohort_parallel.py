@@ -50,6 +50,12 @@ def test_stopped_between_items(processes: int) -> None:
         next(found)
 
 
+def test_a_process_that_ctrl_c_ended_is_a_stop_that_was_asked_for() -> None:
+    asked = iter([False])
+    with pytest.raises(Stopped):
+        list(each(square, [13, 13], 2, lambda: next(asked, True)))
+
+
 def test_workers_end_with_a_parent_that_was_killed() -> None:
     program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:

@@ -47,7 +47,10 @@ def test_a_seg_is_padded_only_where_frames_begin_within_a_byte_and_keeps_its_vox
     assert len(seg.PixelData) - bytes_used == (rows * columns % 8 != 0)
     (lesion,) = analysis.lesions
     voxels = seg.get_volume(combine_segments=False)
-    assert [int(voxels.array[..., n].sum()) for n in range(2)] == [lesion.region.mask.sum(), lesion.on_pet.mtv.mask.sum()]
+    assert [int(voxels.array[..., n].sum()) for n in range(2)] == [
+        lesion.region.mask.sum(),
+        lesion.on_pet.mtv.mask.sum(),
+    ]
     empty = int((seg.pixel_array.reshape(seg.NumberOfFrames, -1).sum(axis=1) == 0).sum())
     assert empty == 0 if rows == columns == 44 else empty < 16
     planes = {(tuple(f.FrameContentSequence[0].DimensionIndexValues)) for f in seg.PerFrameFunctionalGroupsSequence}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from pydantic import BaseModel
 from sklearn.linear_model import LogisticRegression
 
+from dicom_node.cli.recipes import _answer
 from inference.facts import Refused
 from training.cohort.splits import folds
 from training.prepared import Parts, Prepared, Rows
 from training.recipe import Conditions, Recipe, Release, Stopped
 from training.record import PREDICTIONS_FILE, RUN_FILE, read_predictions, read_record
 from training.run.run import STOP_FILE, Options, Origin, run
-from training.run.start import lost_to_follow_up, read_settings, said_of
+from training.run.start import lost_to_follow_up, read_settings, said_of, start
 from training.run.task import permuted
 
 ORIGIN = Origin(command="petct-node train toy", cohort="cohort.csv")
@@ -153,6 +155,33 @@ def test_the_card_and_the_manifest_say_what_was_learnt_from(data: Prepared, tmp_
     manifest = said["manifest"]
     assert manifest["learnt_from"] + manifest["calibrated_on"] == len(inside) < manifest["subjects"] == 100
     assert f"learnt from {manifest['learnt_from']} labelled subjects" in said["card"]
+
+
+class NotServed(Toy):
+    """For comparison only."""
+
+    def save_bundle(self, out: Path, release: Release) -> str:  # noqa: ARG002
+        raise Refused("recipe-variant-not-served", "It looks at no image.")
+
+
+def test_the_first_variant_that_can_be_served_becomes_the_bundle(data: Prepared, tmp_path: Path) -> None:
+    kinds = {"toy": NotServed, "again": Toy}
+    first = replace(RECIPE, estimator=lambda settings, variant: kinds[variant](settings))
+    record = run(first, ToySettings(), data, tmp_path / "run", Options(folds=3), ORIGIN)
+    said = json.loads((tmp_path / "run/bundle/release.json").read_text())
+    assert said["manifest"]["variant"] == "again"
+    assert record.bundle_digest
+    assert record.facts["toy, bundle"] == "It looks at no image."
+    answered = [row for row in read_predictions(tmp_path / "run") if row.variant == "again" and row.part == "external"]
+    assert said["evaluation"]["subjects"] == len({row.patient for row in answered})
+
+
+def test_a_run_without_a_model_to_serve_is_told_to_be_one(data: Prepared, tmp_path: Path) -> None:
+    none = replace(RECIPE, estimator=lambda settings, _: NotServed(settings))
+    record = run(none, ToySettings(), data, tmp_path / "run", Options(folds=3), ORIGIN)
+    answer = _answer(record, tmp_path / "run")
+    assert (record.state, answer["bundle"], answer["digest"]) == ("done", None, None)
+    assert answer["why_no_bundle"] == "It looks at no image."
 
 
 class Fixed(Toy):
@@ -324,3 +353,88 @@ def test_the_record_holds_what_each_fit_told(data: Prepared, tmp_path: Path) -> 
     seeds = [facts[v]["cv 0.1"]["seed"] for v in RECIPE.variants]
     assert seeds[0] == seeds[1]  # variants are compared like with like
     assert record.versions["torch"]
+
+
+def test_a_fold_whose_lines_are_not_all_there_is_made_again(data: Prepared, tmp_path: Path) -> None:
+    """A full disk, or a kill within a long write, can leave whole lines of a fold without the others."""
+    folder = tmp_path / "run"
+    run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    before = _rows(folder)
+    file = folder / PREDICTIONS_FILE
+    lines = file.read_bytes().splitlines(keepends=True)
+    cut = next(line for line in lines if b'"cv"' in line)
+    file.write_bytes(b"".join(line for line in lines if line != cut))
+    fits = Toy.fits
+    run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    assert Toy.fits == fits + 1
+    assert _rows(folder) == before
+
+
+def test_a_damaged_run_is_refused_not_crashed_on(data: Prepared, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    lines = (folder / PREDICTIONS_FILE).read_text()
+    (folder / PREDICTIONS_FILE).write_text("no line of ours\n" + lines)
+    with pytest.raises(Refused, match="damaged"):
+        run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+    (folder / RUN_FILE).write_text('{"recipe": "toy"}')
+    with pytest.raises(Refused, match="damaged"):
+        run(RECIPE, ToySettings(), data, folder, Options(folds=4), ORIGIN)
+
+
+def test_asked_to_stop_before_it_began_it_stops(data: Prepared, tmp_path: Path) -> None:
+    """Ctrl-C between the last image and the first fold: no refusal of the folder, and nothing fitted."""
+    (tmp_path / STOP_FILE).touch()
+    with pytest.raises(Stopped):
+        run(RECIPE, ToySettings(), data, tmp_path, Options(folds=4), ORIGIN)
+    assert Toy.fits == 0
+    assert not (tmp_path / STOP_FILE).exists()
+
+
+def test_stop_is_heard_between_fits_that_do_not_ask(data: Prepared, tmp_path: Path) -> None:
+    class Deaf(Toy):
+        def fit(self, data: Prepared, parts: Parts, conditions: Conditions) -> Toy:
+            return super().fit(data, parts, replace(conditions, stop=lambda: False))
+
+    def tell(progress: Any) -> None:
+        if progress.done == 2:
+            (tmp_path / STOP_FILE).touch()
+
+    deaf = replace(RECIPE, estimator=lambda settings, _: Deaf(settings))
+    with pytest.raises(Stopped):
+        run(deaf, ToySettings(), data, tmp_path, Options(folds=4), ORIGIN, tell)
+    assert Toy.fits == 3  # the one that had begun, and no other
+
+
+def test_answers_that_are_no_numbers_are_refused(data: Prepared, tmp_path: Path) -> None:
+    class Lost(Toy):
+        def predict_proba(self, data: Prepared, rows: Rows) -> np.ndarray:
+            return super().predict_proba(data, rows) * np.nan
+
+    lost = replace(RECIPE, estimator=lambda settings, _: Lost(settings))
+    with pytest.raises(Refused) as refused:
+        run(lost, ToySettings(), data, tmp_path, Options(folds=4), ORIGIN)
+    assert refused.value.code == "training-answer-not-finite"
+    assert not read_predictions(tmp_path)
+
+
+def test_a_stop_file_of_a_killed_sitting_is_not_heard_and_memory_that_ends_is_named(tmp_path: Path) -> None:
+    def full(_: Any) -> None:  # called after an image: it came as far
+        raise MemoryError
+
+    table = tmp_path / "cohort.csv"
+    for name in ("a.nii", "b.nii", "c.nii", "d.nii"):
+        (tmp_path / name).write_bytes(name.encode())
+    table.write_text("patient,study,label,pet,ct\np,s,1,a.nii,b.nii\nq,t,0,c.nii,d.nii\n")
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / STOP_FILE).touch()
+    with pytest.raises(Refused) as refused:
+        start("cpc", table, out, tell=full)
+    assert refused.value.code == "training-out-of-memory"
+    assert not (out / STOP_FILE).exists()
+
+
+def test_a_refusal_comes_whole_out_of_a_process_of_its_own() -> None:
+    found = pickle.loads(pickle.dumps(Refused("training-one-class", "Why.", found=3)))
+    assert (found.code, found.reason, found.facts) == ("training-one-class", "Why.", {"found": 3})

@@ -110,6 +110,16 @@ def test_a_loss_that_is_no_number_names_step_and_rows(tmp_path: Path) -> None:
     assert "2" in refused.value.reason
 
 
+@pytest.mark.parametrize("choose_by", ["AUC", "log loss"])
+def test_answers_that_are_no_numbers_end_the_fit_at_the_look(choose_by: str, tmp_path: Path) -> None:
+    broken = problem()
+    broken.inputs[broken.validation[1]] = np.nan
+    looking = TINY.model_copy(update={"check_every": 2, "choose_by": choose_by})
+    with pytest.raises(Refused, match="after step 2") as refused:
+        fit(broken, method("supervised"), NETWORK, looking, CHANNELS, Conditions(7, tmp_path))
+    assert refused.value.code == "training-loss-not-finite"
+
+
 @pytest.mark.parametrize("task", [RotationPretext(), FeaturePretext(2)])
 def test_a_pretraining_looks_at_no_label_and_is_what_the_next_fit_begins_with(task: Method, tmp_path: Path) -> None:
     pretext = np.random.default_rng(0).standard_normal((26, 2)).astype(np.float32)

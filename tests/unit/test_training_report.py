@@ -119,6 +119,25 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+def test_a_pretrained_branch_is_no_training_result(tmp_path: Path) -> None:
+    """What stands beside the paper's figure is out of fold, never what the model remembers."""
+    record = simulated_run(tmp_path, variants=FEW, studies=90, repeats=1)
+    rows = read_predictions(tmp_path)
+    learnt = [row.model_copy(update={"scheme": "final", "part": "train", "probability": 0.5}) for row in rows]
+    found = findings(record, [*rows, *learnt], {}, 10)
+    kinds = [("CPC", "AUROC (pretrained CT branch)", "0.72"), ("CPC", "AUC, training", "0.93")]
+    out_of_fold, training = beside_published(kinds, found.performances, phantom=True)
+    assert training.ours.startswith("0.500")
+    assert not out_of_fold.ours.startswith("0.500")
+
+
+def test_few_studies_do_not_tell_whether_the_optimum_was_reached(tmp_path: Path) -> None:
+    simulated_run(tmp_path, variants=FEW, studies=60, repeats=1)
+    text = " ".join(Page(write_report(tmp_path, draws=10).read_text()).text)
+    assert "too few studies for a gap of 0.03" in text
+    assert "within 0.03 of the optimum" not in text
+
+
 def test_it_says_that_regions_are_proposals_and_who_was_lost(tmp_path: Path) -> None:
     simulated_run(tmp_path, variants=FEW, studies=60, repeats=1)
     record = read_record(tmp_path)

@@ -34,7 +34,10 @@ def main() -> None:
         picture = Image.open(shot).convert("RGB")
         height = round(picture.height * SHOWN_WIDTH / picture.width)
         small = picture.resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(64).save(REPOSITORY / "docs" / "training-report.png", optimize=True)
+        # as in pictures.py: the median cut would lose the few coloured pixels
+        small.quantize(64, method=Image.Quantize.MAXCOVERAGE, kmeans=2).save(
+            REPOSITORY / "docs" / "training-report.png", optimize=True
+        )
 
 
 def _petct_node(*arguments: str) -> None:

@@ -42,6 +42,7 @@ def each(
                 _ask(stop)
                 yield future.result()
         except (BrokenProcessPool, MemoryError):
+            _ask(stop)  # Ctrl-C reached a process that was only beginning
             raise Refused(
                 "cohort-interrupted",
                 f"One of {workers} processes was killed, as when memory runs out. What was done is kept; start again "

@@ -28,7 +28,7 @@ from inference.model.value_network import FULL
 from inference.model.values import ValueSpec, width
 from training.networks.ensemble import Ensemble, fit_ensemble
 from training.prepared import Parts, Prepared, Rows
-from training.recipe import Conditions, Recipe, Release
+from training.recipe import Conditions, Recipe, Release, refuse_never
 from training.release.model_card import model_card, statement
 from training.semi_supervised.settings import LoopSettings
 from training.tabular.value_model import ValueModel
@@ -118,8 +118,7 @@ class CpcSettings(BaseModel):
         if self.cube < 16 and self.stem == "medicalnet":
             raise ValueError("cube: MedicalNet's stem needs 16 voxels or more")
         Cpc(self, "PC").network(0)  # raises where look and network cannot be
-        if wrong := [name for name in self.values if name in NEVER]:
-            raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
+        refuse_never(self.values, NEVER)
         return self
 
 

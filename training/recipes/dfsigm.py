@@ -12,13 +12,14 @@ the values, fusion a logistic regression of DFSigM's out-of-fold logit and the v
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inference.model.bundle import SCHEME
 from inference.model.served import Concept
 from inference.model.slices import AxialSlices
-from training.recipe import Recipe
+from training.recipe import Recipe, refuse_never
 from training.tabular.classifiers import ClassifierName
 from training.tabular.deep_radiomics import LOOK, DeepRadiomics
 from training.tabular.system import DeepRadiomicsSettings, System
@@ -65,6 +66,11 @@ class DfsigmSettings(DeepRadiomicsSettings):
     )
     most_features: int = Field(12, ge=0, description="[P] 12; 0: a tenth of the training subjects")
     values: tuple[str, ...] = Field(CLINICAL, description="[R] columns of the table, those that it has")
+
+    @model_validator(mode="after")
+    def _known_at_the_scan(self) -> Self:
+        refuse_never(self.values, NEVER)
+        return self
 
 
 def look_of(settings: DfsigmSettings) -> AxialSlices:

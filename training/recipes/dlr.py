@@ -11,12 +11,14 @@ of DLR's out-of-fold logit and the values.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from inference.model.bundle import SCHEME
 from inference.model.served import Concept
 from inference.model.slices import AxialSlices, Window
-from training.recipe import Recipe
+from training.recipe import Recipe, refuse_never
 from training.tabular.deep_radiomics import LOOK, DeepRadiomics
 from training.tabular.system import DeepRadiomicsSettings, System
 
@@ -55,6 +57,11 @@ class DlrSettings(DeepRadiomicsSettings):
     lung_window_hu: Window = Field((-1000.0, 400.0), description="[R] first channel")
     soft_window_hu: Window = Field((-160.0, 240.0), description="[R] second and third channel")
     values: tuple[str, ...] = Field(CLINICAL, description="[R] columns of the table, those that it has")
+
+    @model_validator(mode="after")
+    def _known_at_the_scan(self) -> Self:
+        refuse_never(self.values, NEVER)
+        return self
 
 
 def look_of(settings: DlrSettings) -> AxialSlices:

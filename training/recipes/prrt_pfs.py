@@ -31,7 +31,7 @@ from inference.model.whole_body import WholeBody
 from training.cohort.pfs import censoring_weights, with_pfs_labels
 from training.networks.ensemble import Ensemble, fit_ensemble
 from training.prepared import Parts, Prepared, Rows
-from training.recipe import Conditions, Recipe, Release
+from training.recipe import Conditions, Recipe, Release, refuse_never
 from training.release.calibrate import Calibration, calibrate
 from training.release.model_card import model_card, statement
 from training.semi_supervised.settings import LoopSettings
@@ -132,8 +132,7 @@ class PrrtSettings(BaseModel):
     def _fits(self) -> Self:
         look_of(self)
         PrrtPfs(self, FUSED).network(0)  # both raise where they cannot be
-        if wrong := [name for name in self.values if name in NEVER]:
-            raise ValueError(f"values: '{wrong[0]}' must not be used: {NEVER[wrong[0]]}")
+        refuse_never(self.values, NEVER)
         return self
 
 

@@ -181,7 +181,8 @@ def _notes(record: RunRecord, primary: Sequence[Tested], groups: Mapping[str, Su
         notes.append("The cohort is made of phantoms with a planted signal: nothing here speaks about patients.")
     elif len(first) <= 30:
         notes.append(f"{len(first)} studies prove that the pipeline runs, not that the model works.")
-    notes += [f"{said.studies} studies: {said.text}" for said in record.cautions if said.code in TOLD_AT_THE_TOP]
+    told = [said for said in record.cautions if said.code in TOLD_AT_THE_TOP]
+    notes += [f"{said.studies} {'study' if said.studies == 1 else 'studies'}: {said.text}" for said in told]
     if not first.one_study_a_patient:
         notes.append("Some patients have several studies: intervals of AUCs are by bootstrap of patients.")
     if first.incomplete:

@@ -101,7 +101,7 @@ def _counterpart(model: str, quantity: str, found: Sequence[Performance]) -> Per
     if not re.search(r"\bAU(RO)?C\b", quantity):
         return None
     lower = quantity.lower()
-    if "train" in lower:
+    if re.search(r"\btrain", lower):  # not "pretrained"
         wanted = ("final", "train")
     elif "external" in lower or "evc" in lower:
         wanted = ("final", "external")

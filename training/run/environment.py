@@ -1,10 +1,13 @@
-"""What a run was made with: machine and packages."""
+"""What a run is made with: machine and packages."""
 
 from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from inference.facts import Refused
 
 _PACKAGES = (
     "petct-node",
@@ -26,11 +29,29 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that change results; those that are not installed are left out."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
-        try:
+        if _installed(name):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
+
+
+def refuse_without_packages() -> None:
+    """Raises ``Refused`` ``packages-missing`` where the extra ``training`` is not installed: before hours of work."""
+    wanted = [line for line in requires("petct-node") or [] if re.search(r"extra == .training", line)]
+    missing = [name for name in (re.split(r"[^\w.-]", line)[0] for line in wanted) if not _installed(name)]
+    if missing:
+        raise Refused(
+            "packages-missing",
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: a node that only serves does "
+            "without.  Run:  pip install 'petct-node[training]'",
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def machine(device: str) -> str:

@@ -34,14 +34,31 @@ def final_fit(
 ) -> str:
     """Fit the first variant on ``final_parts``, keep its answers to training and external rows, write the bundle.
 
-    Gives the bundle's digest, "" where the variant is for comparison only.  Raises as ``Estimator.fit``.
+    Where the node cannot serve it (it is for comparison only, or not with these settings), the record says why and the
+    next one is taken.  Gives the bundle's digest, "" where none can be served.  Raises as ``Estimator.fit``.
     """
-    variant = record.variants[0]
+    for variant in record.variants:
+        if digest := _final_fit_of(variant, recipe, settings, data, out, where, seed, record, version):
+            return digest
+    return ""
+
+
+def _final_fit_of(
+    variant: str,
+    recipe: Recipe,
+    settings: BaseModel,
+    data: Prepared,
+    out: Path,
+    where: Where,
+    seed: int,
+    record: RunRecord,
+    version: str,
+) -> str:
     parts = final_parts(data, seed)
     estimator = recipe.estimator(settings, variant)
-    folder = where.folder / FINAL
+    folder = where.folder / f"{FINAL}-{record.variants.index(variant)}"
     estimator.fit(data, parts, conditions(where, folder, stable_seed(seed, FINAL), lambda _: None))
-    threshold = fixed_threshold(estimator, data, parts)
+    threshold = fixed_threshold(estimator, data, parts, variant)
     rows = [*predictions(estimator, data, parts.train, variant, FINAL, "train", threshold)]
     outside = external(data)
     if len(outside):
@@ -54,7 +71,7 @@ def final_fit(
         version=version,
         demonstration=bool(record.truth),
         evaluation=evaluation(read_predictions(out), variant, record),
-        manifest=_manifest(record, data, parts),
+        manifest=_manifest(record, variant, data, parts),
         card=_card(record, data, parts),
     )
     try:
@@ -95,10 +112,11 @@ def _by_patient(patients: Sequence[str]) -> Callable[[Labels, Scores], Estimate]
     return interval
 
 
-def _manifest(record: RunRecord, data: Prepared, parts: Parts) -> dict[str, JsonValue]:
+def _manifest(record: RunRecord, variant: str, data: Prepared, parts: Parts) -> dict[str, JsonValue]:
     return {
         "command": record.command,
         "recipe": record.title,
+        "variant": variant,
         "settings": record.settings,
         "cohort_digest": record.cohort_digest,
         "subjects": record.subjects,
@@ -112,11 +130,11 @@ def _manifest(record: RunRecord, data: Prepared, parts: Parts) -> dict[str, Json
 
 
 def _card(record: RunRecord, data: Prepared, parts: Parts) -> str:
+    learnt, calibrated = _patients(data, parts.train), _patients(data, parts.validation)
     return (
-        f"Trained by `{record.command}`: it learnt from {_patients(data, parts.train)} labelled subjects, and was "
-        f"chosen and calibrated on {_patients(data, parts.validation)} others. The cohort has {record.subjects} subjects with "
-        f'{record.positives} positive studies and {record.unlabelled} without a label; rows of set "external" were not '
-        "learnt from. Research use only.\n"
+        f"Trained by `{record.command}`: it learnt from {learnt} labelled subjects, and was chosen and calibrated on "
+        f"{calibrated} others. The cohort has {record.subjects} subjects with {record.positives} positive studies and "
+        f"{record.unlabelled} without a label; rows of set 'external' were not learnt from. Research use only.\n"
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +25,7 @@ from training.record import (
     read_record,
     write_record,
 )
+from training.run.cost import Clock, peak_mb
 from training.run.environment import machine, versions
 from training.run.final import final_fit
 from training.run.task import Answered, Folds, Task, Where, carry_out, folds_by_task, tasks
@@ -92,7 +91,7 @@ def run(
     record = _record(recipe, settings, data, options, origin, variants)
     out.mkdir(parents=True, exist_ok=True)
     record = _taken_up(out, record)
-    clock = _Clock(record.seconds)
+    clock = Clock(record.seconds)
     try:
         chosen = _splits(out, data, options)
         todo = _left(out, tasks(variants, chosen), chosen)
@@ -112,7 +111,7 @@ def run(
     finally:
         (out / STOP_FILE).unlink(missing_ok=True)
     record.state, record.seconds = "done", clock.seconds()
-    record.peak_memory_mb = _peak_mb()
+    record.peak_memory_mb = peak_mb()
     write_record(out, record)
     if not options.keep_work:
         shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)
@@ -271,6 +270,8 @@ def _answers(
             tell(Progress(number, len(todo), f"folds ({options.jobs} at a time)"))
             yield answered
     except BrokenProcessPool:
+        if where.stop_file.exists():  # Ctrl-C reached a process that was only beginning
+            raise Stopped from None
         raise Refused(
             "run-interrupted",
             f"One of {options.jobs} processes was killed, as when memory runs out. What was done is kept; start again "
@@ -306,18 +307,3 @@ def _note(record: RunRecord, answered: Answered) -> None:
             of_variant = kept.setdefault(answered.task.variant, {})
             if isinstance(of_variant, dict):
                 of_variant[place] = dict(new)
-
-
-class _Clock:
-    """Seconds of all sittings of a run."""
-
-    def __init__(self, before: float) -> None:
-        self._before, self._began = before, time.monotonic()
-
-    def seconds(self) -> float:
-        return round(self._before + time.monotonic() - self._began, 1)
-
-
-def _peak_mb() -> float:
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return round(max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024.0, 1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +18,7 @@ from pydantic import JsonValue, ValidationError
 from inference.facts import Refused
 from inference.model.applicability import FeatureStatistics, judge
 from inference.model.bundle import Bundle, load_bundle
+from inference.model.value_names import same_unit
 from inference.model.values import encode, out_of_training_range
 from training.prepared import Prepared
 from training.recipe import Progress, Recipe
@@ -33,6 +32,7 @@ from training.record import (
     read_record,
     write_record,
 )
+from training.run.cost import Clock, peak_mb
 
 APPLIES = "where the model applies"
 LOOK = "served"
@@ -73,7 +73,7 @@ def evaluate_bundle(
     from training.cohort.table import read_cohort
     from training.run.start import cache_folder, said_of, truth_of
 
-    began = time.monotonic()
+    clock = Clock()
     bundle = load_bundle(path)
     _free(out, bundle)
     backend = TorchBackend(bundle, device=_device(device), threads=threads)
@@ -87,6 +87,7 @@ def evaluate_bundle(
     )
     recipe = _recipe(bundle)
     data = _relabelled(recipe, bundle, prepared.data)
+    _refuse_other_units(bundle, data)
     rows = _rows(bundle, data)
     answers, missing = _answers(bundle, backend, data, rows, tell)
     record = _record(bundle, recipe, data, rows, table, command, backend.name.removeprefix("torch "))
@@ -97,8 +98,8 @@ def evaluate_bundle(
     if heatmaps and answers:
         tell(Progress(0, 1, "heatmap checks"))
         record.facts |= _heatmap_facts(bundle, data, [answer.row for answer in answers])
-    record.seconds = round(time.monotonic() - began, 1)
-    record.peak_memory_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0, 1)
+    record.seconds = clock.seconds()
+    record.peak_memory_mb = peak_mb()
     out.mkdir(parents=True, exist_ok=True)
     (out / PREDICTIONS_FILE).unlink(missing_ok=True)
     append_predictions(out, _predicted(data, answers, record, bundle.served.threshold))
@@ -148,6 +149,18 @@ def _relabelled(recipe: Recipe | None, bundle: Bundle, data: Prepared) -> Prepar
             "bundle-metadata", "The bundle's training settings are not those of this version's recipe; train it again."
         ) from None
     return recipe.relabelled(settings, data)
+
+
+def _refuse_other_units(bundle: Bundle, data: Prepared) -> None:
+    """A table may state its units; numbers in another than the model's would be other values."""
+    for spec in bundle.served.values:
+        stated = data.units.get(spec.name, "")
+        if stated and not spec.levels and not same_unit(stated, spec.unit):
+            raise Refused(
+                "evaluate-other-unit",
+                f"The table gives {spec.title} ({spec.name}) in {stated}, and the model takes it "
+                f"{'in ' + spec.unit if spec.unit else 'without a unit'}. Convert the column, and correct its unit.",
+            )
 
 
 def _rows(bundle: Bundle, data: Prepared) -> list[int]:
@@ -258,7 +271,7 @@ def _record(
 
     served = bundle.served
     tested = replace(data, labels=data.labels[rows])
-    name = recipe.variants[0] if recipe else served.name
+    name = str(served.training.get("variant") or (recipe.variants[0] if recipe else served.name))
     settings = {
         "bundle": f"{served.name} {served.version}",
         "target": served.target,

@@ -160,7 +160,7 @@ def cache_folder() -> Path:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

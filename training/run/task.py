@@ -101,7 +101,7 @@ def carry_out(
     estimator = recipe.estimator(settings, task.variant)
     folder = where.folder / "-".join([_file_name(task.variant), task.scheme, str(task.repeat), str(task.fold)])
     estimator.fit(data, fold.parts, conditions(where, folder, task.seed(seed), tell))
-    threshold = fixed_threshold(estimator, data, fold.parts)
+    threshold = fixed_threshold(estimator, data, fold.parts, task.variant)
     predicted = predictions(
         estimator, data, fold.test, task.variant, task.scheme, "test", threshold, task.repeat, task.fold
     )
@@ -127,13 +127,7 @@ def predictions(
 ) -> tuple[Predicted, ...]:
     """The estimator's answers as a run keeps them.  Raises ``Refused`` ``training-answer-not-finite``."""
     survival = len(data.months) > 0
-    probabilities = estimator.predict_proba(data, rows)
-    if not np.isfinite(probabilities).all():
-        raise Refused(
-            "training-answer-not-finite",
-            f"The model '{variant}' answers with no number for {int((~np.isfinite(probabilities)).sum())} of "
-            f"{len(rows)} studies; lower the setting learning_rate, and look at the images and values.",
-        )
+    probabilities = _answers(estimator, data, rows, variant)
     return tuple(
         Predicted(
             variant=variant,
@@ -154,15 +148,28 @@ def predictions(
     )
 
 
-def fixed_threshold(estimator: Estimator, data: Prepared, parts: Parts) -> float:
+def _answers(estimator: Estimator, data: Prepared, rows: Rows, variant: str) -> npt.NDArray[np.float64]:
+    probabilities = estimator.predict_proba(data, rows)
+    if not np.isfinite(probabilities).all():
+        raise Refused(
+            "training-answer-not-finite",
+            f"The model '{variant}' answers with no number for {int((~np.isfinite(probabilities)).sum())} of "
+            f"{len(rows)} studies; lower the setting learning_rate, and look at the images and values.",
+        )
+    return probabilities
+
+
+def fixed_threshold(estimator: Estimator, data: Prepared, parts: Parts, variant: str) -> float:
     """The one that the estimator fixed in its fit and that the node would use; test rows are never asked.
 
     Of an estimator that has none: where sensitivity + specificity is largest on the validation rows (Youden).
+    Raises ``Refused`` as ``predictions``.
     """
     own = getattr(estimator, "facts", {}).get("threshold")
     if isinstance(own, float):
         return own
-    return youden_threshold(estimator.predict_proba(data, parts.validation), data.labels[parts.validation] == 1)
+    answers = _answers(estimator, data, parts.validation, variant)
+    return youden_threshold(answers, data.labels[parts.validation] == 1)
 
 
 def permuted(data: Prepared, fold: Fold, seed: int) -> Prepared:

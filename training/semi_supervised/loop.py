@@ -213,8 +213,8 @@ class _Fit:
         if not np.isfinite(p).all():
             raise Refused(
                 "training-loss-not-finite",
-                f"The network answers with no number after step {course.step}; lower the setting learning_rate, or look "
-                "at the images and values of the cohort.",
+                f"The network answers with no number after step {course.step}; lower the learning rate, or look at the "
+                "images and values of the cohort.",
             )
         truth = self._problem.labels[rows] == 1
         loss = float(-np.log(np.where(truth, p, 1.0 - p)).mean())
